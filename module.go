@@ -1,0 +1,2 @@
+// Package caddynegotiate is a plugin.
+package caddynegotiate
