@@ -1,0 +1,2 @@
+// Package enctype is the cryptography of Kerberos.
+package enctype
