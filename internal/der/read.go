@@ -1,0 +1,197 @@
+package der
+
+import (
+	"math"
+	"time"
+)
+
+// ReadElement takes an element with tag t off s and sets out to its content.
+func ReadElement(s *String, t Tag, out *String) bool { return s.ReadASN1(out, t) }
+
+// ReadRaw takes the next element off s, whatever it is, and sets out to all of it, tag and length included.
+func ReadRaw(s *String, out *[]byte) bool {
+	var element String
+	var t Tag
+	if !s.ReadAnyASN1Element(&element, &t) {
+		return false
+	}
+	*out = element
+	return true
+}
+
+// Next tells whether the next element of s has tag t.
+func Next(s *String, t Tag) bool { return s.PeekASN1Tag(t) }
+
+// ReadField reads a field that must be there: a value under the explicit context tag [n], with nothing beside it.
+func ReadField[T any](s *String, n uint8, read func(*String, *T) bool, out *T) bool {
+	var inner String
+	return s.ReadASN1(&inner, Context(n)) && read(&inner, out) && inner.Empty()
+}
+
+// ReadOptional reads a field as ReadField does, or leaves out as it is when the next field is not [n].
+func ReadOptional[T any](s *String, n uint8, read func(*String, *T) bool, out *T) bool {
+	return !s.PeekASN1Tag(Context(n)) || ReadField(s, n, read, out)
+}
+
+// ReadSequence takes a SEQUENCE off s and sets out to its content.
+func ReadSequence(s *String, out *String) bool { return s.ReadASN1(out, TagSequence) }
+
+// ReadSequenceOf makes a reader of SEQUENCE OF from a reader of its elements. An empty list is read as an empty one, not nil.
+func ReadSequenceOf[T any](read func(*String, *T) bool) func(s *String, out *[]T) bool {
+	return func(s *String, out *[]T) bool {
+		var inner String
+		if !s.ReadASN1(&inner, TagSequence) {
+			return false
+		}
+		list := []T{}
+		for !inner.Empty() {
+			var v T
+			if !read(&inner, &v) {
+				return false
+			}
+			list = append(list, v)
+		}
+		*out = list
+		return true
+	}
+}
+
+// SkipUnknown ends a structure whose last known field is [last]. What is left must be fields with higher
+// context tags, as later revisions append them; a known field in the wrong place is a mistake and not skipped.
+func SkipUnknown(s *String, last uint8) bool {
+	for !s.Empty() {
+		var content String
+		var t Tag
+		if !s.ReadAnyASN1(&content, &t) {
+			return false
+		}
+		if t&(classContext|classApplication) != classContext || uint8(t)&0x1f <= last {
+			return false
+		}
+	}
+	return true
+}
+
+// ReadInt64 reads an INTEGER.
+func ReadInt64(s *String, out *int64) bool { return s.ReadASN1Integer(out) }
+
+// ReadInt32 reads an Int32. A value that some peer sent as its unsigned equal is taken for the negative one.
+func ReadInt32[T ~int32](s *String, out *T) bool {
+	v, ok := read32(s)
+	*out = T(uint32(v))
+	return ok
+}
+
+// ReadUint32 reads a UInt32. A value that some peer sign-extended (old versions of Active Directory do so to the kvno of a
+// read-only domain controller, others to sequence numbers) is taken for the unsigned one.
+func ReadUint32[T ~uint32](s *String, out *T) bool {
+	v, ok := read32(s)
+	*out = T(uint32(v))
+	return ok
+}
+
+func read32(s *String) (int64, bool) {
+	var v int64
+	if !s.ReadASN1Integer(&v) || v < math.MinInt32 || v > math.MaxUint32 {
+		return 0, false
+	}
+	return v, true
+}
+
+// ReadEnum reads an ENUMERATED that fits in 31 bits.
+func ReadEnum[T ~int32](s *String, out *T) bool {
+	var v int
+	if !s.ReadASN1Enum(&v) || v < 0 || v > math.MaxInt32 {
+		return false
+	}
+	*out = T(v)
+	return true
+}
+
+// ReadOctets reads an OCTET STRING. The result aliases the input and is not nil.
+func ReadOctets(s *String, out *[]byte) bool {
+	var content String
+	if !s.ReadASN1(&content, TagOctetString) {
+		return false
+	}
+	*out = content
+	return true
+}
+
+// ReadGeneralString reads a GeneralString, its octets as they are.
+func ReadGeneralString(s *String, out *string) bool {
+	var content String
+	if !s.ReadASN1(&content, TagGeneralString) {
+		return false
+	}
+	*out = string(content)
+	return true
+}
+
+// ReadOID reads an OBJECT IDENTIFIER and sets out to the octets of its content, which alias the input.
+func ReadOID(s *String, out *[]byte) bool {
+	var content String
+	if !s.ReadASN1(&content, TagOID) || content.Empty() {
+		return false
+	}
+	*out = content
+	return true
+}
+
+// ReadBool reads a BOOLEAN. Every octet but zero means true, as in BER: some peers write 1.
+func ReadBool(s *String, out *bool) bool {
+	var content String
+	if !s.ReadASN1(&content, TagBool) || len(content) != 1 {
+		return false
+	}
+	*out = content[0] != 0
+	return true
+}
+
+// ReadFlags reads KerberosFlags: a BIT STRING whose first 32 bits count. RFC 4120 5.2.8 asks for 32 and more; Windows sends
+// 16 at times, and missing bits are zero.
+func ReadFlags[T ~uint32](s *String, out *T) bool {
+	var content String
+	if !s.ReadASN1(&content, TagBitString) || len(content) == 0 {
+		return false
+	}
+	unused := content[0]
+	if unused > 7 || unused > 0 && len(content) == 1 {
+		return false
+	}
+	var v uint32
+	for i, b := range content[1:min(len(content), 5)] {
+		v |= uint32(b) << (24 - 8*i)
+	}
+	if n := 8*(len(content)-1) - int(unused); n < 32 {
+		v &^= math.MaxUint32 >> n
+	}
+	*out = T(v)
+	return true
+}
+
+// timeLen is the length of YYYYMMDDHHMMSSZ.
+const timeLen = 15
+
+// ReadTime reads a KerberosTime: a GeneralizedTime of whole seconds in UTC, exactly YYYYMMDDHHMMSSZ (RFC 4120 5.2.3).
+func ReadTime(s *String, out *time.Time) bool {
+	var b String
+	if !s.ReadASN1(&b, TagGeneralizedTime) || len(b) != timeLen || b[timeLen-1] != 'Z' {
+		return false
+	}
+	for _, c := range b[:timeLen-1] {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	two := func(i int) int { return int(b[i]-'0')*10 + int(b[i+1]-'0') }
+	year, month, day := two(0)*100+two(2), time.Month(two(4)), two(6)
+	hour, minute, second := two(8), two(10), two(12)
+	t := time.Date(year, month, day, hour, minute, second, 0, time.UTC)
+	// time.Date carries what is out of range over into the next field: the 31st of February is none.
+	if t.Month() != month || t.Day() != day || t.Hour() != hour || t.Minute() != minute || t.Second() != second {
+		return false
+	}
+	*out = t
+	return true
+}
