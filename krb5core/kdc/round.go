@@ -1,0 +1,380 @@
+package kdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// maxAddresses bounds how many addresses of one name are tried.
+const maxAddresses = 16
+
+// Send asks the KDCs of the realm until one gives a reply that the query
+// accepts. If none does, the last reply with the verdict NextKDC is returned
+// without an error, else an [*UnreachableError] that names each KDC and why it
+// did not serve, or the finder's error. All goroutines and sockets are gone
+// when Send returns.
+func (s *Sender) Send(ctx context.Context, q Query) (Reply, error) {
+	ctx, stop := s.bound(ctx)
+	defer stop()
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-ctx.Done():
+		return Reply{}, &UnreachableError{Realm: q.Realm, Cause: fmt.Errorf("waiting for other exchanges: %w", context.Cause(ctx))}
+	}
+	servers, err := s.cfg.Finder.KDCs(ctx, q.Realm)
+	if err != nil {
+		return Reply{}, fmt.Errorf("finding KDCs: %w", err)
+	}
+	r := &round{sender: s, query: &q, observed: ctx, began: s.cfg.Clock.Now(), results: make(chan outcome)}
+	r.ctx, r.cancel = context.WithCancel(ctx)
+	defer r.cancel()
+	for _, server := range s.order(servers, q.Avoid) {
+		r.queue = append(r.queue, newCandidate(server, s.proxied))
+	}
+	return r.run()
+}
+
+// bound gives a context without a deadline Config.Timeout by the injected clock.
+func (s *Sender) bound(ctx context.Context) (context.Context, func()) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	timer, stop := s.cfg.Clock.After(s.cfg.Timeout)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-timer:
+			cancel(fmt.Errorf("%w within %s: %w", ErrNoAnswer, s.cfg.Timeout, context.DeadlineExceeded))
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		stop()
+		cancel(context.Canceled)
+		<-done
+	}
+}
+
+// order puts servers that are dead last, and before them those to be avoided.
+func (s *Sender) order(servers, avoid []Server) []Server {
+	dead := s.cfg.Memory.deadServers(s.cfg.Clock.Now())
+	rank := func(server Server) (n int) {
+		if dead[server] {
+			n += 2
+		}
+		if slices.ContainsFunc(avoid, func(a Server) bool {
+			return strings.EqualFold(a.Host, server.Host) && a.port() == server.port()
+		}) {
+			n++
+		}
+		return n
+	}
+	ordered := slices.Clone(servers)
+	slices.SortStableFunc(ordered, func(a, b Server) int { return rank(a) - rank(b) })
+	return ordered
+}
+
+func (s *Sender) decide(ctx context.Context, d Decision) {
+	if s.cfg.Observer != nil {
+		s.cfg.Observer.ObserveDecision(ctx, d)
+	}
+}
+
+// candidate is a KDC in the queue. Its name must be resolved first unless it is
+// an address or left to the proxy.
+type candidate struct {
+	peer
+	ready bool
+}
+
+func newCandidate(server Server, proxied bool) candidate {
+	if addr, err := netip.ParseAddr(server.Host); err == nil {
+		return candidate{peer{server, addr.Unmap()}, true}
+	}
+	return candidate{peer{server: server}, proxied}
+}
+
+// task is a candidate whose turn has come.
+type task struct {
+	candidate
+	kind   DecisionKind // Asking or Hedging
+	began  time.Time
+	cancel context.CancelFunc
+}
+
+// outcome is how a task ended: with addresses, a reply, or why there is none.
+type outcome struct {
+	*task
+	addrs    []netip.Addr
+	reply    Reply
+	attempts []Attempt
+}
+
+// round is one Send. Only the goroutine of run touches it.
+type round struct {
+	sender   *Sender
+	query    *Query
+	observed context.Context // for the observer
+	ctx      context.Context // ends all tasks
+	cancel   context.CancelFunc
+	began    time.Time
+
+	queue   []candidate
+	running []*task // in the order of their beginning
+	results chan outcome
+	// timer says that the running ones have been silent long enough.
+	timer <-chan time.Time
+	stop  func()
+
+	attempts []Attempt
+	declined *Reply
+}
+
+func (r *round) run() (Reply, error) {
+	defer func() {
+		if r.stop != nil {
+			r.stop()
+		}
+	}()
+	r.launch(Asking)
+	for len(r.running) > 0 {
+		select {
+		case o := <-r.results:
+			r.remove(o.task)
+			if r.accepts(o) {
+				r.leaveBehind(o.task)
+				return o.reply, nil
+			}
+			r.after(o)
+		case <-r.timer:
+			r.silence()
+		case <-r.ctx.Done():
+			if reply, ok := r.end(); ok {
+				return reply, nil
+			}
+			return r.giveUp(context.Cause(r.ctx))
+		}
+	}
+	return r.giveUp(nil)
+}
+
+// launch starts the first in the queue, if any.
+func (r *round) launch(kind DecisionKind) {
+	if r.stop != nil {
+		r.stop()
+		r.timer, r.stop = nil, nil
+	}
+	if len(r.queue) == 0 || r.ctx.Err() != nil {
+		return
+	}
+	t := &task{candidate: r.queue[0], kind: kind, began: r.sender.cfg.Clock.Now()}
+	r.queue = r.queue[1:]
+	r.running = append(r.running, t)
+	var ctx context.Context
+	ctx, t.cancel = context.WithCancel(r.ctx)
+	if t.ready {
+		r.decide(kind, t.peer, nil)
+		r.sender.cfg.Memory.asked(t.peer)
+		go func() { r.results <- r.ask(ctx, t) }()
+	} else {
+		go func() { r.results <- r.resolve(ctx, t) }()
+	}
+	r.arm()
+}
+
+// arm sets the timer after which the next candidate has its turn.
+func (r *round) arm() {
+	if len(r.queue) == 0 {
+		return
+	}
+	d := r.sender.cfg.HedgeDelay
+	if r.query.PreAuth {
+		d = min(r.sender.cfg.ServerTimeout, r.remaining()/time.Duration(len(r.queue)+1))
+	}
+	r.timer, r.stop = r.sender.cfg.Clock.After(d)
+}
+
+// remaining is the time left for the round.
+func (r *round) remaining() time.Duration {
+	if deadline, ok := r.ctx.Deadline(); ok {
+		return max(0, time.Until(deadline))
+	}
+	return max(0, r.sender.cfg.Timeout-r.sender.cfg.Clock.Now().Sub(r.began))
+}
+
+// silence hedges or, with pre-authentication, ends what is under way: its
+// outcome starts the next.
+func (r *round) silence() {
+	r.timer, r.stop = nil, nil
+	if !r.query.PreAuth {
+		r.launch(Hedging)
+		return
+	}
+	for _, t := range r.running {
+		t.cancel()
+	}
+}
+
+func (r *round) ask(ctx context.Context, t *task) outcome {
+	if !r.sender.cfg.Options.usable(t.addr) && t.addr.IsValid() {
+		return r.failure(t, fmt.Errorf("%w: the address is not of the IP version of ip_version or local_address", ErrUnsupported))
+	}
+	a := &ask{sender: r.sender, query: r.query, peer: t.peer, observed: r.observed}
+	reply, attempts := a.run(ctx)
+	return outcome{task: t, reply: reply, attempts: attempts}
+}
+
+func (r *round) resolve(ctx context.Context, t *task) outcome {
+	options := r.sender.cfg.Options
+	found, err := r.sender.cfg.Resolver.LookupNetIP(ctx, options.network(), t.server.Host)
+	if err != nil {
+		return r.failure(t, fmt.Errorf("its address could not be looked up: %w", err))
+	}
+	var addrs []netip.Addr
+	for _, addr := range found {
+		if addr = addr.Unmap(); options.usable(addr) && !slices.Contains(addrs, addr) {
+			addrs = append(addrs, addr)
+		}
+	}
+	if len(addrs) == 0 {
+		return r.failure(t, errors.New("it has no address of the IP version of ip_version or local_address"))
+	}
+	return outcome{task: t, addrs: addrs[:min(len(addrs), maxAddresses)]}
+}
+
+func (r *round) failure(t *task, err error) outcome {
+	return outcome{task: t, attempts: []Attempt{{Server: t.server, Addr: t.addrString(), Err: err}}}
+}
+
+func (r *round) remove(t *task) {
+	t.cancel()
+	r.running = slices.DeleteFunc(r.running, func(other *task) bool { return other == t })
+}
+
+func (r *round) accepts(o outcome) bool {
+	return o.reply.Message != nil && o.reply.Verdict == Accept
+}
+
+// after goes on after an outcome that is not the end.
+func (r *round) after(o outcome) {
+	kind := Asking
+	switch {
+	case o.addrs != nil:
+		kind = o.kind
+		r.expand(o)
+	case o.reply.Message != nil:
+		r.declined = &o.reply
+		r.decide(Declined, o.peer, errDeclined)
+		r.attempts = append(r.attempts, Attempt{o.server, o.addrString(), o.reply.Protocol, errDeclined})
+		r.fail(o.task, errDeclined)
+	default:
+		r.attempts = append(r.attempts, o.attempts...)
+		if r.ctx.Err() == nil {
+			r.fail(o.task, o.reason())
+		}
+	}
+	r.launch(kind)
+}
+
+// reason is why there was no reply.
+func (o outcome) reason() error {
+	var errs []error
+	for _, a := range o.attempts {
+		errs = append(errs, a.Err)
+	}
+	return errors.Join(errs...)
+}
+
+// expand puts the addresses of a name into the queue, those that are dead last.
+func (r *round) expand(o outcome) {
+	var alive, dead []candidate
+	now := r.sender.cfg.Clock.Now()
+	for _, addr := range o.addrs {
+		c := candidate{peer{o.server, addr}, true}
+		if r.sender.cfg.Memory.dead(c.peer, now) {
+			dead = append(dead, c)
+		} else {
+			alive = append(alive, c)
+		}
+	}
+	r.queue = slices.Concat(alive, r.queue, dead)
+}
+
+// fail remembers that a KDC did not serve.
+func (r *round) fail(t *task, err error) {
+	until := r.sender.cfg.Memory.failed(t.peer, t.began, r.sender.cfg.Clock.Now(), err)
+	r.sender.decide(r.observed, Decision{
+		Kind: Dead, Realm: r.query.Realm, Server: t.server, Addr: t.addrString(), Until: until, Reason: err,
+	})
+}
+
+// leaveBehind remembers who answered, and that those asked before did not.
+func (r *round) leaveBehind(winner *task) {
+	now := r.sender.cfg.Clock.Now()
+	for _, t := range r.running {
+		if waited := now.Sub(t.began); t.began.Before(winner.began) && waited >= r.sender.cfg.HedgeDelay {
+			r.fail(t, fmt.Errorf("%w after %s, while another KDC answered", ErrNoAnswer, waited))
+		}
+	}
+	if r.sender.cfg.Memory.answered(winner.peer, now) {
+		r.decide(Alive, winner.peer, nil)
+	}
+	r.cancel()
+	r.drain()
+}
+
+// end stops all tasks when the context has ended. A reply that came at the last
+// moment counts.
+func (r *round) end() (Reply, bool) {
+	if errors.Is(context.Cause(r.ctx), context.DeadlineExceeded) {
+		now := r.sender.cfg.Clock.Now()
+		for _, t := range r.running {
+			if waited := now.Sub(t.began); waited >= r.sender.cfg.HedgeDelay {
+				r.fail(t, fmt.Errorf("%w after %s", ErrNoAnswer, waited))
+			}
+		}
+	}
+	for _, o := range r.drain() {
+		if r.accepts(o) {
+			r.sender.cfg.Memory.answered(o.peer, r.sender.cfg.Clock.Now())
+			return o.reply, true
+		}
+		r.attempts = append(r.attempts, o.attempts...)
+	}
+	return Reply{}, false
+}
+
+// drain waits for all tasks to end.
+func (r *round) drain() []outcome {
+	var all []outcome
+	for len(r.running) > 0 {
+		o := <-r.results
+		r.remove(o.task)
+		all = append(all, o)
+	}
+	return all
+}
+
+// giveUp returns the best that there is.
+func (r *round) giveUp(cause error) (Reply, error) {
+	err := &UnreachableError{Realm: r.query.Realm, Attempts: r.attempts, Cause: cause}
+	r.sender.decide(r.observed, Decision{Kind: GivenUp, Realm: r.query.Realm, Reason: err})
+	if r.declined != nil {
+		return *r.declined, nil
+	}
+	return Reply{}, err
+}
+
+func (r *round) decide(kind DecisionKind, p peer, reason error) {
+	r.sender.decide(r.observed, Decision{
+		Kind: kind, Realm: r.query.Realm, Server: p.server, Addr: p.addrString(), Reason: reason,
+	})
+}
