@@ -1,0 +1,119 @@
+package krb5conf
+
+import "time"
+
+// A Config is what a krb5.conf says to a Kerberos client. It is not changed
+// after loading, so goroutines may share it.
+type Config struct {
+	LibDefaults LibDefaults
+
+	// Realms is the [realms] section.
+	Realms map[string]Realm
+
+	// DomainRealm is the [domain_realm] section as written; RealmOf reads it.
+	DomainRealm map[string]string
+
+	// CAPaths is the [capaths] section: for a client realm and a server realm
+	// the realms between, or "." for none; CAPath reads it.
+	CAPaths map[string]map[string][]string
+
+	// Profile is the whole tree, relations unknown to this package included.
+	Profile *Section
+
+	// Files are those that were read, in order, for callers that watch them.
+	Files []string
+
+	// Warnings are about what was ignored, as MIT does, although its author
+	// can hardly have meant that: *Error values.
+	Warnings []error
+
+	realmDefaults map[string]LibDefaults
+}
+
+// LibDefaults are the relations of [libdefaults] that concern a client, with
+// MIT's defaults where the file says nothing.
+type LibDefaults struct {
+	// DefaultRealm is default_realm, "" if absent.
+	DefaultRealm string
+
+	// PermittedEnctypes, DefaultTktEnctypes and DefaultTGSEnctypes are the
+	// names as written, families ("aes"), "DEFAULT" and removals ("-rc4")
+	// among them; nil if absent. The two defaults are permitted_enctypes
+	// where they are absent themselves.
+	PermittedEnctypes  []string
+	DefaultTktEnctypes []string // in AS-REQs
+	DefaultTGSEnctypes []string // in TGS-REQs
+
+	AllowWeakCrypto bool // allow_weak_crypto: single DES; default false
+	AllowRC4        bool // allow_rc4; default false, as since MIT 1.21
+	AllowDES3       bool // allow_des3; default false, as since MIT 1.21
+
+	ClockSkew   time.Duration // clockskew; default 5 minutes
+	KDCTimeSync bool          // kdc_timesync: reckon with the KDC's clock; default true
+
+	DNSLookupKDC   bool // dns_lookup_kdc, or dns_fallback; default true
+	DNSLookupRealm bool // dns_lookup_realm, or dns_fallback; default false
+	DNSURILookup   bool // dns_uri_lookup; default true
+
+	// UDPPreferenceLimit is the size in bytes of the largest message that is
+	// tried over UDP first: 0 (always TCP first) to 32700, default 1465.
+	UDPPreferenceLimit int
+
+	// RequestTimeout bounds one exchange with the KDCs: request_timeout (MIT
+	// 1.22), or Heimdal's kdc_timeout. 0 if absent.
+	RequestTimeout time.Duration
+
+	TicketLifetime time.Duration // ticket_lifetime; 0 if absent
+	RenewLifetime  time.Duration // renew_lifetime; 0 if absent
+	Forwardable    bool          // forwardable; default false
+	Proxiable      bool          // proxiable; default false
+	Canonicalize   bool          // canonicalize in AS-REQs; default false
+}
+
+// A Realm is a subsection of [realms].
+type Realm struct {
+	// KDCs are the values of kdc, in order and as written: host, host:port,
+	// [IPv6]:port, https://host/path, or Heimdal's udp/host and tcp/host.
+	KDCs []string
+
+	// PrimaryKDCs are those of primary_kdc, or of its older name master_kdc:
+	// where a changed password is known first.
+	PrimaryKDCs []string
+
+	// HTTPAnchors are the CA certificates for https KDCs (http_anchors):
+	// FILE:, DIR: or ENV: and a name.
+	HTTPAnchors []string
+
+	// SiteName is the Active Directory site (sitename, MIT 1.22).
+	SiteName string
+}
+
+// LibDefaultsFor returns the defaults for clients of one realm. MIT lets a
+// subsection of [libdefaults] with the realm's name override ticket_lifetime,
+// renew_lifetime, forwardable, proxiable and canonicalize.
+func (c *Config) LibDefaultsFor(realm string) LibDefaults {
+	if d, ok := c.realmDefaults[realm]; ok {
+		return d
+	}
+	return c.LibDefaults
+}
+
+// newConfig reads the typed view out of a tree.
+func newConfig(profile *Section, files []string, warnings []error) (*Config, error) {
+	c := &Config{
+		Realms:        make(map[string]Realm),
+		DomainRealm:   make(map[string]string),
+		CAPaths:       make(map[string]map[string][]string),
+		Profile:       profile,
+		Files:         files,
+		Warnings:      warnings,
+		realmDefaults: make(map[string]LibDefaults),
+	}
+	if err := c.readLibDefaults(profile.Sub("libdefaults")); err != nil {
+		return nil, err
+	}
+	c.readRealms(profile.Sub("realms"))
+	c.readDomainRealm(profile.Sub("domain_realm"))
+	c.readCAPaths(profile.Sub("capaths"))
+	return c, nil
+}

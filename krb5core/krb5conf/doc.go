@@ -1,0 +1,24 @@
+// Package krb5conf reads krb5.conf as MIT's libkrb5 does.
+//
+// There is no RFC for this file: the reference is MIT's krb5.conf(5) and what
+// its library, version 1.20, was seen to make of a file. The tests hold this
+// package to that, oddities included, because one file serves kinit and Caddy
+// on the same machine and has to mean the same to both.
+//
+// Load reads files with what they include and gives a Config: the relations
+// that a Kerberos client needs, typed and checked, with the tree of all others
+// in Config.Profile. Parse does so for a text that includes nothing. Start in
+// config.go; the grammar is in parse.go, the tree and its merging in
+// profile.go, files and bounds in load.go.
+//
+// Where MIT silently ignores what its author surely meant (a byte order mark
+// before the first section header, a subsection on one line), so does this
+// package, and says so in Config.Warnings. Where MIT fails, this package does,
+// with file and line. It fails as well where MIT would read something that is
+// not there: on files that are not text, and on bounds of size, nesting and
+// inclusion that no honest file reaches.
+//
+// Left out: profile modules (shared objects), Heimdal's own syntax beyond what
+// both read alike, writing, and every relation that only a KDC or an acceptor
+// uses (it stays in the tree).
+package krb5conf
