@@ -1,0 +1,142 @@
+package cache
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// usedUntilRefreshed uses key 1 once every step until a refresh is tried, and
+// says how long that took.
+func usedUntilRefreshed(t *testing.T, c *Cache[*ticket], k *kdc, step time.Duration) time.Duration {
+	t.Helper()
+	began := time.Now()
+	for n := k.calls.Load(); k.calls.Load() == n; {
+		time.Sleep(step)
+		must(t, c, key(1), k.policy(), Cached)
+		synctest.Wait()
+		if time.Since(began) > life {
+			t.Fatal("never refreshed")
+		}
+	}
+	return time.Since(began)
+}
+
+func TestRefreshPointLiesBetween70And85Percent(t *testing.T) {
+	for _, tc := range []struct {
+		draw float64
+		want time.Duration
+	}{{0, 7 * time.Hour}, {0.5, 7*time.Hour + 45*time.Minute}, {0.999999, 8*time.Hour + 30*time.Minute}} {
+		bubble(t, Config{Rand: func() float64 { return tc.draw }}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
+			must(t, c, key(1), k.policy(), Fetched)
+			if got := usedUntilRefreshed(t, c, k, time.Minute); got < tc.want || got > tc.want+time.Minute {
+				t.Errorf("draw %v: refreshed after %v, want %v", tc.draw, got, tc.want)
+			}
+			if v := must(t, c, key(1), k.policy(), Cached); v.n != 2 {
+				t.Errorf("served ticket %d after the refresh, want 2", v.n)
+			}
+		})
+	}
+}
+
+func TestOldValueIsServedDuringTheOneRefresh(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
+		old := must(t, c, key(1), k.policy(), Fetched)
+		k.delay = 5 * time.Second
+		time.Sleep(life * 86 / 100)
+		if _, ok := c.Get(key(1)); ok {
+			t.Fatal("Get did not say that something is due")
+		}
+		began := time.Now()
+		for range 100 {
+			if v := must(t, c, key(1), k.policy(), Cached); v != old {
+				t.Fatal("another value before the refresh ended")
+			}
+			if v, ok := c.Get(key(1)); !ok || v != old {
+				t.Fatal("Get does not serve the old one during the refresh")
+			}
+		}
+		if time.Since(began) != 0 {
+			t.Fatalf("waited %v", time.Since(began))
+		}
+		time.Sleep(6 * time.Second)
+		if v, ok := c.Get(key(1)); !ok || v == old || k.calls.Load() != 2 {
+			t.Fatalf("after the refresh: %v, %v, %d fetches", v, ok, k.calls.Load())
+		}
+	})
+}
+
+// The KDC is down from the refresh point on: nobody waits or fails until the
+// end, and the KDC is asked a few dozen times, not at each of 9 000 uses.
+func TestFailedRefreshKeepsTheValueAndPauses(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
+		old := must(t, c, key(1), k.policy(), Fetched)
+		time.Sleep(life * 70 / 100)
+		k.fail(errors.New("no KDC answers"))
+		uses := 0
+		for time.Now().Before(old.end.Add(-DefaultMargin - time.Second)) {
+			if v := must(t, c, key(1), k.policy(), Cached); v != old {
+				t.Fatal("another value")
+			}
+			uses++
+			time.Sleep(time.Second)
+		}
+		if n := k.calls.Load() - 1; n < 10 || n > 120 {
+			t.Fatalf("%d attempts at %d uses", n, uses)
+		}
+		k.fail(nil)
+		time.Sleep(time.Minute)
+		must(t, c, key(1), k.policy(), Fetched)
+	})
+}
+
+func TestFailedRefreshIsRetriedSoonAfterTheKDCIsBack(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
+		must(t, c, key(1), k.policy(), Fetched)
+		time.Sleep(life * 86 / 100)
+		k.fail(errors.New("no KDC answers"))
+		usedUntilRefreshed(t, c, k, time.Second)
+		k.fail(nil)
+		if got := usedUntilRefreshed(t, c, k, 100*time.Millisecond); got < 4*time.Second || got > 7*time.Second {
+			t.Fatalf("tried again after %v, want about 5 s", got)
+		}
+	})
+}
+
+func TestRefreshesAreBounded(t *testing.T) {
+	bubble(t, Config{Refreshes: 3}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
+		const n = 50
+		for i := range n {
+			must(t, c, key(i), k.policy(), Fetched)
+		}
+		time.Sleep(life * 86 / 100)
+		k.delay = 500 * time.Millisecond
+		for i := range n {
+			must(t, c, key(i), k.policy(), Cached)
+		}
+		synctest.Wait()
+		if got := k.calls.Load() - n; got != 3 {
+			t.Fatalf("%d refreshes at a time, want 3", got)
+		}
+		for range 60 { // uses go on
+			time.Sleep(time.Second)
+			for i := range n {
+				must(t, c, key(i), k.policy(), Cached)
+			}
+		}
+		if got := k.calls.Load() - n; got != n {
+			t.Fatalf("%d refreshed in the end, want %d", got, n)
+		}
+	})
+}
+
+func TestUnusedValueIsNotRefreshed(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
+		must(t, c, key(1), k.policy(), Fetched)
+		time.Sleep(2 * life)
+		if n := k.calls.Load(); n != 1 {
+			t.Fatalf("%d fetches without a use", n)
+		}
+	})
+}
