@@ -1,6 +1,8 @@
 package enctype
 
 import (
+	"bytes"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -21,91 +23,116 @@ var (
 	ErrParams = errors.New("string-to-key parameters refused")
 )
 
+var errNoKey = errors.New("no key: the zero enctype.Key cannot be used")
+
 // Key is a protocol key (RFC 3961 section 2): an encryption type and a secret.
-// The zero Key is no key. It is immutable, safe for concurrent use, and its
+// The zero Key is no key. A Key is immutable, safe for concurrent use, and its
 // copies share the secret. No verb of fmt and no encoder shows the secret.
 type Key struct {
 	_ [0]func() // not comparable with ==: use Equal
-	s *secret   // behind a pointer: fmt does not follow it within other structs
+	s *secret   // a pointer, because fmt does not follow it within other structs
 }
 
 type secret struct {
-	id    ID
-	bytes []byte
+	id     ID
+	octets []byte
 }
 
-// NewKey returns the key with these octets, which it copies. A key of a type
-// that is not implemented, or not approved, can be held and written again, but
-// every use of it fails.
+// NewKey returns the key with these octets, which it copies. For a type that is
+// implemented their number must be its KeySize. A key of a type that is not, or
+// that is not approved, can be held and written again, but every use of it fails.
 func NewKey(id ID, octets []byte) (Key, error) {
 	if size := id.KeySize(); size != 0 && len(octets) != size {
 		return Key{}, fmt.Errorf("a key of type %s has %d octets, not %d", id, size, len(octets))
 	}
-	return Key{s: &secret{id, append([]byte(nil), octets...)}}, nil
+	return Key{s: &secret{id, bytes.Clone(octets)}}, nil
 }
 
-// GenerateKey returns a new key made from rand.
-func GenerateKey(id ID, rand io.Reader) (Key, error) { panic("x") }
-
-// StringToKey x
-func StringToKey(id ID, password, salt string, params []byte) (Key, error) { panic("x") }
+// GenerateKey returns a new key made of octets read from rand.
+func GenerateKey(id ID, rand io.Reader) (Key, error) {
+	p, err := id.profile()
+	if err != nil {
+		return Key{}, err
+	}
+	seed := make([]byte, p.seedSize)
+	if _, err := io.ReadFull(rand, seed); err != nil {
+		return Key{}, fmt.Errorf("reading randomness for a key: %w", err)
+	}
+	return Key{s: &secret{id, p.randomToKey(seed)}}, nil
+}
 
 // EType returns the key's encryption type, 0 for the zero Key.
-func (k Key) EType() ID { return k.s.id }
+func (k Key) EType() ID {
+	if k.s == nil {
+		return 0
+	}
+	return k.s.id
+}
 
-// Bytes returns the key's octets, which must not be modified.
-func (k Key) Bytes() []byte { return k.s.bytes }
+// Bytes returns the key's octets, without a copy: they must not be modified.
+func (k Key) Bytes() []byte {
+	if k.s == nil {
+		return nil
+	}
+	return k.s.octets
+}
 
 // IsZero reports whether there is no key.
 func (k Key) IsZero() bool { return k.s == nil }
 
-// Equal x
-func (k Key) Equal(other Key) bool { panic("x") }
+// Equal reports whether both keys have the same type and octets, in a time that
+// does not depend on the octets.
+func (k Key) Equal(other Key) bool {
+	return k.IsZero() == other.IsZero() && k.EType() == other.EType() &&
+		subtle.ConstantTimeCompare(k.Bytes(), other.Bytes()) == 1
+}
 
-// Encrypt x
-func (k Key) Encrypt(rand io.Reader, usage Usage, plaintext []byte) ([]byte, error) { panic("x") }
+// profile returns the row of the key's type, or why the key cannot be used.
+func (k Key) profile() (*profile, error) {
+	if k.s == nil {
+		return nil, errNoKey
+	}
+	return k.s.id.profile()
+}
 
-// Decrypt x
-func (k Key) Decrypt(usage Usage, ciphertext []byte) ([]byte, error) { panic("x") }
+// Encrypt returns plaintext encrypted for usage (RFC 3961 section 3, encrypt with
+// the default cipher state), with a confounder read from rand.
+func (k Key) Encrypt(rand io.Reader, usage Usage, plaintext []byte) ([]byte, error) {
+	s, err := k.Sealer(usage)
+	if err != nil {
+		return nil, err
+	}
+	confounder := make([]byte, s.ConfounderSize())
+	if _, err := io.ReadFull(rand, confounder); err != nil {
+		return nil, fmt.Errorf("reading randomness for a confounder: %w", err)
+	}
+	return s.Seal(nil, confounder, plaintext), nil
+}
 
-// Checksum x
-func (k Key) Checksum(usage Usage, data []byte) ([]byte, error) { panic("x") }
+// Decrypt returns the plaintext of ciphertext, or ErrIntegrity. The DES types
+// leave their padding, up to 7 zero octets, at the end of it. With RC4 and usage 9
+// usage 8 is tried too, which some peers use as RFC 4757 prints it.
+func (k Key) Decrypt(usage Usage, ciphertext []byte) ([]byte, error) {
+	s, err := k.Sealer(usage)
+	if err != nil {
+		return nil, err
+	}
+	return s.Open(nil, ciphertext)
+}
 
-// ChecksumType x
-func (k Key) ChecksumType() ChecksumType { panic("x") }
+// String names the type of the key.
+func (k Key) String() string {
+	if k.s == nil {
+		return "no key"
+	}
+	return "key of type " + k.s.id.String()
+}
 
-// VerifyChecksum x
-func (k Key) VerifyChecksum(t ChecksumType, usage Usage, data, sum []byte) error { panic("x") }
+// GoString is String, for %#v.
+func (k Key) GoString() string { return k.String() }
 
-// HMACMD5 x
-func HMACMD5(k Key, usage Usage, data []byte) ([]byte, error) { panic("x") }
+// Format prints String whatever the verb, so that %x shows no secret either.
+func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
 
-// Digest computes an unkeyed checksum.
-func Digest(t ChecksumType, data []byte) ([]byte, error) { panic("x") }
-
-// PRF x
-func PRF(k Key, data []byte) ([]byte, error) { panic("x") }
-
-// PRFPlus x
-func PRFPlus(k Key, data []byte, n int) ([]byte, error) { panic("x") }
-
-// CF2 x
-func CF2(k1, k2 Key, pepper1, pepper2 string) (Key, error) { panic("x") }
-
-// Sealer x
-type Sealer struct{}
-
-// Sealer x
-func (k Key) Sealer(usage Usage) (*Sealer, error) { panic("x") }
-
-// ConfounderSize x
-func (s *Sealer) ConfounderSize() int { panic("x") }
-
-// Overhead x
-func (s *Sealer) Overhead(n int) (header, trailer int) { panic("x") }
-
-// Seal x
-func (s *Sealer) Seal(dst, confounder, plaintext []byte) []byte { panic("x") }
-
-// Open x
-func (s *Sealer) Open(dst, ciphertext []byte) ([]byte, error) { panic("x") }
+// MarshalText is String, for encoders of JSON, XML and logs.
+func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }

@@ -1,0 +1,80 @@
+package enctype
+
+import (
+	"crypto/pbkdf2"
+	"crypto/sha1"
+	"encoding/binary"
+	"fmt"
+)
+
+// maxIterations is where a number of iterations, which anybody who can forge an
+// error of the KDC may choose, becomes a denial of service.
+const maxIterations = 16_000_000
+
+// StringToKey makes a key of a password and the salt that the KDC named (RFC 3961
+// section 3). Params are the s2kparams of ETYPE-INFO2, nil for the default: four
+// octets of iterations for the AES and Camellia types (RFC 3962 section 4), nothing
+// for the others. Fewer iterations than the type's default (4096 for
+// RFC 3962, 32768 for RFC 8009 and RFC 6803) or more than 16 million are refused
+// with ErrParams. Of RC4 keys the salt is no part.
+func StringToKey(id ID, password, salt string, params []byte) (Key, error) {
+	p, err := id.profile()
+	if err != nil {
+		return Key{}, err
+	}
+	iterations, err := p.checkedIterations(params)
+	if err != nil {
+		return Key{}, err
+	}
+	octets, err := p.stringToKey(p, password, salt, iterations)
+	if err != nil {
+		return Key{}, fmt.Errorf("making a key of type %s of a password: %w", p.name, err)
+	}
+	return Key{s: &secret{id, octets}}, nil
+}
+
+// checkedIterations returns what params ask for, if it is within bounds.
+func (p *profile) checkedIterations(params []byte) (int, error) {
+	switch {
+	case len(params) == 0:
+		return p.iterations, nil
+	case p.iterations == 0:
+		// Type 0 of RFC 3961 6.2 is DES's normal algorithm, the others AFS's.
+		if (p.id == DES_CBC_CRC || p.id == DES_CBC_MD5) && len(params) == 1 && params[0] == 0 {
+			return 0, nil
+		}
+		return 0, fmt.Errorf("%w: %s takes none, got %d octets", ErrParams, p.name, len(params))
+	case len(params) != 4:
+		return 0, fmt.Errorf("%w: %s takes 4 octets, got %d", ErrParams, p.name, len(params))
+	}
+	n := binary.BigEndian.Uint32(params)
+	if n == 0 { // RFC 3962 section 4: 2^32
+		return 0, fmt.Errorf("%w: 4294967296 iterations are more than %d", ErrParams, maxIterations)
+	}
+	if n > maxIterations {
+		return 0, fmt.Errorf("%w: %d iterations are more than %d", ErrParams, n, maxIterations)
+	}
+	if int(n) < p.iterations {
+		return 0, fmt.Errorf("%w: %d iterations are fewer than the default of %s, %d", ErrParams, n, p.name, p.iterations)
+	}
+	return int(n), nil
+}
+
+// aesSHA1StringToKey is string-to-key of RFC 3962 section 4.
+func aesSHA1StringToKey(p *profile, password, salt string, iterations int) ([]byte, error) {
+	key, err := pbkdf2.Key(sha1.New, password, []byte(salt), iterations, p.keySize)
+	if err != nil {
+		return nil, err
+	}
+	return p.derive(p, key, []byte("kerberos"), p.keySize), nil
+}
+
+// saltedStringToKey is string-to-key of RFC 8009 section 4 and RFC 6803 section 4,
+// whose salt names the type.
+func saltedStringToKey(p *profile, password, salt string, iterations int) ([]byte, error) {
+	key, err := pbkdf2.Key(p.hash.new, password, []byte(p.name+"\x00"+salt), iterations, p.keySize)
+	if err != nil {
+		return nil, err
+	}
+	return p.derive(p, key, []byte("kerberos"), p.keySize), nil
+}
