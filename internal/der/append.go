@@ -149,7 +149,9 @@ func AppendBool(dst []byte, v bool) []byte {
 func AppendOID(dst, content []byte) []byte { return AppendBytes(dst, TagOID, content) }
 
 // AppendValue is the writer of values that write themselves.
-func AppendValue[T interface{ Append(dst []byte) []byte }](dst []byte, v T) []byte { return v.Append(dst) }
+func AppendValue[T interface{ Append(dst []byte) []byte }](dst []byte, v T) []byte {
+	return v.Append(dst)
+}
 
 // AppendOptionalTime appends a KerberosTime under [n], or nothing for the zero time.
 func AppendOptionalTime(dst []byte, n uint8, v time.Time) []byte {

@@ -56,6 +56,18 @@ func ReadSequenceOf[T any](read func(*String, *T) bool) func(s *String, out *[]T
 	}
 }
 
+// ReadPointer makes a reader that allocates what it reads, for optional fields that are pointers.
+func ReadPointer[T any](read func(*String, *T) bool) func(s *String, out **T) bool {
+	return func(s *String, out **T) bool {
+		v := new(T)
+		if !read(s, v) {
+			return false
+		}
+		*out = v
+		return true
+	}
+}
+
 // SkipUnknown ends a structure whose last known field is [last]. What is left must be fields with higher
 // context tags, as later revisions append them; a known field in the wrong place is a mistake and not skipped.
 func SkipUnknown(s *String, last uint8) bool {

@@ -69,16 +69,9 @@ func readAuthenticator(s *der.String, a *Authenticator) bool {
 	if !readApplication(s, tagAuthenticator, &seq) ||
 		!readConst(&seq, 0, PVNO) ||
 		!der.ReadField(&seq, 1, der.ReadGeneralString, &a.CRealm) ||
-		!der.ReadField(&seq, 2, readPrincipalName, &a.CName) {
-		return false
-	}
-	if der.Next(&seq, der.Context(3)) {
-		a.Cksum = new(Checksum)
-		if !der.ReadField(&seq, 3, readChecksum, a.Cksum) {
-			return false
-		}
-	}
-	if !der.ReadField(&seq, 4, der.ReadInt32, &a.CUSec) ||
+		!der.ReadField(&seq, 2, readPrincipalName, &a.CName) ||
+		!der.ReadOptional(&seq, 3, der.ReadPointer(readChecksum), &a.Cksum) ||
+		!der.ReadField(&seq, 4, der.ReadInt32, &a.CUSec) ||
 		!der.ReadField(&seq, 5, der.ReadTime, &a.CTime) ||
 		!der.ReadOptional(&seq, 6, readKey, &a.Subkey) {
 		return false

@@ -149,16 +149,7 @@ func readKDCReqBody(s *der.String, r *KDCReqBody) bool {
 		der.ReadField(&seq, 7, der.ReadUint32, &r.Nonce) &&
 		der.ReadField(&seq, 8, der.ReadSequenceOf(der.ReadInt32[enctype.ID]), &r.EType) &&
 		der.ReadOptional(&seq, 9, readHostAddresses, &r.Addresses) &&
-		readOptionalEncryptedData(&seq, 10, &r.EncAuthorizationData) &&
+		der.ReadOptional(&seq, 10, der.ReadPointer(readEncryptedData), &r.EncAuthorizationData) &&
 		der.ReadOptional(&seq, 11, der.ReadSequenceOf(readTicket), &r.AdditionalTickets) &&
 		der.SkipUnknown(&seq, 11)
-}
-
-// readOptionalEncryptedData reads an EncryptedData under [n] into a new one, if it is there.
-func readOptionalEncryptedData(s *der.String, n uint8, e **EncryptedData) bool {
-	if !der.Next(s, der.Context(n)) {
-		return true
-	}
-	*e = new(EncryptedData)
-	return der.ReadField(s, n, readEncryptedData, *e)
 }
