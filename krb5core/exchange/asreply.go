@@ -1,0 +1,258 @@
+package exchange
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+)
+
+// asAnswer is an AS-REP that has passed every check.
+type asAnswer struct {
+	rep      *messages.KDCRep
+	part     *messages.EncKDCRepPart
+	info     KeyInfo // of the reply key
+	named    bool    // the reply names type and salt
+	verified bool    // the KDC confirmed the request
+}
+
+// WrongKeyError means that a reply does not decrypt with the client's key, which names the key for people to compare.
+type WrongKeyError struct {
+	EType   enctype.ID
+	KVNO    uint32 // 0 if the KDC gave none
+	Salt    string
+	HasSalt bool // the KDC named the salt
+}
+
+// Error says what the key was made with.
+func (e *WrongKeyError) Error() string {
+	key := e.EType.String()
+	if e.KVNO != 0 {
+		key += fmt.Sprintf(", version %d", e.KVNO)
+	}
+	from := "the default, for the KDC named none"
+	if e.HasSalt {
+		from = "named by the KDC"
+	}
+	return fmt.Sprintf("does not decrypt with our key (%s; salt %q, %s): the password is wrong, or the keytab's key was made "+
+		"of another password, version or salt", key, e.Salt, from)
+}
+
+// judge checks a reply to the open question and changes nothing.
+func (a *AS) judge(reply []byte) (*asAnswer, *messages.KRBError, error) {
+	rep, krbErr, err := readReply(reply, messages.KRB_AS_REP)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case krbErr != nil:
+		return nil, krbErr, a.checkError(krbErr, reply)
+	}
+	answer, err := a.checkReply(rep)
+	return answer, nil, err
+}
+
+func (a *AS) checkError(e *messages.KRBError, reply []byte) error {
+	if e.ErrorCode == messages.KDC_ERR_PREAUTH_REQUIRED && a.stale(reply) {
+		return mismatch("error-code", "an answer to the latest request", "a copy of an earlier answer")
+	}
+	canonicalize := a.options&messages.KDC_OPT_CANONICALIZE != 0
+	return checkError(e, a.cfg.Client.Name, canonicalize, a.open.service)
+}
+
+func (a *AS) checkReply(rep *messages.KDCRep) (*asAnswer, error) {
+	if err := a.checkClient(rep); err != nil {
+		return nil, err
+	}
+	key, answer, err := a.openReply(rep)
+	if err != nil {
+		return nil, err
+	}
+	part := answer.part
+	// The nonce has shown the reply to be fresh, so authtime is the KDC's clock: it decides, not ours (RFC 4120 3.1.5).
+	if err := a.checkTicket(rep, part, a.open.nonce, part.AuthTime); err != nil {
+		return nil, err
+	}
+	if err := a.checkService(part); err != nil {
+		return nil, err
+	}
+	answer.verified, err = checkEncPARep(part, key, a.open.message)
+	if err != nil {
+		return nil, err
+	}
+	return answer, nil
+}
+
+// checkClient holds the reply's client against the one asked for, unless the KDC was asked to correct it.
+func (a *AS) checkClient(rep *messages.KDCRep) error {
+	if a.options&messages.KDC_OPT_CANONICALIZE != 0 {
+		if rep.CRealm == "" || !named(rep.CName) {
+			return mismatch("cname", "present", "absent")
+		}
+		return nil
+	}
+	if rep.CRealm != a.realm {
+		return mismatch("crealm", a.realm, rep.CRealm)
+	}
+	if !rep.CName.Equal(a.cfg.Client.Name) {
+		return mismatch("cname", a.cfg.Client.Name, rep.CName)
+	}
+	return nil
+}
+
+// checkService holds the ticket's service against the one asked for. A KDC that was asked to correct names may put its own
+// realm in krbtgt/REALM (RFC 6806 6), nothing else.
+func (a *AS) checkService(part *messages.EncKDCRepPart) error {
+	if part.SName.Equal(a.open.service) && part.SRealm == a.realm {
+		return nil
+	}
+	if a.options&messages.KDC_OPT_CANONICALIZE != 0 {
+		_, asked := a.open.service.IsTGS()
+		if got, ok := part.SName.IsTGS(); asked && ok && strings.EqualFold(got, part.SRealm) {
+			return nil
+		}
+		if !asked && foldEqual(part.SName, a.open.service) {
+			return nil
+		}
+	}
+	if !part.SName.Equal(a.open.service) {
+		return mismatch("sname", a.open.service, part.SName)
+	}
+	return mismatch("srealm", a.realm, part.SRealm)
+}
+
+// openReply finds the reply key and decrypts. What the reply says of salt and parameters wins over what an error said
+// (RFC 4120 5.2.7.5).
+func (a *AS) openReply(rep *messages.KDCRep) (enctype.Key, *asAnswer, error) {
+	id := rep.EncPart.EType
+	if !slices.Contains(a.offered, id) {
+		return enctype.Key{}, nil, mismatch("enc-part.etype", fmt.Sprint("one of ", a.offered), id)
+	}
+	answer := &asAnswer{rep: rep}
+	answer.info, answer.named = a.replyInfo(rep)
+	if pre := a.open.proof; pre != nil {
+		if part, err := decrypt(pre.key, enctype.KEY_USAGE_AS_REP, rep.EncPart); err != errWrongKey {
+			answer.part = part
+			return pre.key, answer, err
+		}
+	}
+	info := answer.info
+	var lookup error
+	for _, kvno := range versions(rep.EncPart) {
+		info.KVNO = kvno
+		key, err := a.cfg.Keys.Key(info)
+		if err != nil {
+			lookup = err
+			if local(err) {
+				return enctype.Key{}, nil, fmt.Errorf("looking up the key of type %s: %w", id, err)
+			}
+			continue
+		}
+		if part, err := decrypt(key, enctype.KEY_USAGE_AS_REP, rep.EncPart); err != errWrongKey {
+			answer.part = part
+			return key, answer, err
+		}
+		lookup = nil
+	}
+	if lookup != nil {
+		return enctype.Key{}, nil, malformed("enc-part", fmt.Errorf("%s: %w", id, lookup))
+	}
+	wrong := &WrongKeyError{id, rep.EncPart.KVNO, info.Salt, info.HasSalt}
+	return enctype.Key{}, nil, malformed("enc-part", wrong)
+}
+
+// local tells a failure of the key source itself from what a reply can bring about.
+func local(err error) bool {
+	for _, e := range []error{ErrNoKey, enctype.ErrParams, enctype.ErrUnsupported, enctype.ErrNotApproved} {
+		if errors.Is(err, e) {
+			return false
+		}
+	}
+	return true
+}
+
+// versions lists the key versions to try: the one that the KDC names, then the newest, for keytabs are often made with a
+// version of their maker's own.
+func versions(e messages.EncryptedData) []uint32 {
+	if e.HasKVNO && e.KVNO != 0 {
+		return []uint32{e.KVNO, 0}
+	}
+	return []uint32{0}
+}
+
+// replyInfo describes the reply key: by the reply's padata, else by what the KDC said before, else by default.
+func (a *AS) replyInfo(rep *messages.KDCRep) (info KeyInfo, named bool) {
+	id := rep.EncPart.EType
+	salt := defaultSalt(messages.Principal{Name: rep.CName, Realm: rep.CRealm})
+	ofType := func(i KeyInfo) bool { return i.EType == id }
+	infos, named := keyInfos(rep.PAData, []enctype.ID{id}, salt)
+	if i := slices.IndexFunc(infos, ofType); named && i >= 0 {
+		return infos[i], true
+	}
+	if i := slices.IndexFunc(a.infos, ofType); i >= 0 {
+		return a.infos[i], false
+	}
+	return KeyInfo{EType: id, Salt: salt}, false
+}
+
+// checkEncPARep verifies the KDC's checksum over the request, if the KDC says that it makes one (RFC 6806 11). It reports
+// whether there was one.
+func checkEncPARep(part *messages.EncKDCRepPart, key enctype.Key, request []byte) (bool, error) {
+	if part.Flags&messages.TKT_FLG_ENC_PA_REP == 0 {
+		return false, nil
+	}
+	const field = "encrypted-pa-data PA-REQ-ENC-PA-REP"
+	value, ok := part.EncryptedPAData.Find(messages.PA_REQ_ENC_PA_REP)
+	if !ok {
+		return false, mismatch(field, "present, for the ticket has the flag enc-pa-rep", "absent")
+	}
+	sum, err := messages.ParseChecksum(value)
+	if err != nil {
+		return false, malformed(field, err)
+	}
+	if sum.Type != key.ChecksumType() {
+		return false, mismatch(field+" cksumtype", key.ChecksumType(), sum.Type)
+	}
+	if err := key.VerifyChecksum(sum.Type, enctype.KEY_USAGE_AS_REQ, request, sum.Value); err != nil {
+		return false, malformed(field, err)
+	}
+	return true, nil
+}
+
+// accept takes an answer that has passed every check.
+func (a *AS) accept(answer *asAnswer) {
+	part, r := answer.part, &a.result
+	r.Credential = messages.NewCredential(answer.rep, part)
+	r.LastReq, r.KeyExpiration = part.LastReq, keyExpiration(part)
+	if answer.named {
+		i := answer.info
+		r.Hint = &PreAuthHint{i.EType, i.Salt, i.HasSalt, i.Params}
+	}
+	if answer.verified {
+		a.trace(EncPARepVerified{a.realm})
+	}
+	a.confirmOffset(a.realm, part.AuthTime, a.open.sent)
+	a.trace(won(r.Credential, answer.rep))
+}
+
+func won(cred *messages.Credential, rep *messages.KDCRep) TicketWon {
+	return TicketWon{cred.Client, cred.Service, cred.Key.EType(), rep.Ticket.EncPart.EType, cred.Flags, cred.EndTime}
+}
+
+// keyExpiration is key-expiration, or the earliest such time in last-req, which has replaced it (RFC 4120 5.4.2). Types
+// are negative where they are about the answering KDC only.
+func keyExpiration(part *messages.EncKDCRepPart) time.Time {
+	t := part.KeyExpiration
+	for _, e := range part.LastReq {
+		switch e.Type {
+		case messages.LR_PW_EXPTIME, -messages.LR_PW_EXPTIME, messages.LR_ACCT_EXPTIME, -messages.LR_ACCT_EXPTIME:
+			if !e.Value.IsZero() && e.Value.Unix() > 0 && (t.IsZero() || e.Value.Before(t)) {
+				t = e.Value
+			}
+		}
+	}
+	return t
+}
