@@ -6,7 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 func filled(n int) (*Cache[*ticket], []Key) {
@@ -64,6 +63,7 @@ func BenchmarkGetParallel(b *testing.B) {
 			c, keys := filled(n)
 			defer c.Close()
 			b.ReportAllocs()
+			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				k := keys[0]
 				for pb.Next() {

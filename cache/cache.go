@@ -19,6 +19,8 @@ const (
 	DefaultFetches   = 64
 	DefaultRefreshes = 8
 
+	slack = 144 // of an entry: its share of the tables, and what the allocator rounds up
+
 	storeTimeout = time.Second // for one Load or Save, see Store
 	storeSaves   = 16          // saves at a time; more are left out
 )
@@ -129,7 +131,7 @@ func New[V Value](cfg Config) *Cache[V] {
 		fetch:   make(chan struct{}, cfg.Fetches),
 		renew:   make(chan struct{}, cfg.Refreshes),
 		save:    make(chan struct{}, storeSaves),
-		weight:  int64(reflect.TypeFor[entry[V]]().Size()+reflect.TypeFor[held[V]]().Size()) + 64,
+		weight:  int64(reflect.TypeFor[entry[V]]().Size()+reflect.TypeFor[held[V]]().Size()) + slack,
 		flights: make(map[Key]*flight[V]),
 	}
 }
