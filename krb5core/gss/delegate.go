@@ -1,0 +1,41 @@
+package gss
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+)
+
+// BuildDelegatedCred returns the KRB-CRED that hands tgt, a forwarded ticket-granting ticket, to an acceptor, for
+// TemplateConfig.DelegatedCred. Ticket is the service ticket beside which it will travel, under whose session key its
+// secret part is encrypted (RFC 4121 4.1.1); now is the realm's time. Rand nil means crypto/rand.
+func BuildDelegatedCred(tgt, ticket *messages.Credential, now time.Time, rand io.Reader) ([]byte, error) {
+	if tgt.Key.IsZero() || len(tgt.Ticket) == 0 {
+		return nil, fmt.Errorf("no key or no ticket to delegate for %s", tgt.Client)
+	}
+	part := messages.EncKrbCredPart{
+		TicketInfo: []messages.KrbCredInfo{tgt.CredInfo()},
+		Timestamp:  now,
+		USec:       int32(now.Nanosecond() / 1000),
+	}
+	plain := part.Marshal()
+	defer clear(plain)
+	s := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	cipher, err := ticket.Key.Encrypt(randomReader{s, rand}, enctype.KEY_USAGE_KRB_CRED, plain)
+	if err != nil {
+		return nil, fmt.Errorf("encrypting the delegated ticket: %w", err)
+	}
+	cred := messages.KRBCred{
+		Tickets: []messages.Ticket{{Raw: tgt.Ticket}},
+		EncPart: messages.EncryptedData{EType: ticket.Key.EType(), Cipher: cipher},
+	}
+	b := cred.Marshal()
+	if len(b) > maxDelegated {
+		return nil, fmt.Errorf("delegated ticket of %d octets exceeds the %d of a GSS checksum", len(b), maxDelegated)
+	}
+	return b, nil
+}
