@@ -1,0 +1,77 @@
+package kdctest
+
+import (
+	"crypto"
+	"crypto/md5"
+	_ "crypto/sha256" // certificate hashes
+	_ "crypto/sha512"
+	"crypto/x509"
+	"encoding/binary"
+)
+
+// BindingsMode is how an acceptor treats channel bindings, after IIS's
+// Extended Protection (tokenChecking).
+type BindingsMode int
+
+const (
+	// BindingsOff ignores them.
+	BindingsOff BindingsMode = iota
+	// BindingsAllow refuses wrong ones, and absent ones from a client that
+	// claims to know them (KERB_AP_OPTIONS_CBT).
+	BindingsAllow
+	// BindingsRequire refuses wrong and absent ones.
+	BindingsRequire
+)
+
+// EndPointBindings is the MD5 of the GSS channel bindings of a server's
+// certificate: tls-server-end-point (RFC 5929 4) as application data of a
+// structure without addresses (RFC 4121 4.1.1.2). It is false for a
+// certificate whose signature names no hash, Ed25519 above all.
+func EndPointBindings(cert *x509.Certificate) ([16]byte, bool) {
+	h := endPointHash(cert.SignatureAlgorithm)
+	if h == 0 {
+		return [16]byte{}, false
+	}
+	d := h.New()
+	d.Write(cert.Raw)
+	data := d.Sum([]byte("tls-server-end-point:"))
+	// Initiator and acceptor address: type 0, length 0 each.
+	s := binary.LittleEndian.AppendUint32(make([]byte, 16), uint32(len(data)))
+	return md5.Sum(append(s, data...)), true
+}
+
+// endPointHash is the hash of the signature, with SHA-256 in place of MD5 and
+// SHA-1 (RFC 5929 4.1).
+func endPointHash(alg x509.SignatureAlgorithm) crypto.Hash {
+	switch alg {
+	case x509.MD5WithRSA, x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.DSAWithSHA1,
+		x509.SHA256WithRSA, x509.SHA256WithRSAPSS, x509.ECDSAWithSHA256, x509.DSAWithSHA256:
+		return crypto.SHA256
+	case x509.SHA384WithRSA, x509.SHA384WithRSAPSS, x509.ECDSAWithSHA384:
+		return crypto.SHA384
+	case x509.SHA512WithRSA, x509.SHA512WithRSAPSS, x509.ECDSAWithSHA512:
+		return crypto.SHA512
+	}
+	return 0
+}
+
+// bindingsFault says what is wrong with an authenticator's bindings; "" if
+// nothing is. channel is nil where there is no TLS or none that binds.
+func bindingsFault(mode BindingsMode, channel *[16]byte, got [16]byte, claimsCBT bool) string {
+	absent := got == [16]byte{}
+	switch {
+	case mode == BindingsOff:
+		return ""
+	case mode == BindingsRequire && channel == nil:
+		return "this channel has no bindings"
+	case mode == BindingsRequire && absent:
+		return "channel bindings are required"
+	case absent && claimsCBT && channel != nil:
+		return "the client knows channel bindings and sent none"
+	case absent || channel == nil:
+		return ""
+	case got != *channel:
+		return "channel bindings do not match"
+	}
+	return ""
+}

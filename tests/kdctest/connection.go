@@ -1,0 +1,109 @@
+package kdctest
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"sync"
+	"sync/atomic"
+)
+
+// Connection is what an acceptor knows about one connection of an http.Server:
+// the certificate that the server showed on it, and who authenticated on it.
+type Connection struct {
+	// ID numbers the connections of a process from 1.
+	ID int64
+
+	mu   sync.Mutex
+	leaf *x509.Certificate
+	peer *Peer
+}
+
+type connectionKey struct{}
+
+var connectionIDs atomic.Int64
+
+// ConnectionOf returns the connection of a request, nil if the server has no
+// Connections in its ConnContext.
+func ConnectionOf(ctx context.Context) *Connection {
+	c, _ := ctx.Value(connectionKey{}).(*Connection)
+	return c
+}
+
+func (c *Connection) certificate() *x509.Certificate {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leaf
+}
+
+// bound is who authenticated on the connection last.
+func (c *Connection) bound() *Peer {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.peer
+}
+
+func (c *Connection) bind(p *Peer) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.peer = p
+}
+
+// Connections ties requests to connections: Context is for
+// http.Server.ConnContext, Certificate for tls.Config.GetCertificate, State for
+// http.Server.ConnState. A server's own certificate is nowhere in a request, and
+// it may be renewed between two connections, hence this detour.
+type Connections struct {
+	// Show returns the certificate for new connections; nil without TLS.
+	Show func() *tls.Certificate
+
+	open sync.Map // net.Conn below TLS -> *Connection
+}
+
+// Context puts the connection into the context of its requests.
+func (cs *Connections) Context(ctx context.Context, c net.Conn) context.Context {
+	conn := &Connection{ID: connectionIDs.Add(1)}
+	if t, ok := c.(*tls.Conn); ok {
+		cs.open.Store(t.NetConn(), conn)
+	}
+	return context.WithValue(ctx, connectionKey{}, conn)
+}
+
+// Forget drops a TLS connection that has ended.
+func (cs *Connections) Forget(c net.Conn) {
+	if t, ok := c.(*tls.Conn); ok {
+		cs.open.Delete(t.NetConn())
+	}
+}
+
+// Certificate hands out the current certificate and remembers on which
+// connection.
+func (cs *Connections) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	cert := cs.Show()
+	conn, ok := cs.open.Load(hello.Conn)
+	if !ok {
+		return cert, nil
+	}
+	leaf := cert.Leaf
+	if leaf == nil {
+		var err error
+		if leaf, err = x509.ParseCertificate(cert.Certificate[0]); err != nil {
+			return nil, err
+		}
+	}
+	c := conn.(*Connection)
+	c.mu.Lock()
+	c.leaf = leaf
+	c.mu.Unlock()
+	return cert, nil
+}

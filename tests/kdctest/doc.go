@@ -1,0 +1,31 @@
+// Package kdctest is a Kerberos realm for tests and demonstrations: a KDC and an
+// acceptor in this process, with real cryptography, on real sockets.
+//
+// The KDC (RFC 4120, RFC 6806, [MS-SFU]) serves one or several realms over UDP
+// and TCP: logins with encrypted timestamp, service tickets, renewal,
+// forwarding, referrals, and Services for User with Windows' rules. It counts
+// what it is asked, its clock and randomness are injected, and it misbehaves on
+// demand (Fault).
+//
+// The acceptor (RFC 4121, RFC 4178, RFC 4559) verifies Negotiate as Apache or
+// IIS do: replay, clock, channel bindings after Extended Protection, mutual
+// authentication, delegated tickets, identities kept per connection. Upstream
+// is a whole server around it.
+//
+// Begin with a realm, a KDC and an upstream:
+//
+//	realm := kdctest.NewRealm("CORP.EXAMPLE")
+//	realm.AddUser("alice", "secret")
+//	web := realm.AddService("HTTP/web.corp.example")
+//	kdc := kdctest.NewKDC(kdctest.Config{Realms: []*kdctest.Realm{realm}})
+//	err := kdc.Start() // and Stop
+//	keys, err := realm.Keytab(web)
+//	acceptor, err := kdctest.NewAcceptor(kdctest.AcceptorConfig{Keytab: keys})
+//	upstream := kdctest.NewUpstream(kdctest.UpstreamConfig{Acceptor: acceptor})
+//	err = upstream.Start() // and Stop
+//
+// Left out: FAST and SPAKE (mechanisms has the place for a further row),
+// PKINIT, user-to-user, postdated and proxy tickets, password changes, real
+// PACs: filler of the same size stands for one, and local authorization data for
+// what a KDC reads in it. It is no KDC to keep secrets with.
+package kdctest

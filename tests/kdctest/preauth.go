@@ -1,0 +1,195 @@
+package kdctest
+
+import (
+	"crypto/sha256"
+	"slices"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+)
+
+// proof is what pre-authentication came to: the reply key, the key set that it
+// is of, and whether the client has shown that it holds it.
+type proof struct {
+	key   enctype.Key
+	set   *keySet
+	given bool
+}
+
+// mechanism is a way to pre-authenticate. Encrypted timestamp is the one that
+// this KDC speaks; a further one is a row in mechanisms.
+type mechanism struct {
+	padata messages.PADataType
+	// verify checks what the client sent.
+	verify func(x *asExchange, value []byte) (proof, error)
+}
+
+func mechanisms() []mechanism {
+	return []mechanism{
+		{messages.PA_ENC_TIMESTAMP, (*asExchange).verifyTimestamp},
+	}
+}
+
+// carriesPreAuth tells whether a request bears proof of a key, which a KDC may
+// count against the account.
+func carriesPreAuth(req *messages.KDCReq) bool {
+	return slices.ContainsFunc(mechanisms(), func(m mechanism) bool {
+		_, ok := req.PAData.Find(m.padata)
+		return ok
+	}) || hasAny(req.PAData, messages.PA_ENCRYPTED_CHALLENGE, messages.PA_SPAKE)
+}
+
+func hasAny(data messages.MethodData, types ...messages.PADataType) bool {
+	return slices.ContainsFunc(data, func(p messages.PAData) bool { return slices.Contains(types, p.Type) })
+}
+
+// authenticate fills in the proof, or refuses with what the client needs to
+// give one.
+func (x *asExchange) authenticate() error {
+	if cookie, ok := x.req.PAData.Find(messages.PA_FX_COOKIE); ok && !slices.Equal(cookie, x.cookie()) {
+		return refuse(messages.KDC_ERR_PREAUTH_FAILED, "cookie is not the one that was given")
+	}
+	key, set := x.replyKey()
+	if set == nil {
+		return refuse(messages.KDC_ERR_ETYPE_NOSUPP, "client has no key of the types asked for")
+	}
+	x.proof = proof{key: key, set: set}
+	for _, m := range mechanisms() {
+		value, ok := x.req.PAData.Find(m.padata)
+		if !ok {
+			continue
+		}
+		p, err := m.verify(x, value)
+		if err != nil {
+			return err
+		}
+		x.client.attempt(true)
+		x.proof = p
+		return nil
+	}
+	if x.client.has(NoPreAuth) {
+		return nil
+	}
+	return &refusal{
+		code: messages.KDC_ERR_PREAUTH_REQUIRED, text: "pre-authentication is required",
+		edata: x.hints().Marshal(),
+	}
+}
+
+// replyKey is the newest key of the first type asked for that the client has.
+func (x *asExchange) replyKey() (enctype.Key, *keySet) {
+	if len(x.client.keys) == 0 {
+		return enctype.Key{}, nil
+	}
+	for _, id := range x.req.Body.EType {
+		if key, set := x.client.key(id, x.client.keys[0].kvno); set != nil {
+			return key, set
+		}
+	}
+	return enctype.Key{}, nil
+}
+
+// verifyTimestamp checks PA-ENC-TIMESTAMP (RFC 4120 5.2.7.2) with every key of
+// its type, old ones that were kept included.
+func (x *asExchange) verifyTimestamp(value []byte) (proof, error) {
+	data, err := messages.ParseEncryptedData(value)
+	if err != nil {
+		return proof{}, refuse(messages.KDC_ERR_PREAUTH_FAILED, "%v", err)
+	}
+	for i := range x.client.keys {
+		set := &x.client.keys[i]
+		for _, key := range set.keys {
+			if key.EType() != data.EType {
+				continue
+			}
+			plain, err := key.Decrypt(enctype.KEY_USAGE_AS_REQ_PA_ENC_TIMESTAMP, data.Cipher)
+			if err != nil {
+				continue
+			}
+			ts, err := messages.ParsePAEncTSEnc(plain)
+			if err != nil {
+				continue
+			}
+			if ts.PATimestamp.Sub(x.now).Abs() > x.kdc.cfg.MaxSkew {
+				return proof{}, refuse(messages.KRB_AP_ERR_SKEW, "clock skew too great")
+			}
+			return proof{key, set, true}, nil
+		}
+	}
+	x.client.attempt(false)
+	return proof{}, &refusal{
+		code: messages.KDC_ERR_PREAUTH_FAILED, text: "pre-authentication failed", edata: x.hints().Marshal(),
+	}
+}
+
+// hints is the METHOD-DATA of PREAUTH_REQUIRED: the types that the client asked
+// for and has keys of, in its order, their salts, and what proof is taken.
+func (x *asExchange) hints() messages.MethodData {
+	set := &x.client.keys[0]
+	var info messages.ETypeInfo2
+	for _, id := range x.req.Body.EType {
+		if key, _ := x.client.key(id, set.kvno); !key.IsZero() {
+			info = append(info, etypeInfo2Entry(id, set))
+		}
+	}
+	data := messages.MethodData{{Type: messages.PA_ETYPE_INFO2, Value: info.Marshal()}}
+	if !slices.ContainsFunc(x.req.Body.EType, isNewer) {
+		// RFC 4120 3.1.3: PW-SALT is for clients that know no newer type.
+		data = append(data, messages.PAData{Type: messages.PA_PW_SALT, Value: []byte(set.salt)})
+	}
+	for _, m := range mechanisms() {
+		data = append(data, messages.PAData{Type: m.padata})
+	}
+	return append(data, messages.PAData{Type: messages.PA_FX_COOKIE, Value: x.cookie()})
+}
+
+// isNewer tells the types for which ETYPE-INFO2 is the only hint.
+func isNewer(id enctype.ID) bool {
+	switch id {
+	case enctype.DES_CBC_CRC, enctype.DES_CBC_MD5, enctype.DES3_CBC_SHA1, enctype.RC4_HMAC:
+		return false
+	}
+	return true
+}
+
+// cookie is the state that a client is to send back (RFC 6113 5.2).
+func (x *asExchange) cookie() []byte {
+	sum := sha256.Sum256([]byte("kdctest cookie of " + requestedClient(x.req)))
+	return sum[:16]
+}
+
+func etypeInfo2(id enctype.ID, set *keySet) messages.PAData {
+	return messages.PAData{
+		Type:  messages.PA_ETYPE_INFO2,
+		Value: messages.ETypeInfo2{etypeInfo2Entry(id, set)}.Marshal(),
+	}
+}
+
+func etypeInfo2Entry(id enctype.ID, set *keySet) messages.ETypeInfo2Entry {
+	e := messages.ETypeInfo2Entry{EType: id, S2KParams: set.params}
+	if id != enctype.RC4_HMAC { // which takes no salt
+		e.Salt, e.HasSalt = set.salt, true
+	}
+	return e
+}
+
+// Hint is a fault: every AS-REQ without proof is answered PREAUTH_REQUIRED with
+// this ETYPE-INFO2, as anyone on the network could forge it.
+func (k *KDC) Hint(entries ...messages.ETypeInfo2Entry) Fault {
+	bare := func(q *Question) bool {
+		req, err := messages.ParseKDCReq(q.Message)
+		return err == nil && req.MsgType == messages.KRB_AS_REQ && !carriesPreAuth(req)
+	}
+	data := messages.MethodData{
+		{Type: messages.PA_ETYPE_INFO2, Value: messages.ETypeInfo2(entries).Marshal()},
+		{Type: messages.PA_ENC_TIMESTAMP},
+	}
+	return Only(bare, func(Handler) Handler {
+		return func(q *Question) Answer {
+			req, _ := messages.ParseKDCReq(q.Message)
+			e := krbError(req, k.Now(), messages.KDC_ERR_PREAUTH_REQUIRED)
+			e.EData = data.Marshal()
+			return Answer{Messages: [][]byte{e.Marshal()}}
+		}
+	})
+}

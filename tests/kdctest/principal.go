@@ -1,0 +1,340 @@
+package kdctest
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+)
+
+// Flags are the properties of an account that a KDC minds.
+type Flags uint32
+
+// The flags of an account. Windows' names for them stand in brackets.
+const (
+	// NoPreAuth lets the account log in without proof (DONT_REQ_PREAUTH).
+	NoPreAuth Flags = 1 << iota
+	// Disabled refuses it with KDC_ERR_CLIENT_REVOKED (ACCOUNTDISABLE).
+	Disabled
+	// Locked refuses it with KDC_ERR_CLIENT_REVOKED (LOCKOUT).
+	Locked
+	// Expired refuses it with KDC_ERR_CLIENT_REVOKED, as Windows says it.
+	Expired
+	// MustChange refuses it with KDC_ERR_KEY_EXPIRED once it has proved its key.
+	MustChange
+	// NotDelegable keeps forwardable tickets from it, and S4U2Proxy from acting
+	// for it (NOT_DELEGATED: "sensitive and cannot be delegated").
+	NotDelegable
+	// Protected is NotDelegable, with tickets of four hours that cannot be
+	// renewed (a member of Protected Users).
+	Protected
+	// OKAsDelegate marks tickets for the service so (TRUSTED_FOR_DELEGATION).
+	OKAsDelegate
+	// TrustedToAuth makes its S4U2Self tickets forwardable
+	// (TRUSTED_TO_AUTH_FOR_DELEGATION: protocol transition).
+	TrustedToAuth
+)
+
+// Principal is one account of a realm. Its methods are safe for concurrent use.
+type Principal struct {
+	realm *Realm
+
+	// All below is guarded by realm.mu.
+	name        string
+	service     bool     // tickets for it can be had though it has no spns
+	spns        []string // of equal rank with name
+	aliases     []string // canonicalized to name
+	flags       Flags
+	etypes      []enctype.ID
+	session     []enctype.ID // session key types it takes; nil: those of its keys
+	salt        *string
+	iterations  uint32
+	kvno        uint32 // of the next key set
+	given       []enctype.Key
+	keys        []keySet // newest first
+	delegateTo  []string
+	actFor      []string
+	authData    int
+	lifetime    time.Duration
+	renewable   time.Duration
+	badAttempts int
+}
+
+// keySet is what one password, or one random draw, became.
+type keySet struct {
+	kvno   uint32
+	salt   string
+	params []byte // s2kparams of ETYPE-INFO2; nil for the default
+	keys   []enctype.Key
+}
+
+// Option sets something of a principal, when it is added or later by Set.
+type Option func(*Principal)
+
+// ETypes chooses the encryption types of the keys, the first being that of
+// tickets. Later it takes effect with the next ChangeKey.
+func ETypes(ids ...enctype.ID) Option {
+	return func(p *Principal) { p.etypes = slices.Clone(ids) }
+}
+
+// SessionETypes chooses which session key types the service takes, whatever
+// keys it has: Windows puts an AES session key into an RC4 ticket.
+func SessionETypes(ids ...enctype.ID) Option {
+	return func(p *Principal) { p.session = slices.Clone(ids) }
+}
+
+// Salt replaces the default salt, the realm and the name's components.
+func Salt(salt string) Option { return func(p *Principal) { p.salt = &salt } }
+
+// Iterations sets the count of string-to-key for AES and Camellia.
+func Iterations(n uint32) Option { return func(p *Principal) { p.iterations = n } }
+
+// KVNO sets the version of the next keys.
+func KVNO(n uint32) Option { return func(p *Principal) { p.kvno = n } }
+
+// Keys gives the account these keys, instead of ones made from a password.
+func Keys(keys ...enctype.Key) Option {
+	return func(p *Principal) { p.given = slices.Clone(keys) }
+}
+
+// SPN gives an account service principal names, in tickets as they were asked.
+func SPN(names ...string) Option {
+	return func(p *Principal) {
+		p.spns = append(p.spns, names...)
+		for _, name := range names {
+			p.realm.enter(name, p)
+		}
+	}
+}
+
+// Alias gives an account further names, such as a UPN "alice@corp.example",
+// that canonicalization replaces by the first.
+func Alias(names ...string) Option {
+	return func(p *Principal) {
+		p.aliases = append(p.aliases, names...)
+		for _, name := range names {
+			p.realm.enter(name, p)
+		}
+	}
+}
+
+// With sets flags.
+func With(flags Flags) Option { return func(p *Principal) { p.flags |= flags } }
+
+// Without clears flags. Unlocking forgets failed attempts too.
+func Without(flags Flags) Option {
+	return func(p *Principal) {
+		p.flags &^= flags
+		if flags&Locked != 0 {
+			p.badAttempts = 0
+		}
+	}
+}
+
+// DelegateTo lists the services to which the account may delegate users
+// (msDS-AllowedToDelegateTo: constrained delegation).
+func DelegateTo(spns ...string) Option {
+	return func(p *Principal) { p.delegateTo = slices.Clone(spns) }
+}
+
+// ActFor lists the accounts, with @REALM if not of this realm, that may bring
+// users to this one (msDS-AllowedToActOnBehalfOfOtherIdentity: resource-based
+// constrained delegation).
+func ActFor(accounts ...string) Option {
+	return func(p *Principal) { p.actFor = slices.Clone(accounts) }
+}
+
+// AuthDataSize puts authorization data of n bytes into every ticket of the
+// client, as a PAC would be: 1.3, 6 and 12 kB are usual sizes of tokens.
+func AuthDataSize(n int) Option { return func(p *Principal) { p.authData = n } }
+
+// Lifetimes bounds the tickets of this client or service further than the
+// realm does; zero means no bound of its own.
+func Lifetimes(lifetime, renewable time.Duration) Option {
+	return func(p *Principal) { p.lifetime, p.renewable = lifetime, renewable }
+}
+
+// Set applies options to an account that is in use.
+func (p *Principal) Set(opts ...Option) {
+	p.realm.mu.Lock()
+	defer p.realm.mu.Unlock()
+	for _, o := range opts {
+		o(p)
+	}
+}
+
+// Name is the account's first name, without realm.
+func (p *Principal) Name() string { return p.name }
+
+// String is name@REALM.
+func (p *Principal) String() string { return p.name + "@" + p.realm.name }
+
+// ChangePassword gives the account new keys with the next kvno. keepOld leaves
+// the old ones valid for tickets and logins, as a replica that lags would.
+func (p *Principal) ChangePassword(password string, keepOld bool) { p.change(&password, keepOld) }
+
+// ChangeKey gives the account new random keys with the next kvno.
+func (p *Principal) ChangeKey(keepOld bool) { p.change(nil, keepOld) }
+
+func (p *Principal) change(password *string, keepOld bool) {
+	p.realm.mu.Lock()
+	defer p.realm.mu.Unlock()
+	old := p.keys
+	if !keepOld {
+		p.keys, old = nil, nil
+	}
+	p.badAttempts = 0
+	if err := p.rekey(password, rand.Reader); err != nil {
+		p.keys = old
+		p.realm.fail(err)
+	}
+}
+
+// KeyVersion is the kvno of the newest keys.
+func (p *Principal) KeyVersion() uint32 {
+	p.realm.mu.RLock()
+	defer p.realm.mu.RUnlock()
+	if len(p.keys) == 0 {
+		return 0
+	}
+	return p.keys[0].kvno
+}
+
+// rekey puts a new key set before the others; realm.mu is held.
+func (p *Principal) rekey(password *string, random io.Reader) error {
+	set := keySet{kvno: p.kvno, salt: p.defaultSalt()}
+	if p.salt != nil {
+		set.salt = *p.salt
+	}
+	if p.iterations != 0 {
+		set.params = binary.BigEndian.AppendUint32(nil, p.iterations)
+	}
+	if len(p.given) > 0 {
+		set.keys, p.given = p.given, nil
+		return p.push(set)
+	}
+	for _, id := range p.etypes {
+		var key enctype.Key
+		var err error
+		if password != nil {
+			key, err = enctype.StringToKey(id, *password, set.salt, set.params)
+		} else {
+			key, err = enctype.GenerateKey(id, random)
+		}
+		if err != nil {
+			return fmt.Errorf("key of %s: %w", p.name, err)
+		}
+		set.keys = append(set.keys, key)
+	}
+	return p.push(set)
+}
+
+func (p *Principal) push(set keySet) error {
+	p.keys = append([]keySet{set}, p.keys...)
+	p.kvno = set.kvno + 1
+	return nil
+}
+
+// defaultSalt is the realm and the name's components (RFC 4120 4).
+func (p *Principal) defaultSalt() string {
+	return p.realm.name + strings.ReplaceAll(p.name, "/", "")
+}
+
+// view is a copy of what the KDC needs of an account, taken under the lock.
+type view struct {
+	*Principal
+	service    bool // tickets for it can be had
+	flags      Flags
+	keys       []keySet
+	session    []enctype.ID
+	delegateTo []string
+	actFor     []string
+	authData   int
+	lifetime   time.Duration
+	renewable  time.Duration
+}
+
+func (p *Principal) view() *view {
+	p.realm.mu.RLock()
+	defer p.realm.mu.RUnlock()
+	return &view{
+		Principal: p, service: p.service || len(p.spns) > 0, flags: p.flags, keys: slices.Clone(p.keys), session: p.session,
+		delegateTo: p.delegateTo, actFor: p.actFor,
+		authData: p.authData, lifetime: p.lifetime, renewable: p.renewable,
+	}
+}
+
+// has tells whether all the given flags are set.
+func (v *view) has(f Flags) bool { return v.flags&f == f }
+
+// sensitive tells whether nobody may act for the account.
+func (v *view) sensitive() bool { return v.flags&(NotDelegable|Protected) != 0 }
+
+// key finds a key by type and version; kvno 0 is any, newest first.
+func (v *view) key(id enctype.ID, kvno uint32) (enctype.Key, *keySet) {
+	for i := range v.keys {
+		set := &v.keys[i]
+		if kvno != 0 && set.kvno != kvno {
+			continue
+		}
+		for _, k := range set.keys {
+			if k.EType() == id {
+				return k, set
+			}
+		}
+	}
+	return enctype.Key{}, nil
+}
+
+// sessionType is the first type asked for that the service takes.
+func (v *view) sessionType(asked []enctype.ID) (enctype.ID, bool) {
+	takes := v.session
+	if takes == nil && len(v.keys) > 0 {
+		for _, k := range v.keys[0].keys {
+			takes = append(takes, k.EType())
+		}
+	}
+	for _, id := range asked {
+		if slices.Contains(takes, id) && id.Supported() {
+			return id, true
+		}
+	}
+	return 0, false
+}
+
+// principalName is the account's first name as a PrincipalName.
+func (p *Principal) principalName() messages.PrincipalName {
+	name, err := messages.ParsePrincipal(p.name, p.realm.name)
+	if err != nil {
+		return messages.PrincipalName{}
+	}
+	return name.Name
+}
+
+// attempt notes a pre-authentication and locks the account when there were
+// too many bad ones.
+func (p *Principal) attempt(good bool) {
+	p.realm.mu.Lock()
+	defer p.realm.mu.Unlock()
+	if good {
+		p.badAttempts = 0
+		return
+	}
+	p.badAttempts++
+	if p.realm.lockout > 0 && p.badAttempts >= p.realm.lockout {
+		p.flags |= Locked
+	}
+}
+
+// isAlias tells whether a name of the account is one to be canonicalized.
+func (p *Principal) isAlias(name string) bool {
+	p.realm.mu.RLock()
+	defer p.realm.mu.RUnlock()
+	return slices.ContainsFunc(p.aliases, func(a string) bool { return p.realm.fold(a) == p.realm.fold(name) })
+}

@@ -1,0 +1,81 @@
+package kdctest
+
+import (
+	"encoding/base64"
+	"net/http"
+	"strings"
+)
+
+// Protect lets only those requests through to next that prove who they are
+// (RFC 4559). PeerFrom tells next who it was. For channel bindings and identities
+// kept by a connection the server must have Connections at work, as Upstream
+// has them.
+func (a *Acceptor) Protect(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn := ConnectionOf(r.Context())
+		cfg, _ := a.config()
+		token, present := negotiateToken(r.Header.Values("Authorization"))
+		if !present {
+			if peer := conn.bound(); peer != nil && cfg.PerConnection {
+				a.count(func(c *AcceptorCounts) { c.Persisted++ })
+				again := *peer
+				again.Persisted = true
+				next.ServeHTTP(w, r.WithContext(withPeer(r.Context(), &again)))
+				return
+			}
+			a.count(func(c *AcceptorCounts) { c.Missing++ })
+			challenge(w, nil)
+			return
+		}
+		var channel *[16]byte
+		if leaf := conn.certificate(); leaf != nil {
+			if b, ok := EndPointBindings(leaf); ok {
+				channel = &b
+			}
+		}
+		peer, reply, err := a.Accept(token, channel)
+		if err != nil {
+			conn.bind(nil)
+			challenge(w, reply)
+			return
+		}
+		if conn != nil {
+			peer.Connection = conn.ID
+		}
+		if cfg.PerConnection {
+			conn.bind(peer)
+			w.Header().Set("Persistent-Auth", "true")
+		}
+		if reply != nil {
+			w.Header().Set("WWW-Authenticate", "Negotiate "+base64.StdEncoding.EncodeToString(reply))
+		}
+		next.ServeHTTP(w, r.WithContext(withPeer(r.Context(), peer)))
+	})
+}
+
+// negotiateToken finds the token of the Negotiate scheme, in any case. One that
+// is no base64 is present and empty.
+func negotiateToken(values []string) (token []byte, present bool) {
+	for _, v := range values {
+		scheme, rest, _ := strings.Cut(strings.TrimSpace(v), " ")
+		if !strings.EqualFold(scheme, "Negotiate") {
+			continue
+		}
+		token, err := base64.StdEncoding.DecodeString(strings.TrimSpace(rest))
+		if err != nil {
+			return nil, true
+		}
+		return token, true
+	}
+	return nil, false
+}
+
+// challenge is the 401, with a reason in the token if there is one.
+func challenge(w http.ResponseWriter, reply []byte) {
+	value := "Negotiate"
+	if reply != nil {
+		value += " " + base64.StdEncoding.EncodeToString(reply)
+	}
+	w.Header().Set("WWW-Authenticate", value)
+	http.Error(w, "authentication is required", http.StatusUnauthorized)
+}

@@ -1,0 +1,302 @@
+package kdctest
+
+import (
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/keytab"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+)
+
+// Realm is a principal database with its policy. It may be changed while KDCs
+// serve it. What goes wrong while it is filled (a password whose key cannot be
+// made, a name given twice) is kept for Err, and KDC.Start reports it.
+type Realm struct {
+	name string
+
+	mu         sync.RWMutex
+	principals map[string]*Principal // by every name, folded if ignoreCase
+	inbound    map[string]*Principal // krbtgt/us@them, by their realm
+	trusts     map[string]*Realm     // whom we have keys with
+	domains    map[string]string     // host or .domain -> realm
+	suffixes   map[string]string     // UPN suffix -> realm, "" for ours
+	ignoreCase bool
+	lockout    int
+	lifetime   time.Duration
+	renewable  time.Duration
+	err        error
+}
+
+// NewRealm returns a realm with its own krbtgt (AES-256-SHA1 and AES-128-SHA1)
+// and nothing else. Tickets last ten hours and can be renewed for a week.
+func NewRealm(name string) *Realm {
+	r := &Realm{
+		name:       name,
+		principals: make(map[string]*Principal),
+		inbound:    make(map[string]*Principal),
+		trusts:     make(map[string]*Realm),
+		domains:    make(map[string]string),
+		suffixes:   make(map[string]string),
+		lifetime:   10 * time.Hour,
+		renewable:  7 * 24 * time.Hour,
+	}
+	r.AddService("krbtgt/" + name)
+	return r
+}
+
+// Name is the realm's name.
+func (r *Realm) Name() string { return r.name }
+
+// Err is the first thing that went wrong while the realm was filled.
+func (r *Realm) Err() error {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.err
+}
+
+// AddUser adds a principal with keys made of a password. Unless options say
+// otherwise it has AES-256-SHA1 and AES-128-SHA1 keys of kvno 1 with the
+// default salt, and must pre-authenticate.
+func (r *Realm) AddUser(name, password string, opts ...Option) *Principal {
+	return r.add(&Principal{name: name}, &password, opts)
+}
+
+// AddService adds a principal with random keys, for which tickets can be had; for
+// a user they can be had once it has an SPN. It can log in too, with its keytab.
+func (r *Realm) AddService(name string, opts ...Option) *Principal {
+	return r.add(&Principal{name: name, service: true}, nil, opts)
+}
+
+func (r *Realm) add(p *Principal, password *string, opts []Option) *Principal {
+	p.realm = r
+	p.etypes = []enctype.ID{enctype.AES256_CTS_HMAC_SHA1_96, enctype.AES128_CTS_HMAC_SHA1_96}
+	p.kvno = 1
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.enter(p.name, p)
+	for _, o := range opts {
+		o(p)
+	}
+	r.fail(p.rekey(password, rand.Reader))
+	return p
+}
+
+// enter makes a principal known by a name; mu is held.
+func (r *Realm) enter(name string, p *Principal) {
+	key := r.fold(name)
+	if _, twice := r.principals[key]; twice {
+		r.fail(fmt.Errorf("realm %s: principal %q is there already", r.name, name))
+		return
+	}
+	r.principals[key] = p
+}
+
+func (r *Realm) fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+}
+
+func (r *Realm) fold(name string) string {
+	if r.ignoreCase {
+		return strings.ToLower(name)
+	}
+	return name
+}
+
+// IgnoreCase makes names match as Active Directory matches them. It must be
+// called before principals are added.
+func (r *Realm) IgnoreCase() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ignoreCase = true
+}
+
+// SetLifetimes sets how long tickets last and for how long they can be renewed
+// at most; renewable zero means never.
+func (r *Realm) SetLifetimes(lifetime, renewable time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lifetime, r.renewable = lifetime, renewable
+}
+
+// SetLockout locks a principal after n failed pre-authentications in a row;
+// zero, the default, never.
+func (r *Realm) SetLockout(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lockout = n
+}
+
+// Principal returns the principal that bears the name, nil if none does.
+func (r *Realm) Principal(name string) *Principal {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.principals[r.fold(name)]
+}
+
+// Remove takes a principal out of the database, with all its names.
+func (r *Realm) Remove(p *Principal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, q := range r.principals {
+		if q == p {
+			delete(r.principals, name)
+		}
+	}
+}
+
+// Keytab is a keytab file with every key of the principals, kept old ones
+// included, under their names and service principal names.
+func (r *Realm) Keytab(principals ...*Principal) ([]byte, error) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var kt keytab.Keytab
+	for _, p := range principals {
+		for _, name := range append([]string{p.name}, p.spns...) {
+			principal, err := messages.ParsePrincipal(name, r.name)
+			if err != nil {
+				return nil, err
+			}
+			for _, set := range p.keys {
+				for _, key := range set.keys {
+					kt.Entries = append(kt.Entries, keytab.Entry{
+						Principal: principal, Timestamp: time.Unix(0, 0).UTC(), KVNO: set.kvno, Key: key,
+					})
+				}
+			}
+		}
+	}
+	return kt.Marshal()
+}
+
+// MapDomain says that a host, or every host below a domain that begins with a
+// dot, belongs to a realm: this one, or one to which clients are referred.
+func (r *Realm) MapDomain(domain, realm string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.domains[strings.ToLower(domain)] = realm
+}
+
+// MapSuffix says that enterprise names that end in @suffix belong to a realm:
+// this one, or one that WRONG_REALM errors name.
+func (r *Realm) MapSuffix(suffix, realm string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.suffixes[strings.ToLower(suffix)] = realm
+}
+
+// Trust gives two realms keys with each other, in both directions.
+func Trust(a, b *Realm) {
+	for _, way := range [2][2]*Realm{{a, b}, {b, a}} {
+		from, to := way[0], way[1]
+		p := from.AddService("krbtgt/" + to.name)
+		to.mu.Lock()
+		to.inbound[from.name] = p
+		to.mu.Unlock()
+		from.mu.Lock()
+		from.trusts[to.name] = to
+		from.mu.Unlock()
+	}
+}
+
+// ownDomains lists the domains that belong to this very realm.
+func (r *Realm) ownDomains() []string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var own []string
+	for domain, realm := range r.domains {
+		if realm == r.name {
+			own = append(own, domain)
+		}
+	}
+	return own
+}
+
+// realmOfHost follows the domains from the host itself upwards; "" if none fits.
+func (r *Realm) realmOfHost(host string) string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	host = strings.ToLower(host)
+	if realm := r.domains[host]; realm != "" {
+		return realm
+	}
+	for {
+		i := strings.IndexByte(host, '.')
+		if i < 0 {
+			return ""
+		}
+		if realm := r.domains[host[i:]]; realm != "" {
+			return realm
+		}
+		host = host[i+1:]
+	}
+}
+
+// realmOfSuffix is the realm of an enterprise name: that of its suffix, or the
+// realm of that name; "" if unknown.
+func (r *Realm) realmOfSuffix(name string) string {
+	i := strings.LastIndexByte(name, '@')
+	if i < 0 {
+		return ""
+	}
+	suffix := name[i+1:]
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if realm := r.suffixes[strings.ToLower(suffix)]; realm != "" {
+		return realm
+	}
+	for realm := range r.trusts {
+		if strings.EqualFold(realm, suffix) {
+			return realm
+		}
+	}
+	if strings.EqualFold(r.name, suffix) {
+		return r.name
+	}
+	return ""
+}
+
+// nextHop is the neighbour on the shortest way of trusts to a realm; "" if
+// there is none.
+func (r *Realm) nextHop(to string) string {
+	type step struct {
+		at    *Realm
+		first string
+	}
+	seen := map[*Realm]bool{r: true}
+	queue := []step{{at: r}}
+	for len(queue) > 0 {
+		s := queue[0]
+		queue = queue[1:]
+		for name, next := range s.at.neighbours() {
+			if seen[next] {
+				continue
+			}
+			seen[next] = true
+			first := s.first
+			if first == "" {
+				first = name
+			}
+			if name == to {
+				return first
+			}
+			queue = append(queue, step{next, first})
+		}
+	}
+	return ""
+}
+
+func (r *Realm) neighbours() map[string]*Realm {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	out := make(map[string]*Realm, len(r.trusts))
+	for name, next := range r.trusts {
+		out[name] = next
+	}
+	return out
+}

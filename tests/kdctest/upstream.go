@@ -1,0 +1,285 @@
+package kdctest
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Header limits of servers that matter here: the octets of one header line
+// that Apache takes (LimitRequestFieldSize), and of a field that http.sys does.
+const (
+	ApacheHeaderLimit  = 8190
+	HTTPSysHeaderLimit = 16384
+)
+
+// UpstreamConfig says what a protected server is like.
+type UpstreamConfig struct {
+	// Acceptor decides who may come in.
+	Acceptor *Acceptor
+	// Certificate makes it speak TLS; SetCertificate may renew it.
+	Certificate *tls.Certificate
+	// HeaderLimit is the size in octets above which a header line is answered
+	// 400, before authentication; zero is no limit but net/http's own.
+	HeaderLimit int
+	// IdleTimeout is after what time idle connections are closed; zero never.
+	IdleTimeout time.Duration
+	// Handler serves what is not one of the paths below; WhoHandler if nil.
+	Handler http.Handler
+	// Host is where to listen; 127.0.0.1 if empty.
+	Host string
+}
+
+// Upstream is a server that lets in who has a good token. Its paths:
+//
+//	/          who came, as text; as JSON if asked for or at /json
+//	/echo      the request's body, as it comes, trailers included
+//	/stream    lines as Push gives them
+//	/ws        a WebSocket echo
+//	/cut       half of an announced body, and then the end of the connection
+//	/forbidden 401 for everybody, as for good users who may not enter
+type Upstream struct {
+	cfg   UpstreamConfig
+	cert  atomic.Pointer[tls.Certificate]
+	conns Connections
+	lines chan string
+
+	// Requests counts all, refused ones included; TooLarge those refused for a
+	// long header line; Connections the accepted connections.
+	Requests, TooLarge, Connections atomic.Int64
+
+	mu     sync.Mutex
+	addr   string
+	server *http.Server
+	done   chan struct{}
+	stop   context.CancelFunc
+}
+
+// NewUpstream returns a server that does not listen yet.
+func NewUpstream(cfg UpstreamConfig) *Upstream {
+	if cfg.Host == "" {
+		cfg.Host = "127.0.0.1"
+	}
+	u := &Upstream{cfg: cfg, addr: net.JoinHostPort(cfg.Host, "0"), lines: make(chan string, 64)}
+	u.conns.Show = u.cert.Load
+	u.cert.Store(cfg.Certificate)
+	return u
+}
+
+// Start listens on a free port, or on that of the last Start.
+func (u *Upstream) Start() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.server != nil {
+		return errors.New("the upstream is running already")
+	}
+	l, err := net.Listen("tcp", u.addr)
+	if err != nil {
+		return err
+	}
+	u.addr = l.Addr().String()
+	if u.cfg.Certificate != nil {
+		l = tls.NewListener(l, &tls.Config{
+			GetCertificate: u.conns.Certificate,
+			NextProtos:     []string{"http/1.1"}, // as IIS with Windows authentication
+			MinVersion:     tls.VersionTLS12,
+		})
+	}
+	base, stop := context.WithCancel(context.Background())
+	u.server = &http.Server{
+		Handler:           http.HandlerFunc(u.serve),
+		ConnContext:       u.conns.Context,
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ConnState:         u.connState,
+		IdleTimeout:       u.cfg.IdleTimeout,
+		ReadHeaderTimeout: time.Minute,
+		MaxHeaderBytes:    1 << 20,
+		ErrorLog:          log.New(io.Discard, "", 0),
+	}
+	u.done, u.stop = make(chan struct{}), stop
+	go func(s *http.Server, done chan struct{}) {
+		defer close(done)
+		_ = s.Serve(l)
+	}(u.server, u.done)
+	return nil
+}
+
+// Stop closes the listener and every connection but hijacked ones, which end
+// with their clients. Start may follow.
+func (u *Upstream) Stop() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.server == nil {
+		return
+	}
+	u.stop()
+	_ = u.server.Close()
+	<-u.done
+	u.server = nil
+}
+
+// Addr is host:port; it stays after Stop.
+func (u *Upstream) Addr() string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.addr
+}
+
+// URL is the address with its scheme and without a slash at the end.
+func (u *Upstream) URL() string {
+	if u.cfg.Certificate != nil {
+		return "https://" + u.Addr()
+	}
+	return "http://" + u.Addr()
+}
+
+// SetCertificate renews the certificate for connections to come.
+func (u *Upstream) SetCertificate(cert *tls.Certificate) { u.cert.Store(cert) }
+
+// Push sends a line to whoever reads /stream, or to the next one who does;
+// an empty line ends that stream.
+func (u *Upstream) Push(line string) { u.lines <- line }
+
+func (u *Upstream) connState(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		u.Connections.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		u.conns.Forget(c)
+	}
+}
+
+func (u *Upstream) serve(w http.ResponseWriter, r *http.Request) {
+	u.Requests.Add(1)
+	if limit := u.cfg.HeaderLimit; limit > 0 {
+		for name, values := range r.Header {
+			for _, v := range values {
+				if len(name)+len(": ")+len(v) > limit {
+					u.TooLarge.Add(1)
+					w.Header().Set("Connection", "close")
+					http.Error(w, "Size of a request header field exceeds server limit.", http.StatusBadRequest)
+					return
+				}
+			}
+		}
+	}
+	u.cfg.Acceptor.Protect(http.HandlerFunc(u.route)).ServeHTTP(w, r)
+}
+
+func (u *Upstream) route(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/echo":
+		serveEcho(w, r)
+	case "/stream":
+		u.serveStream(w, r)
+	case "/ws":
+		serveWebSocket(w, r)
+	case "/cut":
+		w.Header().Set("Content-Length", "1000")
+		_, _ = io.WriteString(w, strings.Repeat("x", 500))
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	case "/forbidden":
+		w.Header().Add("WWW-Authenticate", "Negotiate")
+		http.Error(w, "you may not enter", http.StatusUnauthorized)
+	default:
+		if u.cfg.Handler != nil {
+			u.cfg.Handler.ServeHTTP(w, r)
+			return
+		}
+		WhoHandler(w, r)
+	}
+}
+
+// WhoHandler answers who came: the principal as text, or a Peer as JSON for
+// clients that accept it and at paths that end in json.
+func WhoHandler(w http.ResponseWriter, r *http.Request) {
+	peer, ok := PeerFrom(r.Context())
+	if !ok {
+		http.Error(w, "nobody authenticated", http.StatusInternalServerError)
+		return
+	}
+	if strings.HasSuffix(r.URL.Path, "json") || strings.Contains(r.Header.Get("Accept"), "application/json") {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(peer)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprintf(w, "%s\n", peer.Principal)
+}
+
+// serveEcho sends the body back piece by piece, while it still comes.
+func serveEcho(w http.ResponseWriter, r *http.Request) {
+	c := http.NewResponseController(w)
+	_ = c.EnableFullDuplex() // HTTP/1.1 only; others are full duplex by nature
+	w.Header().Set("Content-Type", "application/octet-stream")
+	for name := range r.Trailer {
+		w.Header().Add("Trailer", name)
+	}
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := r.Body.Read(buf)
+		if n > 0 {
+			if _, err := w.Write(buf[:n]); err != nil {
+				return
+			}
+			_ = c.Flush()
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			panic(http.ErrAbortHandler) // a cut request must not look like a whole answer
+		}
+	}
+	for name, values := range r.Trailer {
+		w.Header()[name] = values
+	}
+}
+
+func (u *Upstream) serveStream(w http.ResponseWriter, r *http.Request) {
+	c := http.NewResponseController(w)
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_ = c.Flush()
+	for {
+		select {
+		case line := <-u.lines:
+			if line == "" {
+				return
+			}
+			if _, err := fmt.Fprintf(w, "%s\n", line); err != nil {
+				return
+			}
+			_ = c.Flush()
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func serveWebSocket(w http.ResponseWriter, r *http.Request) {
+	ws, err := upgrade(w, r)
+	if err != nil {
+		return
+	}
+	defer ws.Close()
+	for {
+		message, err := ws.ReadText()
+		if err != nil {
+			return
+		}
+		if err := ws.WriteText(message); err != nil {
+			return
+		}
+	}
+}
