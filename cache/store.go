@@ -81,6 +81,12 @@ func (c *Cache[V]) load(ctx context.Context, f *flight[V]) (v V, ok bool) {
 // keep saves a value, unless more saves are under way than is good.
 func (c *Cache[V]) keep(s Store[V], f *flight[V], v V) {
 	defer c.recoverTo(f, "saving")
+	c.mu.Lock()
+	orphan := f.orphan
+	c.mu.Unlock()
+	if orphan { // flushed while it was fetched
+		return
+	}
 	select {
 	case c.save <- struct{}{}:
 		defer func() { <-c.save }()

@@ -175,6 +175,21 @@ func TestFlushReachesTheStore(t *testing.T) {
 	})
 }
 
+func TestFetchUnderWayAtAFlushIsNotStored(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
+		s := newShelf()
+		c.SetStore(s)
+		k.delay = time.Second
+		go must(t, c, key(1), k.policy(), Fetched)
+		synctest.Wait()
+		c.Flush(func(Key) bool { return true })
+		time.Sleep(time.Minute)
+		if _, ok := s.values[key(1)]; ok {
+			t.Fatal("stored after the flush")
+		}
+	})
+}
+
 func TestDropAnswersThoseWhoWaitAndKeepsNothing(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		k.delay = time.Second
