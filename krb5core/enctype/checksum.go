@@ -2,9 +2,9 @@ package enctype
 
 import (
 	"crypto/fips140"
+	"crypto/hmac"
 	"crypto/md5"
 	"crypto/sha1"
-	"crypto/subtle"
 	"fmt"
 
 	"golang.org/x/crypto/md4"
@@ -77,7 +77,7 @@ func (k Key) Checksum(usage Usage, data []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.checksum(p, k.s.octets, usage, data), nil
+	return p.checksum(p, k.Bytes(), usage, data), nil
 }
 
 // VerifyChecksum returns nil if sum is the checksum of type t over data, in a time
@@ -90,29 +90,25 @@ func (k Key) VerifyChecksum(t ChecksumType, usage Usage, data, sum []byte) error
 	if err != nil {
 		return err
 	}
-	var want []byte
+	var ok bool
 	switch {
 	case t == CKSUMTYPE_RSA_MD5_DES && t == p.checksumType:
-		return verifyDESChecksum(k.s.octets, data, sum)
+		ok = desChecksumMatches(k.Bytes(), data, sum)
 	case t == p.checksumType:
-		want = p.checksum(p, k.s.octets, usage, data)
+		ok = hmac.Equal(sum, p.checksum(p, k.Bytes(), usage, data))
+	case t == KERB_CHECKSUM_HMAC_MD5 && !fips140.Enforced():
+		ok = hmac.Equal(sum, hmacMD5(k.Bytes(), usage, data))
 	case t == KERB_CHECKSUM_HMAC_MD5:
-		if want, err = HMACMD5(k, usage, data); err != nil {
-			return err
-		}
+		return fmt.Errorf("checksum %s: %w", t, ErrNotApproved)
 	case t == KERB_CHECKSUM_MD5_HMAC && p.id == RC4_HMAC:
-		want = md5HMAC(k.s.octets, usage, data)
+		ok = hmac.Equal(sum, md5HMAC(k.Bytes(), usage, data))
 	default:
 		return fmt.Errorf("checksum %s with a %v: %w", t, k, ErrUnsupported)
 	}
-	if subtle.ConstantTimeCompare(want, sum) != 1 {
-		return t.integrityError(usage)
+	if !ok {
+		return fmt.Errorf("verifying checksum %s with key usage %d: %w", t, usage, ErrIntegrity)
 	}
 	return nil
-}
-
-func (t ChecksumType) integrityError(usage Usage) error {
-	return fmt.Errorf("verifying checksum %s with key usage %d: %w", t, usage, ErrIntegrity)
 }
 
 // HMACMD5 returns a KERB_CHECKSUM_HMAC_MD5 made with a key of any type, as
@@ -124,7 +120,7 @@ func HMACMD5(k Key, usage Usage, data []byte) ([]byte, error) {
 	if fips140.Enforced() {
 		return nil, fmt.Errorf("checksum %s: %w", KERB_CHECKSUM_HMAC_MD5, ErrNotApproved)
 	}
-	return hmacMD5(k.s.octets, usage, data), nil
+	return hmacMD5(k.Bytes(), usage, data), nil
 }
 
 // Digest returns an unkeyed checksum, which [MS-SFU] 2.2.2 still wants beside RC4

@@ -79,18 +79,15 @@ func desChecksum(_ *profile, key []byte, usage Usage, data []byte) []byte {
 	return sum
 }
 
-// verifyDESChecksum verifies rsa-md5-des.
-func verifyDESChecksum(key, data, sum []byte) error {
+// desChecksumMatches verifies rsa-md5-des.
+func desChecksumMatches(key, data, sum []byte) bool {
 	if len(sum) != des.BlockSize+md5.Size {
-		return CKSUMTYPE_RSA_MD5_DES.integrityError(0)
+		return false
 	}
 	sum = bytes.Clone(sum)
 	cbcDecrypt(mustDES(desChecksumKey(key)), zeroBlock[:des.BlockSize], sum)
 	confounder := sum[:des.BlockSize:des.BlockSize]
-	if subtle.ConstantTimeCompare(sum[des.BlockSize:], md5Sum(append(confounder, data...))) != 1 {
-		return CKSUMTYPE_RSA_MD5_DES.integrityError(0)
-	}
-	return nil
+	return subtle.ConstantTimeCompare(sum[des.BlockSize:], md5Sum(append(confounder, data...))) == 1
 }
 
 // desChecksumKey is the key that checksums are encrypted with.

@@ -201,3 +201,29 @@ func TestPRFsAsMIT(t *testing.T) {
 		want(t, v.EType.String(), got.Bytes(), v.Key)
 	}
 }
+
+func TestNamesAsMIT(t *testing.T) {
+	var v struct {
+		Names []struct {
+			Input string
+			EType ID
+			Error bool
+		} `json:"enctype_names"`
+	}
+	load(t, "mit-config.json", &v)
+	for _, v := range some(t, v.Names) {
+		id, err := Parse(v.Input)
+		switch {
+		case v.EType == 24: // rc4-hmac-exp, which nobody should have
+			if err == nil {
+				t.Errorf("Parse(%q) = %d", v.Input, id)
+			}
+		case v.Error: // MIT has dropped single DES, this package has not
+			if err == nil && id != DES_CBC_CRC && id != DES_CBC_MD5 {
+				t.Errorf("Parse(%q) = %d", v.Input, id)
+			}
+		case id != v.EType || err != nil:
+			t.Errorf("Parse(%q) = %d, %v, want %d", v.Input, id, err, v.EType)
+		}
+	}
+}

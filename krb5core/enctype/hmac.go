@@ -47,9 +47,9 @@ func newHashAlg(newHash func() hash.Hash) *hashAlg {
 	return a
 }
 
-// after returns the saved state of a hash that has seen the key, each octet xored
-// with pad, zeros up to a block.
-func (a *hashAlg) after(key []byte, pad byte) []byte {
+// appendState appends the saved state of a hash that has seen the key, each octet
+// xored with pad, zeros up to a block.
+func (a *hashAlg) appendState(dst, key []byte, pad byte) []byte {
 	h := a.new()
 	block := make([]byte, h.BlockSize())
 	copy(block, key)
@@ -57,11 +57,11 @@ func (a *hashAlg) after(key []byte, pad byte) []byte {
 		block[i] ^= pad
 	}
 	h.Write(block)
-	state, err := h.(encoding.BinaryMarshaler).MarshalBinary()
+	dst, err := h.(encoding.BinaryAppender).AppendBinary(dst)
 	if err != nil {
 		panic("enctype: saving a hash state: " + err.Error())
 	}
-	return state
+	return dst
 }
 
 // restore goes back to a saved state.
@@ -71,29 +71,34 @@ func (s *hashState) restore(state []byte) {
 	}
 }
 
-// hmacMAC is HMAC with the hash states after both pads kept (RFC 2104 section 4,
-// FIPS 198-1 section 6). While the FIPS module is enabled it is crypto/hmac, anew
-// each time.
+// hmacMAC is HMAC with the hash states after both pads kept instead of the key
+// (RFC 2104 section 4, FIPS 198-1 section 6).
 type hmacMAC struct {
 	alg          *hashAlg
-	key          []byte
 	inner, outer []byte
+}
+
+// moduleHMAC is HMAC by crypto/hmac, anew each time.
+type moduleHMAC struct {
+	alg *hashAlg
+	key []byte
 }
 
 // newHMAC returns HMAC with a key not longer than a block of the hash.
 func (a *hashAlg) newHMAC(key []byte) mac {
-	m := &hmacMAC{alg: a, key: key}
-	if !fips140.Enabled() {
-		m.inner, m.outer = a.after(key, 0x36), a.after(key, 0x5c)
+	if fips140.Enabled() {
+		return &moduleHMAC{a, key}
 	}
-	return m
+	inner := a.appendState(nil, key, 0x36)
+	states := a.appendState(inner, key, 0x5c)
+	return &hmacMAC{a, states[:len(inner)], states[len(inner):]}
+}
+
+func (m *moduleHMAC) sum(out, prefix, data []byte) {
+	copy(out, hmacSum(m.alg.new, m.key, prefix, data))
 }
 
 func (m *hmacMAC) sum(out, prefix, data []byte) {
-	if m.inner == nil {
-		copy(out, hmacSum(m.alg.new, m.key, prefix, data))
-		return
-	}
 	s := m.alg.states.Get().(*hashState)
 	s.restore(m.inner)
 	if len(prefix) > 0 {

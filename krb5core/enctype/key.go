@@ -30,13 +30,19 @@ var errNoKey = errors.New("no key: the zero enctype.Key cannot be used")
 // copies share the secret. No verb of fmt and no encoder shows the secret.
 type Key struct {
 	_ [0]func() // not comparable with ==: use Equal
-	s *secret   // a pointer, because fmt does not follow it within other structs
+	s *secret
 }
 
+// secret is behind a pointer, and the octets in it behind another one, because fmt
+// calls no methods of unexported fields of other structs: it prints what is there,
+// and with an unfit verb follows one pointer, but not two.
 type secret struct {
 	id     ID
-	octets []byte
+	octets *[]byte
 }
+
+// newKey returns the key that owns these octets.
+func newKey(id ID, octets []byte) Key { return Key{s: &secret{id, &octets}} }
 
 // NewKey returns the key with these octets, which it copies. For a type that is
 // implemented their number must be its KeySize. A key of a type that is not, or
@@ -45,7 +51,7 @@ func NewKey(id ID, octets []byte) (Key, error) {
 	if size := id.KeySize(); size != 0 && len(octets) != size {
 		return Key{}, fmt.Errorf("a key of type %s has %d octets, not %d", id, size, len(octets))
 	}
-	return Key{s: &secret{id, bytes.Clone(octets)}}, nil
+	return newKey(id, bytes.Clone(octets)), nil
 }
 
 // GenerateKey returns a new key made of octets read from rand.
@@ -58,7 +64,7 @@ func GenerateKey(id ID, rand io.Reader) (Key, error) {
 	if _, err := io.ReadFull(rand, seed); err != nil {
 		return Key{}, fmt.Errorf("reading randomness for a key: %w", err)
 	}
-	return Key{s: &secret{id, p.randomToKey(seed)}}, nil
+	return newKey(id, p.randomToKey(seed)), nil
 }
 
 // EType returns the key's encryption type, 0 for the zero Key.
@@ -74,7 +80,7 @@ func (k Key) Bytes() []byte {
 	if k.s == nil {
 		return nil
 	}
-	return k.s.octets
+	return *k.s.octets
 }
 
 // IsZero reports whether there is no key.
@@ -128,10 +134,7 @@ func (k Key) String() string {
 	return "key of type " + k.s.id.String()
 }
 
-// GoString is String, for %#v.
-func (k Key) GoString() string { return k.String() }
-
-// Format prints String whatever the verb, so that %x shows no secret either.
+// Format prints String whatever the verb and flags: %x and %#v show no secret either.
 func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
 
 // MarshalText is String, for encoders of JSON, XML and logs.

@@ -12,7 +12,7 @@ func PRF(k Key, data []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.prf(p, k.s.octets, data), nil
+	return p.prf(p, k.Bytes(), data), nil
 }
 
 // PRFPlus is PRF+ of RFC 6113 section 5.1: as many octets as wanted of PRFs over a
@@ -23,7 +23,7 @@ func PRFPlus(k Key, data []byte, n int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.prfPlus(k.s.octets, data, n)
+	return p.prfPlus(k.Bytes(), data, n)
 }
 
 func (p *profile) prfPlus(key, data []byte, n int) ([]byte, error) {
@@ -43,7 +43,7 @@ func CF2(k1, k2 Key, pepper1, pepper2 string) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
-	seed1, err := p1.prfPlus(k1.s.octets, []byte(pepper1), p1.seedSize)
+	seed1, err := p1.prfPlus(k1.Bytes(), []byte(pepper1), p1.seedSize)
 	if err != nil {
 		return Key{}, err
 	}
@@ -52,5 +52,5 @@ func CF2(k1, k2 Key, pepper1, pepper2 string) (Key, error) {
 		return Key{}, err
 	}
 	subtle.XORBytes(seed1, seed1, seed2)
-	return Key{s: &secret{p1.id, p1.randomToKey(seed1)}}, nil
+	return newKey(p1.id, p1.randomToKey(seed1)), nil
 }

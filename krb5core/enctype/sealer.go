@@ -30,7 +30,7 @@ func (k Key) Sealer(usage Usage) (*Sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sealer{p, usage, p.newMode(p, k.s.octets, usage)}, nil
+	return &Sealer{p, usage, p.newMode(p, k.Bytes(), usage)}, nil
 }
 
 // ConfounderSize returns how many random octets Seal takes.
@@ -67,8 +67,9 @@ func (s *Sealer) Seal(dst, confounder, plaintext []byte) []byte {
 }
 
 // Open appends the plaintext of ciphertext to dst and returns the extended slice,
-// or ErrIntegrity. Dst may be ciphertext[:0]; otherwise they must not overlap. As
-// with Key.Decrypt, padding of the DES types remains.
+// or ErrIntegrity, having cleared what it had written. Dst may be ciphertext[:0];
+// otherwise they must not overlap. As with Key.Decrypt, padding of the DES types
+// remains.
 func (s *Sealer) Open(dst, ciphertext []byte) ([]byte, error) {
 	body := len(ciphertext) - s.p.trailer
 	if body < s.p.header || body%s.p.block != 0 {
@@ -96,10 +97,7 @@ func (s *Sealer) String() string {
 	return fmt.Sprintf("sealer of type %s, key usage %d", s.p.name, s.usage)
 }
 
-// GoString is String, for %#v.
-func (s *Sealer) GoString() string { return s.String() }
-
-// Format prints String whatever the verb.
+// Format prints String whatever the verb and flags.
 func (s *Sealer) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.String()) }
 
 // MarshalText is String, for encoders.

@@ -30,7 +30,7 @@ func StringToKey(id ID, password, salt string, params []byte) (Key, error) {
 	if err != nil {
 		return Key{}, fmt.Errorf("making a key of type %s of a password: %w", p.name, err)
 	}
-	return Key{s: &secret{id, octets}}, nil
+	return newKey(id, octets), nil
 }
 
 // checkedIterations returns what params ask for, if it is within bounds.
