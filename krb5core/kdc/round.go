@@ -163,7 +163,7 @@ func (r *round) run() (Reply, error) {
 			return r.giveUp(context.Cause(r.ctx))
 		}
 	}
-	return r.giveUp(nil)
+	return r.giveUp(context.Cause(r.ctx))
 }
 
 // launch starts the first in the queue, if any.

@@ -1,0 +1,126 @@
+package kdc
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+func TestBadStreamsFailAndTheNextKDCServes(t *testing.T) {
+	good := framed(answer("cut"))
+	for _, test := range []struct {
+		name string
+		raw  []byte
+		says string
+		is   error
+	}{
+		{"nothing", nil, "without an answer", io.EOF},
+		{"half a length", []byte{0, 0}, "after 2 octets of the reply's length", io.ErrUnexpectedEOF},
+		{"empty", []byte{0, 0, 0, 0}, "empty", ErrForeign},
+		{"cut", good[:len(good)-1], "cut after", io.ErrUnexpectedEOF},
+		{"top bit", []byte{0x80, 0, 0, 1, 'x'}, "top bit", ErrForeign},
+		{"4 GiB", []byte{0xff, 0xff, 0xff, 0xff}, "top bit", ErrForeign},
+		{"2 GiB", []byte{0x7f, 0xff, 0xff, 0xff}, "max_reply_size", ErrReplyTooBig},
+		{"garbage", framed([]byte("garbage")), "no Kerberos message", ErrForeign},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			bad := startKDC(t, nil, answeringStream(test.raw))
+			s := newTestSender(t, Config{Clock: newManualClock()}, bad.as(SchemeTCP))
+			_, err := s.Send(t.Context(), query())
+			if !errors.Is(err, test.is) || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("got %v", err)
+			}
+			next := startKDC(t, nil, answeringStream(framed(answer("next"))))
+			s = newTestSender(t, Config{Clock: newManualClock()}, bad.as(SchemeTCP), next.as(SchemeTCP))
+			reply, err := s.Send(t.Context(), query())
+			mustReply(t, reply, err, "next", next.as(SchemeTCP))
+		})
+	}
+}
+
+func TestStreamThatResetsIsFollowedByTheNextKDC(t *testing.T) {
+	reset := startKDC(t, nil, func(_ int, conn net.Conn) {
+		readFrame(conn, maxReplySize)
+		conn.(*net.TCPConn).SetLinger(0)
+	})
+	next := startKDC(t, nil, answeringStream(framed(answer("next"))))
+	s := newTestSender(t, Config{Clock: newManualClock()}, reset.as(SchemeTCP), next.as(SchemeTCP))
+	q := query()
+	q.PreAuth = true
+	reply, err := s.Send(t.Context(), q)
+	mustReply(t, reply, err, "next", next.as(SchemeTCP))
+}
+
+func TestReplySizeIsBounded(t *testing.T) {
+	for extra, want := range map[int]error{0: nil, 1: ErrReplyTooBig} {
+		// The header of the element takes 4 octets.
+		message := answer(strings.Repeat("x", minReplySize-4+extra))
+		kdc := startKDC(t, nil, answeringStream(framed(message)))
+		s := newTestSender(t, Config{Clock: newManualClock(), Options: Options{MaxReplySize: minReplySize}}, kdc.as(SchemeTCP))
+		reply, err := s.Send(t.Context(), query())
+		if !errors.Is(err, want) || want == nil && !bytes.Equal(reply.Message, message) {
+			t.Errorf("%d octets: %v", len(message), err)
+		}
+	}
+}
+
+func TestFrameIsReadWholeFromShortReads(t *testing.T) {
+	want := answer(strings.Repeat("x", 5000))
+	got, err := readFrame(iotest.OneByteReader(bytes.NewReader(framed(want))), DefaultMaxReplySize)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d octets, %v", len(got), err)
+	}
+}
+
+func TestAnnouncedLengthAloneAllocatesLittle(t *testing.T) {
+	raw := binary.BigEndian.AppendUint32(nil, maxReplySize)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := readFrame(bytes.NewReader(append(raw, 1, 2, 3)), maxReplySize)
+	runtime.ReadMemStats(&after)
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("got %v", err)
+	}
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 1<<20 {
+		t.Errorf("%d octets were allocated for a reply of 3", grown)
+	}
+}
+
+func FuzzReadFrame(f *testing.F) {
+	f.Add(framed(answer("seed")))
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff})
+	f.Add([]byte{0, 0, 0, 4, 1, 2, 3})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		const limit = 1 << 10
+		message, err := readFrame(bytes.NewReader(raw), limit)
+		if err != nil {
+			if message != nil {
+				t.Error("a message beside an error")
+			}
+			return
+		}
+		if len(message) == 0 || len(message) > limit || !bytes.HasPrefix(raw, framed(message)) {
+			t.Errorf("%x was read as %x", raw, message)
+		}
+	})
+}
+
+func FuzzMessage(f *testing.F) {
+	f.Add(krbError(krbErrResponseTooBig))
+	f.Add(krbError(29))
+	f.Add(answer("seed"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if isTooBig(b) && b[0] != 0x7e {
+			t.Errorf("%x is taken for a KRB-ERROR", b)
+		}
+		if isMessage(b) && (len(b) < 2 || b[0]>>6 != 1) {
+			t.Errorf("%x is taken for a Kerberos message", b)
+		}
+	})
+}

@@ -1,0 +1,263 @@
+package kdc
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestDatagramIsSentAgainWhenLost(t *testing.T) {
+	kdc := startKDC(t, func(n int, _ []byte, send func([]byte), _ net.Addr) {
+		if n == 3 {
+			send(answer("third"))
+		}
+	}, nil)
+	clock, seen := newManualClock(), newRecorder()
+	s := newTestSender(t, Config{Clock: clock, Observer: seen}, kdc.as(SchemeUDP))
+	pending := sendInBackground(t.Context(), s, query())
+	clock.pass(t, time.Second)
+	clock.pass(t, 2*time.Second)
+	reply, err := await(t, pending)
+	mustReply(t, reply, err, "third", kdc.as(SchemeUDP))
+	if n := kdc.datagrams.Load(); n != 3 {
+		t.Errorf("%d datagrams came, want 3", n)
+	}
+	if n := seen.count(Retransmitting, kdc.as(SchemeUDP)); n != 2 {
+		t.Errorf("%d retransmissions were observed, want 2", n)
+	}
+}
+
+func TestForeignDatagramsArePassedOver(t *testing.T) {
+	foreign := answer("another question's")
+	kdc := startKDC(t, func(_ int, _ []byte, send func([]byte), _ net.Addr) {
+		send([]byte("garbage"))
+		send(nil)
+		send(append(answer("trailing"), 0))
+		send([]byte{0x6b, 0x80, 0, 0})
+		send(foreign)
+		send(answer("right"))
+	}, nil)
+	seen := newRecorder()
+	s := newTestSender(t, Config{Clock: newManualClock(), Observer: seen}, kdc.as(SchemeUDP))
+	q := query()
+	q.Check = func(reply []byte) Verdict {
+		if slices.Equal(reply, foreign) {
+			return Foreign
+		}
+		return Accept
+	}
+	reply, err := s.Send(t.Context(), q)
+	mustReply(t, reply, err, "right", kdc.as(SchemeUDP))
+	if n := seen.count(PassedOver, kdc.as(SchemeUDP)); n != 5 {
+		t.Errorf("%d datagrams were observed to be passed over, want 5", n)
+	}
+	if h := s.Health()[0]; h.PassedOver != 5 || h.Failures != 0 {
+		t.Errorf("health is %+v", h)
+	}
+}
+
+func TestWhatWasPassedOverIsNamedInTheError(t *testing.T) {
+	kdc := startKDC(t, func(_ int, _ []byte, send func([]byte), _ net.Addr) { send([]byte("garbage")) }, nil)
+	clock, seen := newManualClock(), newRecorder()
+	s := newTestSender(t, Config{Clock: clock, Observer: seen}, kdc.as(SchemeUDP))
+	pending := sendInBackground(t.Context(), s, query())
+	seen.wait(t)
+	clock.pass(t, DefaultTimeout)
+	_, err := await(t, pending)
+	if !errors.Is(err, ErrNoAnswer) || !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), "passed over") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDatagramsOfOthersDoNotArrive(t *testing.T) {
+	stranger, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	kdc := startKDC(t, func(_ int, _ []byte, send func([]byte), client net.Addr) {
+		stranger.WriteTo(answer("forged"), client)
+		send(answer("true"))
+	}, nil)
+	s := newTestSender(t, Config{Clock: newManualClock()}, kdc.as(SchemeUDP))
+	reply, err := s.Send(t.Context(), query())
+	mustReply(t, reply, err, "true", kdc.as(SchemeUDP))
+	if n := s.Health()[0].PassedOver; n != 0 {
+		t.Errorf("%d datagrams of a stranger arrived", n)
+	}
+}
+
+func TestTooBigForUDPGoesByTCPAndIsRemembered(t *testing.T) {
+	kdc := startKDC(t, func(_ int, _ []byte, send func([]byte), _ net.Addr) {
+		send(krbError(krbErrResponseTooBig))
+	}, answeringStream(framed(answer("big"))))
+	s := newTestSender(t, Config{Clock: newManualClock()}, kdc.Server)
+	for range 3 {
+		reply, err := s.Send(t.Context(), query())
+		mustReply(t, reply, err, "big", kdc.Server)
+		if reply.Protocol != TCP {
+			t.Errorf("the reply came by %s", reply.Protocol)
+		}
+	}
+	if udp, tcp := kdc.datagrams.Load(), kdc.streams.Load(); udp != 1 || tcp != 3 {
+		t.Errorf("asked %d times by UDP and %d by TCP, want 1 and 3", udp, tcp)
+	}
+	if !s.Health()[0].TCPFirst {
+		t.Error("health does not tell that TCP comes first")
+	}
+}
+
+func TestForgedErrorsBeforeTheAnswerChangeNothing(t *testing.T) {
+	unavailable := krbError(29)
+	for name, forged := range map[string][]byte{"too big": krbError(krbErrResponseTooBig), "unavailable": unavailable} {
+		for _, scheme := range []string{SchemeAny, SchemeUDP} {
+			t.Run(name+" "+scheme, func(t *testing.T) {
+				kdc := startKDC(t, func(_ int, _ []byte, send func([]byte), _ net.Addr) {
+					send(forged)
+					send(answer("true"))
+				}, nil)
+				s := newTestSender(t, Config{Clock: newManualClock()}, kdc.as(scheme))
+				q := query()
+				q.Check = func(reply []byte) Verdict {
+					if slices.Equal(reply, unavailable) {
+						return NextKDC
+					}
+					return Accept
+				}
+				reply, err := s.Send(t.Context(), q)
+				mustReply(t, reply, err, "true", kdc.as(scheme))
+			})
+		}
+	}
+}
+
+func TestErrorOverUDPIsVerifiedOverTCP(t *testing.T) {
+	unavailable := krbError(29)
+	kdc := startKDC(t, func(_ int, _ []byte, send func([]byte), _ net.Addr) { send(unavailable) },
+		answeringStream(framed(answer("true"))))
+	s := newTestSender(t, Config{Clock: newManualClock()}, kdc.Server)
+	q := query()
+	q.Check = func(reply []byte) Verdict {
+		if slices.Equal(reply, unavailable) {
+			return NextKDC
+		}
+		return Accept
+	}
+	reply, err := s.Send(t.Context(), q)
+	mustReply(t, reply, err, "true", kdc.Server)
+	if s.Health()[0].TCPFirst {
+		t.Error("a forged error made TCP the first choice")
+	}
+}
+
+func TestTooBigWithoutTCPIsExplained(t *testing.T) {
+	kdc := startKDC(t, func(_ int, _ []byte, send func([]byte), _ net.Addr) {
+		send(krbError(krbErrResponseTooBig))
+	}, nil)
+	for _, scheme := range []string{SchemeAny, SchemeUDP} {
+		clock, seen := newManualClock(), newRecorder()
+		s := newTestSender(t, Config{Clock: clock, Observer: seen}, kdc.as(scheme))
+		pending := sendInBackground(t.Context(), s, query())
+		seen.wait(t)
+		clock.pass(t, retransmitFirst)
+		_, err := await(t, pending)
+		if !errors.Is(err, ErrReplyTooBig) || !strings.Contains(err.Error(), "for UDP") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func TestSilentUDPIsJoinedByTCPAndRemembered(t *testing.T) {
+	for _, preAuth := range []bool{false, true} {
+		kdc := startKDC(t, silentDatagrams, answeringStream(framed(answer("by tcp"))))
+		clock := newManualClock()
+		s := newTestSender(t, Config{Clock: clock}, kdc.Server)
+		q := query()
+		q.PreAuth = preAuth
+		pending := sendInBackground(t.Context(), s, q)
+		clock.pass(t, retransmitFirst)
+		reply, err := await(t, pending)
+		mustReply(t, reply, err, "by tcp", kdc.Server)
+		reply, err = s.Send(t.Context(), q)
+		mustReply(t, reply, err, "by tcp", kdc.Server)
+		if preAuth && kdc.datagrams.Load() != 1 {
+			t.Errorf("a query with pre-authentication was sent %d times by UDP, besides TCP", kdc.datagrams.Load())
+		}
+	}
+}
+
+func TestRefusedUDPIsFollowedByTCPAtOnce(t *testing.T) {
+	kdc := startKDC(t, nil, answeringStream(framed(answer("by tcp"))))
+	s := newTestSender(t, Config{Clock: newManualClock()}, kdc.Server)
+	reply, err := s.Send(t.Context(), query())
+	mustReply(t, reply, err, "by tcp", kdc.Server)
+}
+
+func TestLongMessageTriesTCPFirst(t *testing.T) {
+	long := make([]byte, 200)
+	for _, test := range []struct {
+		name     string
+		stream   streamHandler
+		udp, tcp int64
+		protocol Protocol
+	}{
+		{"and stays there", answeringStream(framed(answer("reply"))), 0, 1, TCP},
+		{"and UDP when that is refused", nil, 1, 0, UDP},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			kdc := startKDC(t, answering("reply"), test.stream)
+			s := newTestSender(t, Config{Clock: newManualClock(), Options: Options{UDPPreferenceLimit: 199}}, kdc.Server)
+			q := query()
+			q.Message = long
+			reply, err := s.Send(t.Context(), q)
+			mustReply(t, reply, err, "reply", kdc.Server)
+			if udp, tcp := kdc.datagrams.Load(), kdc.streams.Load(); reply.Protocol != test.protocol || udp != test.udp || tcp != test.tcp {
+				t.Errorf("%s after %d datagrams and %d streams", reply.Protocol, udp, tcp)
+			}
+			q.Message = long[:199]
+			if reply, err = s.Send(t.Context(), q); err != nil || reply.Protocol != UDP {
+				t.Errorf("a message of the limit's length: %s, %v", reply.Protocol, err)
+			}
+		})
+	}
+}
+
+func TestTCPOnlyKeepsOffUDP(t *testing.T) {
+	kdc := startKDC(t, answering("udp"), answeringStream(framed(answer("tcp"))))
+	s := newTestSender(t, Config{Clock: newManualClock()}, kdc.Server)
+	q := query()
+	q.TCPOnly = true
+	reply, err := s.Send(t.Context(), q)
+	mustReply(t, reply, err, "tcp", kdc.Server)
+	s = newTestSender(t, Config{Clock: newManualClock()}, kdc.as(SchemeUDP))
+	if _, err = s.Send(t.Context(), q); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("got %v", err)
+	}
+	if n := kdc.datagrams.Load(); n != 0 {
+		t.Errorf("%d datagrams came", n)
+	}
+}
+
+func TestDatagramAboveTheLimitIsPassedOver(t *testing.T) {
+	kdc := startKDC(t, func(_ int, _ []byte, send func([]byte), _ net.Addr) {
+		send(answer(strings.Repeat("x", minReplySize)))
+		send(answer("short"))
+	}, nil)
+	s := newTestSender(t, Config{Clock: newManualClock(), Options: Options{MaxReplySize: minReplySize}}, kdc.as(SchemeUDP))
+	reply, err := s.Send(t.Context(), query())
+	mustReply(t, reply, err, "short", kdc.as(SchemeUDP))
+}
+
+func TestDeadlineOfTheContextEndsTheWait(t *testing.T) {
+	kdc := startKDC(t, silentDatagrams, nil)
+	s := newTestSender(t, Config{Clock: newManualClock()}, kdc.as(SchemeUDP))
+	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(1, 0))
+	defer cancel()
+	if _, err := s.Send(ctx, query()); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
