@@ -118,8 +118,9 @@ func randomOctetsAreKeys(id enctype.ID) bool {
 		enctype.AES128_CTS_HMAC_SHA256_128, enctype.AES256_CTS_HMAC_SHA384_192,
 		enctype.CAMELLIA128_CTS_CMAC, enctype.CAMELLIA256_CTS_CMAC, enctype.RC4_HMAC:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // checkCredential refuses what no token can be made of.

@@ -23,7 +23,7 @@ var sizes = []struct {
 }{{"1.3kB", 1200}, {"6kB", 5900}}
 
 // benchServices is how many services take turns: one alone would get no more than 934464 stamps a second.
-const benchServices = 16
+const benchServices = 4
 
 func benchTemplates(b *testing.B, n int) []*Template {
 	b.Helper()

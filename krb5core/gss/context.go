@@ -38,8 +38,9 @@ func (c Context) VerifyToken(b []byte) error {
 			return fmt.Errorf("%w: %w", ErrNotAuthenticated, err)
 		}
 		return krbError
+	default:
+		return fmt.Errorf("%w: it sent token ID %04x", ErrNotAuthenticated, uint16(token.ID))
 	}
-	return fmt.Errorf("%w: it sent token ID %04x", ErrNotAuthenticated, uint16(token.ID))
 }
 
 // VerifyAPRep verifies an AP-REP, without frame: it must be encrypted in the ticket's session key, and repeat the time of our

@@ -10,9 +10,9 @@ import (
 )
 
 // BuildDelegatedCred returns the KRB-CRED that hands tgt, a forwarded ticket-granting ticket, to an acceptor, for
-// TemplateConfig.DelegatedCred. Ticket is the service ticket beside which it will travel, under whose session key its
-// secret part is encrypted (RFC 4121 4.1.1); now is the realm's time. Rand nil means crypto/rand.
-func BuildDelegatedCred(tgt, ticket *messages.Credential, now time.Time, rand io.Reader) ([]byte, error) {
+// TemplateConfig.DelegatedCred. Its secret part is encrypted under ticketKey, the session key of the service ticket that it
+// will travel with (RFC 4121 4.1.1); now is the realm's time. Rand nil means crypto/rand.
+func BuildDelegatedCred(tgt *messages.Credential, ticketKey enctype.Key, now time.Time, rand io.Reader) ([]byte, error) {
 	if tgt.Key.IsZero() || len(tgt.Ticket) == 0 {
 		return nil, fmt.Errorf("no key or no ticket to delegate for %s", tgt.Client)
 	}
@@ -25,13 +25,13 @@ func BuildDelegatedCred(tgt, ticket *messages.Credential, now time.Time, rand io
 	defer clear(plain)
 	s := scratches.Get().(*scratch)
 	defer scratches.Put(s)
-	cipher, err := ticket.Key.Encrypt(randomReader{s, rand}, enctype.KEY_USAGE_KRB_CRED, plain)
+	cipher, err := ticketKey.Encrypt(randomReader{s, rand}, enctype.KEY_USAGE_KRB_CRED, plain)
 	if err != nil {
 		return nil, fmt.Errorf("encrypting the delegated ticket: %w", err)
 	}
 	cred := messages.KRBCred{
 		Tickets: []messages.Ticket{{Raw: tgt.Ticket}},
-		EncPart: messages.EncryptedData{EType: ticket.Key.EType(), Cipher: cipher},
+		EncPart: messages.EncryptedData{EType: ticketKey.EType(), Cipher: cipher},
 	}
 	b := cred.Marshal()
 	if len(b) > maxDelegated {

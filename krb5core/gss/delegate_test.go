@@ -29,7 +29,7 @@ func TestDelegatedTicketsOfMITAreReadAndRebuilt(t *testing.T) {
 			Flags: info.Flags, Ticket: cred.Tickets[0].Raw,
 		}
 		now := part.Timestamp.Add(time.Duration(part.USec) * time.Microsecond)
-		ours, err := BuildDelegatedCred(tgt, &messages.Credential{Key: sessionKey}, now, nil)
+		ours, err := BuildDelegatedCred(tgt, sessionKey, now, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,10 +63,10 @@ func openDelegated(tb testing.TB, b []byte, sessionKey enctype.Key) (*messages.K
 
 func TestTicketsTooLargeToDelegateAreRefused(t *testing.T) {
 	cred := testCredential(t, enctype.AES256_CTS_HMAC_SHA1_96, 66000)
-	if _, err := BuildDelegatedCred(cred, cred, time.Now(), nil); err == nil {
+	if _, err := BuildDelegatedCred(cred, cred.Key, time.Now(), nil); err == nil {
 		t.Error("a KRB-CRED beyond 65535 octets was built")
 	}
-	if _, err := BuildDelegatedCred(&messages.Credential{}, cred, time.Now(), nil); err == nil {
+	if _, err := BuildDelegatedCred(&messages.Credential{}, cred.Key, time.Now(), nil); err == nil {
 		t.Error("a KRB-CRED without a ticket was built")
 	}
 }

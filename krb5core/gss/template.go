@@ -118,6 +118,13 @@ func (t *Template) TokenLen() int {
 	return base64.StdEncoding.DecodedLen(len(t.prefix)-t.scheme) + t.tailLen
 }
 
+// Size is about how many octets of memory the Template keeps, for the budget of whoever caches it: its token in base64,
+// its authenticator, and the derived keys.
+func (t *Template) Size() int {
+	const fixed = 2048 // Template, key schedules of two usages and their hash states
+	return fixed + len(t.prefix) + len(t.authenticator.plain)
+}
+
 // Header returns the value of an Authorization header with a new token in it, and what is needed to judge the answer to
 // it. bindings must be there, and not zero, if and only if the Template has them. It waits only beyond the rate that the
 // Clock gives; other errors are those of a Rand.

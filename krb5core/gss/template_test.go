@@ -22,7 +22,7 @@ var etypes = []enctype.ID{
 	enctype.AES128_CTS_HMAC_SHA1_96, enctype.AES256_CTS_HMAC_SHA1_96,
 	enctype.AES128_CTS_HMAC_SHA256_128, enctype.AES256_CTS_HMAC_SHA384_192,
 	enctype.CAMELLIA128_CTS_CMAC, enctype.CAMELLIA256_CTS_CMAC,
-	enctype.RC4_HMAC, enctype.DES3_CBC_SHA1,
+	enctype.RC4_HMAC, enctype.DES3_CBC_SHA1, enctype.DES_CBC_MD5, enctype.DES_CBC_CRC,
 }
 
 // testCredential is a credential with a ticket whose ciphertext has n octets.
@@ -197,7 +197,7 @@ func TestEveryFieldOfATokenIsReadByAnAcceptor(t *testing.T) {
 		if a.SeqNumber < 1<<29 || a.SeqNumber >= 1<<30 || a.Subkey.EType() != id || a.Subkey.Equal(cred.Key) {
 			t.Errorf("%s: sequence number %d, subkey %v", id, a.SeqNumber, a.Subkey)
 		}
-		if again := a.Marshal(); !bytes.Equal(again, bytes.TrimRight(plain[:len(again)], "\x00")) && !bytes.HasPrefix(plain, again) {
+		if again := a.Marshal(); !bytes.HasPrefix(plain, again) { // the DES types pad
 			t.Errorf("%s: encoded again %x, was %x", id, again, plain)
 		}
 	}

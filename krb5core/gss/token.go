@@ -57,6 +57,7 @@ func ParseToken(b []byte) (Token, error) {
 		return Token{TOK_AP_REP, b}, nil
 	case messages.KRB_ERROR:
 		return Token{TOK_KRB_ERROR, b}, nil
+	default: // a frame, or nothing of ours
 	}
 	s := der.String(b)
 	var frame der.String
