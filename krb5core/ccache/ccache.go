@@ -1,6 +1,7 @@
 package ccache
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
@@ -27,6 +28,12 @@ type CCache struct {
 	// KDCOffset is the KDC's clock minus that of the client which wrote the
 	// file, as far as that one knew; it is kept by version 4 only.
 	KDCOffset time.Duration
+}
+
+// String says whose cache it is and how much is in it; no ticket and no value of
+// the configuration is shown.
+func (c CCache) String() string {
+	return fmt.Sprintf("credential cache of %s with %d tickets", c.DefaultPrincipal, len(c.Credentials))
 }
 
 // A ConfigKey names an entry of a cache's configuration.

@@ -158,6 +158,15 @@ func TestNoVerbShowsASessionKey(t *testing.T) {
 	}
 }
 
+func TestCCachePrintsNoContents(t *testing.T) {
+	c := full(t)
+	for _, v := range []any{c, *c} {
+		if s := fmt.Sprint(v); s != "credential cache of alice@A with 2 tickets" {
+			t.Errorf("%T prints as %q", v, s)
+		}
+	}
+}
+
 func TestMITListsWhatWeWrite(t *testing.T) {
 	klist, err := exec.LookPath("klist")
 	if err != nil {
