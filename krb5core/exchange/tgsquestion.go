@@ -220,13 +220,10 @@ func (c *tgsCore) checkReply(rep *messages.KDCRep) (*tgsAnswer, error) {
 	return a, nil
 }
 
-// decrypt opens the reply with the subkey, usage 9, or as KDCs do that follow RFC 4757 to the letter (usage 8, RC4) or
-// ignore the subkey (session key, usage 8).
+// decrypt opens the reply with the subkey, usage 9, or as KDCs do that ignore the subkey: session key, usage 8. (With RC4
+// the enctype package tries both usages, for KDCs that follow RFC 4757 to the letter.)
 func (q *tgsQuestion) decrypt(e messages.EncryptedData) (part *messages.EncKDCRepPart, sessionKey bool, err error) {
 	part, err = decrypt(q.subkey, enctype.KEY_USAGE_TGS_REP_SUBKEY, e)
-	if err == errWrongKey && q.subkey.EType() == enctype.RC4_HMAC {
-		part, err = decrypt(q.subkey, enctype.KEY_USAGE_TGS_REP_SESSION, e)
-	}
 	if err == errWrongKey {
 		sessionKey = true
 		part, err = decrypt(q.tgt.Key, enctype.KEY_USAGE_TGS_REP_SESSION, e)

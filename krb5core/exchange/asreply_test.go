@@ -1,0 +1,184 @@
+package exchange
+
+import (
+	"testing"
+	"time"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+)
+
+// replyFaults are the ways to spoil a reply that AS and TGS must notice alike.
+var replyFaults = map[string]struct {
+	spoil func(i *issue)
+	field string
+}{
+	"wrong nonce":         {func(i *issue) { i.part.Nonce++ }, "nonce"},
+	"other cname":         {func(i *issue) { i.rep.CName = messages.NewPrincipalName(1, "mallory") }, "cname"},
+	"other crealm":        {func(i *issue) { i.rep.CRealm = "EVIL.TEST" }, "crealm"},
+	"other sname":         {func(i *issue) { i.service(messages.NewPrincipalName(2, "kadmin", "changepw")) }, "sname"},
+	"sname not ticket's":  {func(i *issue) { i.rep.Ticket.SName = messages.NewPrincipalName(2, "cifs", "evil") }, "sname"},
+	"srealm not ticket's": {func(i *issue) { i.rep.Ticket.Realm = "EVIL.TEST" }, "srealm"},
+	"key type not offered": {func(i *issue) {
+		i.part.Key, _ = enctype.NewKey(enctype.RC4_HMAC, make([]byte, 16))
+	}, "key.keytype"},
+	"endtime in the past": {func(i *issue) {
+		i.part.StartTime, i.part.EndTime = epoch.Add(-2*time.Hour), epoch.Add(-time.Hour)
+	}, "endtime"},
+	"endtime before starttime": {func(i *issue) {
+		i.part.StartTime = i.part.AuthTime.Add(2 * time.Minute)
+		i.part.EndTime = i.part.AuthTime.Add(time.Minute)
+	}, "endtime"},
+	"starttime far ahead": {func(i *issue) { i.part.StartTime = i.part.AuthTime.Add(time.Hour) }, "starttime"},
+	"renewable but no renew-till": {func(i *issue) {
+		i.part.Flags |= messages.TKT_FLG_RENEWABLE
+		i.part.RenewTill = time.Time{}
+	}, "renew-till"},
+	"invalid ticket":   {func(i *issue) { i.part.Flags |= messages.TKT_FLG_INVALID }, "flags"},
+	"postdated ticket": {func(i *issue) { i.part.Flags |= messages.TKT_FLG_POSTDATED }, "flags"},
+	"anonymous ticket": {func(i *issue) { i.part.Flags |= messages.TKT_FLG_ANONYMOUS }, "flags"},
+	"wrong usage":      {func(i *issue) { i.usage = enctype.KEY_USAGE_TICKET }, "enc-part"},
+	"other reply key":  {func(i *issue) { i.key, _ = enctype.NewKey(aes256, make([]byte, 32)) }, "enc-part"},
+}
+
+func TestASRepWithOneThingWrongIsRefused(t *testing.T) {
+	key := mustKey(t, aes256, password, salt)
+	faults := map[string]struct {
+		spoil func(i *issue)
+		field string
+	}{
+		"TGS-REP":                  {func(i *issue) { i.rep.MsgType = messages.KRB_TGS_REP }, "msg-type"},
+		"enc-part type not asked":  {func(i *issue) { i.key = mustKey(t, enctype.AES256_CTS_HMAC_SHA384_192, password, salt) }, "enc-part.etype"},
+		"enc-pa-rep missing":       {func(i *issue) { i.part.EncryptedPAData = nil }, "PA-REQ-ENC-PA-REP"},
+		"enc-pa-rep garbage":       {func(i *issue) { i.part.EncryptedPAData[0].Value = []byte{1} }, "PA-REQ-ENC-PA-REP"},
+		"enc-pa-rep of other type": {func(i *issue) { encPARep(i, func(c *messages.Checksum) { c.Type = enctype.CKSUMTYPE_SHA1 }) }, "PA-REQ-ENC-PA-REP"},
+		"enc-pa-rep spoilt":        {func(i *issue) { encPARep(i, func(c *messages.Checksum) { c.Value[0] ^= 1 }) }, "PA-REQ-ENC-PA-REP"},
+		"request altered on its way": {func(i *issue) {
+			sum, _ := key.Checksum(enctype.KEY_USAGE_AS_REQ, append([]byte{0}, i.request...))
+			encPARep(i, func(c *messages.Checksum) { c.Value = sum })
+		}, "PA-REQ-ENC-PA-REP"},
+		"srealm not asked": {func(i *issue) { i.part.SRealm, i.rep.Ticket.Realm = "EVIL.TEST", "EVIL.TEST" }, "srealm"},
+	}
+	for name, f := range replyFaults {
+		faults[name] = f
+	}
+	for name, f := range faults {
+		t.Run(name, func(t *testing.T) {
+			a := newAS(t, nil)
+			_, err := drive(t, a, func(_ int, r *Request) []byte {
+				i := newASIssue(t, r.Message, key)
+				f.spoil(i)
+				return i.seal(t)
+			})
+			wantField(t, err, f.field)
+		})
+	}
+}
+
+func encPARep(i *issue, change func(*messages.Checksum)) {
+	sum, err := messages.ParseChecksum(i.part.EncryptedPAData[0].Value)
+	if err != nil {
+		panic(err)
+	}
+	change(sum)
+	i.part.EncryptedPAData[0].Value = sum.Marshal()
+}
+
+func TestEncPARepIsVerifiedOnlyIfTheKDCMakesIt(t *testing.T) {
+	key := mustKey(t, aes256, password, salt)
+	a := newAS(t, nil)
+	if _, err := drive(t, a, func(_ int, r *Request) []byte {
+		i := newASIssue(t, r.Message, key)
+		i.part.Flags &^= messages.TKT_FLG_ENC_PA_REP
+		i.part.EncryptedPAData = nil
+		return i.seal(t)
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCanonicalizeLetsTheKDCCorrectNamesOnly(t *testing.T) {
+	key := mustKey(t, aes256, password, salt)
+	for name, c := range map[string]struct {
+		change func(i *issue)
+		field  string
+	}{
+		"other client": {func(i *issue) {
+			i.client(messages.Principal{Name: messages.NewPrincipalName(1, "Alice.A"), Realm: "SUB.TEST"})
+		}, ""},
+		"realm in full":        {func(i *issue) { corrected(i, "FULL.TEST", messages.TGSName("FULL.TEST")) }, ""},
+		"no client":            {func(i *issue) { i.client(messages.Principal{Name: messages.NewPrincipalName(1, ""), Realm: realm}) }, "cname"},
+		"other service":        {func(i *issue) { corrected(i, realm, messages.NewPrincipalName(2, "kadmin", "changepw")) }, "sname"},
+		"TGT of third parties": {func(i *issue) { corrected(i, realm, messages.TGSName("EVIL.TEST")) }, "sname"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := drive(t, newAS(t, func(cfg *ASConfig) { cfg.Canonicalize = true }), func(_ int, r *Request) []byte {
+				i := newASIssue(t, r.Message, key)
+				i.rep.PAData = messages.MethodData{info2(entry(aes256, salt))}
+				c.change(i)
+				return i.seal(t)
+			})
+			if c.field == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			wantField(t, err, c.field)
+		})
+	}
+}
+
+func corrected(i *issue, realm string, service messages.PrincipalName) {
+	i.service(service)
+	i.part.SRealm, i.rep.Ticket.Realm = realm, realm
+}
+
+func TestErrorsOfOthersAreForeign(t *testing.T) {
+	key := mustKey(t, aes256, password, salt)
+	a := newAS(t, nil)
+	first, err := a.Step(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := errorFor(t, first.Message, messages.KDC_ERR_C_PRINCIPAL_UNKNOWN)
+	other.CName = messages.NewPrincipalName(1, "mallory")
+	wantField(t, a.Check(other.Marshal()), "cname")
+	other = errorFor(t, first.Message, messages.KDC_ERR_C_PRINCIPAL_UNKNOWN)
+	other.SName = web
+	wantField(t, a.Check(other.Marshal()), "sname")
+	unnamed := errorFor(t, first.Message, messages.KDC_ERR_C_PRINCIPAL_UNKNOWN)
+	unnamed.CName, unnamed.SName, unnamed.Realm = messages.PrincipalName{}, messages.NewPrincipalName(0), "<unspecified realm>"
+	if err := a.Check(unnamed.Marshal()); err != nil {
+		t.Errorf("an error that names nobody: %v", err)
+	}
+
+	required := preAuthRequired(t, first.Message, entry(aes256, salt))
+	second, err := a.Step(required)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantField(t, a.Check(required), "error-code") // a copy of what was answered already
+	if _, err := a.Step(newASIssue(t, second.Message, key).seal(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestKeyExpirationIsTheEarliestTold(t *testing.T) {
+	at := func(h int) time.Time { return epoch.Add(time.Duration(h) * time.Hour) }
+	for name, c := range map[string]struct {
+		part messages.EncKDCRepPart
+		want time.Time
+	}{
+		"nothing":        {messages.EncKDCRepPart{}, time.Time{}},
+		"key-expiration": {messages.EncKDCRepPart{KeyExpiration: at(5)}, at(5)},
+		"last-req": {messages.EncKDCRepPart{KeyExpiration: at(5), LastReq: messages.LastReq{
+			{Type: messages.LR_NONE, Value: at(1)}, {Type: messages.LR_ACCT_EXPTIME, Value: at(9)}, {Type: -messages.LR_PW_EXPTIME, Value: at(3)},
+			{Type: messages.LR_PW_EXPTIME, Value: time.Unix(0, 0)},
+		}}, at(3)},
+	} {
+		if got := keyExpiration(&c.part); !got.Equal(c.want) {
+			t.Errorf("%s: %s, not %s", name, got, c.want)
+		}
+	}
+}
