@@ -155,12 +155,8 @@ func (a *attempt) Read(p []byte) (int, error) {
 	}
 	r.reader <- struct{}{}
 	defer func() { <-r.reader }()
-	room, err := a.begin()
-	if err != nil {
+	if err := a.begin(); err != nil {
 		return 0, err
-	}
-	if room > 0 && len(p) > room {
-		p = p[:room]
 	}
 	n, err := r.src.Read(p)
 	a.end(p[:n], err)
@@ -189,24 +185,19 @@ func (a *attempt) kept(p []byte) (n int, err error, done bool) { //nolint:revive
 	return 0, nil, len(p) == 0
 }
 
-// begin allows a read of the client's body, and of how much (0: as much as you
-// like). What is kept never exceeds the limit by more than the one byte that
-// tells a body of just that size from a longer one.
-func (a *attempt) begin() (room int, err error) {
+// begin allows a read of the client's body, if it is still this attempt's.
+func (a *attempt) begin() error {
 	r := a.replay
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case a.closed:
-		return 0, http.ErrBodyReadAfterClose
+		return http.ErrBodyReadAfterClose
 	case r.current != a:
-		return 0, errSuperseded
+		return errSuperseded
 	}
 	r.begun = true
-	if r.keep {
-		room = r.limit + 1 - len(r.buf)
-	}
-	return room, nil
+	return nil
 }
 
 // end notes what a read of the client's body gave.
@@ -215,10 +206,9 @@ func (a *attempt) end(b []byte, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.err = err
-	if r.keep && !r.settled {
+	if r.keep = r.keep && !r.settled && len(r.buf)+len(b) <= r.limit; r.keep {
 		r.buf = append(r.buf, b...)
 		a.sent = len(r.buf)
-		r.keep = len(r.buf) <= r.limit
 	}
 	r.release()
 }
