@@ -11,7 +11,9 @@ import (
 	"fmt"
 	"hash"
 	"runtime"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 )
@@ -42,14 +44,10 @@ func benchTemplates(b *testing.B, n int) []*Template {
 func BenchmarkHeader(b *testing.B) {
 	for _, size := range sizes {
 		b.Run(size.name, func(b *testing.B) {
-			templates := benchTemplates(b, size.n)
-			bindings := ChannelBindings{1}
-			ctx := context.Background()
+			mint := mintHeader(b, size.n)
 			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				if _, _, err := templates[i%benchServices].Header(ctx, &bindings); err != nil {
-					b.Fatal(err)
-				}
+			for b.Loop() {
+				mint()
 			}
 		})
 	}
@@ -99,6 +97,65 @@ func BenchmarkAPRep(b *testing.B) {
 	}
 }
 
+// BenchmarkRatio takes turns between two sides, so that both meet the same machine, and reports the median of the ratios:
+// a header to its floor, and one from a large ticket to one from a small.
+func BenchmarkRatio(b *testing.B) {
+	for _, size := range sizes {
+		b.Run("header-to-floor/"+size.name, func(b *testing.B) {
+			reportRatio(b, mintHeader(b, size.n), floorHeader(b, size.n))
+		})
+	}
+	b.Run("6kB-to-1.3kB", func(b *testing.B) {
+		reportRatio(b, mintHeader(b, sizes[1].n), mintHeader(b, sizes[0].n))
+	})
+	b.Run("floor-6kB-to-1.3kB", func(b *testing.B) {
+		reportRatio(b, floorHeader(b, sizes[1].n), floorHeader(b, sizes[0].n))
+	})
+}
+
+func reportRatio(b *testing.B, one, other func()) {
+	b.Helper()
+	const turn = 200
+	var ratios, ones, others []float64
+	for b.Loop() {
+		took := [2]time.Duration{}
+		for side, f := range []func(){one, other} {
+			start := time.Now()
+			for range turn {
+				f()
+			}
+			took[side] = time.Since(start)
+		}
+		ratios = append(ratios, float64(took[0])/float64(took[1]))
+		ones = append(ones, float64(took[0])/turn)
+		others = append(others, float64(took[1])/turn)
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(median(ratios), "ratio")
+	b.ReportMetric(median(ones), "ns/one")
+	b.ReportMetric(median(others), "ns/other")
+}
+
+func median(x []float64) float64 {
+	slices.Sort(x)
+	return x[len(x)/2]
+}
+
+// mintHeader is a function that makes a header value.
+func mintHeader(b *testing.B, n int) func() {
+	b.Helper()
+	templates := benchTemplates(b, n)
+	bindings := ChannelBindings{1}
+	ctx := context.Background()
+	i := 0
+	return func() {
+		i++
+		if _, _, err := templates[i%benchServices].Header(ctx, &bindings); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkFloor is what the standard library's primitives take for the same work by the shortest way, without anything
 // that makes a token right: no unique time, no changing fields, keys given. Whole builds, encrypts and encodes all
 // of the token; tail only its end, what precedes it being kept with its base64; header does so with a random subkey,
@@ -129,21 +186,32 @@ func BenchmarkFloor(b *testing.B) {
 			}
 		})
 		b.Run(fmt.Sprint("header/", size.name), func(b *testing.B) {
-			out := make([]byte, template.HeaderLen())
-			at := copy(out, template.prefix)
-			tail := make([]byte, template.tailLen)
-			var header string
+			header := floorHeader(b, size.n)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := rand.Read(floor.subkey[:]); err != nil {
-					b.Fatal(err)
-				}
-				floor.seal(tail[template.restLen:])
-				base64.StdEncoding.Encode(out[at:], tail)
-				header = string(out)
+				header()
 			}
-			runtime.KeepAlive(header)
 		})
+	}
+}
+
+// floorHeader is a function that does BenchmarkFloor/header once.
+func floorHeader(b *testing.B, n int) func() {
+	b.Helper()
+	template := benchTemplates(b, n)[0]
+	floor := newFloor(b, template)
+	out := make([]byte, template.HeaderLen())
+	at := copy(out, template.prefix)
+	tail := make([]byte, template.tailLen)
+	var header string
+	return func() {
+		if _, err := rand.Read(floor.subkey[:]); err != nil {
+			b.Fatal(err)
+		}
+		floor.seal(tail[template.restLen:])
+		base64.StdEncoding.Encode(out[at:], tail)
+		header = string(out)
+		runtime.KeepAlive(header)
 	}
 }
 
