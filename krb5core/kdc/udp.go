@@ -102,7 +102,7 @@ func (c *conversation) wait(ctx context.Context, received <-chan datagram) (Repl
 				return c.settle()
 			}
 			if err := c.again(); err != nil {
-				return Reply{}, err
+				return c.broken(err)
 			}
 			interval = min(2*interval, retransmitMax)
 			timer, stop = c.sender.cfg.Clock.After(interval)
@@ -129,11 +129,8 @@ func (c *conversation) again() error {
 
 // consider judges one datagram. Neither a reply nor an error means to go on.
 func (c *conversation) consider(d datagram) (Reply, error) {
-	switch {
-	case d.err != nil && (c.held != nil || c.ctx.Err() != nil):
-		return c.settle()
-	case d.err != nil:
-		return Reply{}, c.explain(d.err)
+	if d.err != nil {
+		return c.broken(d.err)
 	}
 	if limit := c.sender.cfg.Options.maxReplySize(); len(d.data) > limit {
 		c.passOver(d.data, fmt.Errorf("%w: it has %d octets, max_reply_size is %d", ErrReplyTooBig, len(d.data), limit))
@@ -179,6 +176,15 @@ func (c *conversation) passOver(data []byte, reason error) {
 	c.observe(Received, data, reason)
 	c.sender.cfg.Memory.passedOver(c.peer)
 	c.decide(PassedOver, reason)
+}
+
+// broken ends the conversation when the socket fails, which it also does when
+// the context ends.
+func (c *conversation) broken(err error) (Reply, error) {
+	if c.held != nil || c.ctx.Err() != nil {
+		return c.settle()
+	}
+	return Reply{}, c.explain(err)
 }
 
 // settle ends the conversation with what is held, or tells that nothing came.
