@@ -1,0 +1,227 @@
+package caddynegotiate
+
+import (
+	"context"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+)
+
+// handling is one request on its way through the handler.
+type handling struct {
+	handler *Handler
+	ctx     context.Context
+	out     *outcome
+	target  negotiate.Target
+	grant   negotiate.Grant
+	token   negotiate.Token
+	body    *negotiate.Replay
+
+	repeat *repeat // what a second attempt is made of; nil for none
+	failed error   // why the upstream's answer was withheld
+}
+
+// repeat is what a request is repeated with.
+type repeat struct {
+	grant negotiate.Grant
+	ahead *time.Duration
+	body  io.ReadCloser
+}
+
+// serve passes the request on, and once more if its token was refused.
+func (x *handling) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	asked := takeSnapshot(r)
+	answered := w.Header().Clone()
+	var err error
+	if r.Body, err = x.body.Next(x.ctx); err != nil {
+		return err
+	}
+	first := &answerWriter{hold: x.judgeFirst}
+	err = x.attempt(w, r, next, first, nil)
+	if x.repeat == nil {
+		return err
+	}
+	asked.restore(r)
+	restoreHeader(w.Header(), answered)
+	x.grant, x.out.grant = x.repeat.grant, x.repeat.grant
+	r.Body = x.repeat.body
+	return x.attempt(w, r, next, &answerWriter{hold: x.judgeSecond}, x.repeat.ahead)
+}
+
+// attempt passes the request on with a fresh token.
+func (x *handling) attempt(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, answer *answerWriter, ahead *time.Duration) error {
+	var err error
+	x.token, err = x.grant.Mint(x.ctx, negotiate.Features{Mutual: x.handler.mutual, Raw: x.handler.RawKerberos, Ahead: ahead})
+	if err != nil {
+		x.failed = err
+		return nil
+	}
+	r.Header["Authorization"] = []string{x.token.Header}
+	answer.ResponseWriterWrapper = &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}
+	err = next.ServeHTTP(answer, r)
+	negotiate.DropChallenges(w.Header()) // trailers, by now
+	delete(r.Header, "Authorization")
+	return err
+}
+
+// judgeFirst looks at the first answer, and holds it back if the request is to be
+// repeated or the upstream is not who it should be.
+func (x *handling) judgeFirst(status int, header http.Header) (hold bool) {
+	v := x.token.Judge(status, header)
+	if !v.Refused {
+		return x.withhold(status, v)
+	}
+	if x.body.Replayable() {
+		h := x.handler
+		grant, ahead, ok := h.account.identity.Retry(x.ctx, h.account.settings, &x.target, h.delegation, x.grant, v)
+		if ok {
+			if body, err := x.body.Next(x.ctx); err == nil {
+				x.repeat = &repeat{grant, ahead, body}
+				x.logRefusal(v, "token refused, repeating the request", zapcore.DebugLevel)
+				return true
+			}
+		}
+	}
+	x.refused(v)
+	return false
+}
+
+// judgeSecond looks at the answer to the repeat, which is the last.
+func (x *handling) judgeSecond(status int, header http.Header) (hold bool) {
+	v := x.token.Judge(status, header)
+	if v.Refused {
+		x.refused(v)
+		return false
+	}
+	h := x.handler
+	h.account.identity.Confirm(h.account.settings, &x.target, x.grant.Ticket)
+	return x.withhold(status, v)
+}
+
+// refused notes that the upstream's refusal is what the client gets.
+func (x *handling) refused(v negotiate.Verdict) {
+	if v.Proven {
+		return // it knew us: what we want is not ours to have
+	}
+	x.out.trouble = trouble{Status: http.StatusUnauthorized, Name: errTokenRefused, Remedy: refusalRemedy(v)}
+	if v.Error != nil {
+		x.out.code = codeText(v.Error.Code())
+	}
+	x.logRefusal(v, "upstream refuses the token", zapcore.WarnLevel)
+}
+
+// withhold tells whether the upstream failed to prove itself as it must.
+func (x *handling) withhold(status int, v negotiate.Verdict) bool {
+	h := x.handler
+	if !h.mutual || v.Proven {
+		return false
+	}
+	if v.Proof == nil && (h.MutualAuth != "required" || status == http.StatusUnauthorized) {
+		return false
+	}
+	x.failed = mutualAuthError(v)
+	return true
+}
+
+func (x *handling) logRefusal(v negotiate.Verdict, message string, level zapcore.Level) {
+	if c := x.handler.logger.Check(level, message); c != nil {
+		fields := []zap.Field{
+			zap.String("identity", x.out.identity), zap.String("spn", x.out.spn.String()),
+			zap.Time("ticket_expires", x.grant.Ticket.End()), zap.String("remedy", refusalRemedy(v)),
+		}
+		if v.Error != nil {
+			fields = append(fields, zap.Stringer("krb_error", v.Error.Code()), zap.NamedError("reason", v.Error))
+		}
+		c.Write(fields...)
+	}
+}
+
+// answerWriter judges an answer when its status is known, and swallows one that
+// is held back.
+type answerWriter struct {
+	*caddyhttp.ResponseWriterWrapper
+	hold    func(status int, header http.Header) bool
+	decided bool
+	held    bool
+}
+
+// WriteHeader decides over the final status; informational ones pass.
+func (w *answerWriter) WriteHeader(status int) {
+	if w.decided {
+		return
+	}
+	final := status >= 200 || status == http.StatusSwitchingProtocols
+	if final {
+		w.decided = true
+		w.held = w.hold(status, w.Header())
+	}
+	if w.held {
+		return
+	}
+	negotiate.DropChallenges(w.Header())
+	w.ResponseWriterWrapper.WriteHeader(status)
+}
+
+// Write passes what is not held back.
+func (w *answerWriter) Write(b []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	if w.held {
+		return len(b), nil
+	}
+	return w.ResponseWriterWrapper.Write(b)
+}
+
+// ReadFrom passes what is not held back; what is, is drained so that its connection
+// can be used again.
+func (w *answerWriter) ReadFrom(r io.Reader) (int64, error) {
+	w.WriteHeader(http.StatusOK)
+	if w.held {
+		return io.Copy(io.Discard, r)
+	}
+	return w.ResponseWriterWrapper.ReadFrom(r)
+}
+
+// FlushError keeps a held answer's header from going out.
+func (w *answerWriter) FlushError() error {
+	w.WriteHeader(http.StatusOK)
+	if w.held {
+		return nil
+	}
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// snapshot is what handlers further down may change of a request.
+type snapshot struct {
+	method, requestURI, host string
+	url                      url.URL
+	header                   http.Header
+	length                   int64
+	encoding                 []string
+}
+
+func takeSnapshot(r *http.Request) snapshot {
+	return snapshot{
+		method: r.Method, requestURI: r.RequestURI, host: r.Host, url: *r.URL,
+		header: r.Header.Clone(), length: r.ContentLength, encoding: r.TransferEncoding,
+	}
+}
+
+func (s snapshot) restore(r *http.Request) {
+	r.Method, r.RequestURI, r.Host, *r.URL = s.method, s.requestURI, s.host, s.url
+	r.ContentLength, r.TransferEncoding = s.length, s.encoding
+	restoreHeader(r.Header, s.header)
+}
+
+func restoreHeader(h, as http.Header) {
+	clear(h)
+	maps.Copy(h, as)
+}

@@ -1,0 +1,343 @@
+package krb5core
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+)
+
+// DefaultTimeout bounds one acquisition, all exchanges and KDCs together.
+const DefaultTimeout = 10 * time.Second
+
+// Realms tells what is known of realms beforehand. A *krb5conf.Config is one.
+type Realms interface {
+	// RealmOf gives the realm of a host, empty if unknown.
+	RealmOf(host string) string
+	// CAPath gives the realms between two, in order; nil if the way is not known.
+	CAPath(client, server string) []string
+}
+
+// Config says how a [Client] works.
+type Config struct {
+	// Sender asks the KDCs. Required.
+	Sender *kdc.Sender
+	// Finder is the Sender's; with it a second KDC is asked before a refusal
+	// is believed. Nil: refusals are confirmed at the same KDC.
+	Finder kdc.Finder
+	// TCPOnly keeps everything off UDP.
+	TCPOnly bool
+	// ETypes are the permitted encryption types in order of preference.
+	// Default: enctype.Strong().
+	ETypes []enctype.ID
+	// Timeout bounds one acquisition. Default: DefaultTimeout.
+	Timeout time.Duration
+	// Lifetime is asked for tickets; zero asks for as long as the KDC allows.
+	Lifetime time.Duration
+	// Realms may be nil: then every host is looked for in the account's own
+	// realm, whose KDC may refer to another (RFC 6806 8).
+	Realms Realms
+	// Tracer may be nil.
+	Tracer Tracer
+	// Rand is where nonces, subkeys and confounders come from. Default: crypto/rand.
+	Rand io.Reader
+}
+
+// A Client gets tickets. It keeps none: whoever calls it does. It holds settings
+// only, and is safe for concurrent use.
+type Client struct {
+	cfg Config
+}
+
+// NewClient checks the configuration and returns a client.
+func NewClient(cfg Config) (*Client, error) {
+	if cfg.Sender == nil {
+		return nil, errors.New("a client needs a Sender to ask KDCs with")
+	}
+	if len(cfg.ETypes) == 0 {
+		cfg.ETypes = enctype.Strong()
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	return &Client{cfg: cfg}, nil
+}
+
+// Timeout is what bounds one acquisition.
+func (c *Client) Timeout() time.Duration { return c.cfg.Timeout }
+
+// ETypes are the permitted encryption types; callers do not modify them.
+func (c *Client) ETypes() []enctype.ID { return c.cfg.ETypes }
+
+// opinion is whom a second opinion is not wanted from.
+type opinion struct{ first kdc.Server }
+
+// outcome is what is to be told of a drive, however it ended.
+type outcome struct {
+	last     kdc.Reply
+	realm    string // whose KDC was asked last
+	preAuths int
+}
+
+// drive lets a machine and the KDCs take turns until the machine is done.
+func (c *Client) drive(ctx context.Context, m exchange.Machine, second *opinion) (outcome, error) {
+	var (
+		out   outcome
+		reply []byte
+	)
+	for {
+		request, err := m.Step(reply)
+		if err != nil || request == nil {
+			return out, err
+		}
+		query := kdc.Query{
+			Realm:   request.Realm,
+			Message: request.Message,
+			PreAuth: request.PreAuth,
+			TCPOnly: c.cfg.TCPOnly || second != nil,
+			Check:   func(reply []byte) kdc.Verdict { return verdict(m, reply) },
+		}
+		if second != nil {
+			query.Avoid = []kdc.Server{second.first}
+		}
+		if request.PreAuth {
+			out.preAuths++
+		}
+		out.realm = request.Realm
+		out.last, err = c.cfg.Sender.Send(ctx, query)
+		if err != nil {
+			return out, err
+		}
+		reply = out.last.Message
+	}
+}
+
+// verdict judges a reply for the sender.
+func verdict(m exchange.Machine, reply []byte) kdc.Verdict {
+	if errors.Is(m.Check(reply), exchange.ErrForeign) {
+		return kdc.Foreign
+	}
+	if refusal, err := messages.ParseKRBError(reply); err == nil && refusal.Code() == messages.KDC_ERR_SVC_UNAVAILABLE {
+		return kdc.NextKDC
+	}
+	return kdc.Accept
+}
+
+// exchange runs a machine, and runs a second one before a refusal is believed:
+// by a stream, since anyone can forge a datagram, and at another KDC if there is
+// one, since the first may not have heard of a change yet. With believe, the
+// first refusal ends it.
+func (c *Client) exchange(ctx context.Context, fail *Error, believe bool, start func(again bool) (exchange.Machine, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+
+	m, err := start(false)
+	if err != nil {
+		return fail.with(outcome{}, err)
+	}
+	out, err := c.drive(ctx, m, nil)
+	fail.PreAuths += out.preAuths
+	var refusal *messages.KRBError
+	if err == nil || !errors.As(err, &refusal) {
+		return fail.with(out, err)
+	}
+	stream := out.last.Protocol != kdc.UDP
+	if believe || stream && !c.hasOther(ctx, out.realm, out.last.Server) {
+		fail.Confirmed = stream
+		return fail.with(out, err)
+	}
+	m, startErr := start(true)
+	if startErr != nil {
+		return fail.with(out, err)
+	}
+	again, errAgain := c.drive(ctx, m, &opinion{out.last.Server})
+	fail.PreAuths += again.preAuths
+	if errAgain == nil {
+		return nil
+	}
+	if errors.As(errAgain, &refusal) {
+		fail.Confirmed = true
+		return fail.with(again, errAgain)
+	}
+	// Nobody else could be asked: what came by a stream is as good as it gets.
+	fail.Confirmed = stream
+	return fail.with(out, err)
+}
+
+// hasOther tells whether the realm has a KDC beside the given one.
+func (c *Client) hasOther(ctx context.Context, realm string, server kdc.Server) bool {
+	if c.cfg.Finder == nil {
+		return false
+	}
+	servers, err := c.cfg.Finder.KDCs(ctx, realm)
+	return err == nil && slices.ContainsFunc(servers, func(s kdc.Server) bool { return s != server })
+}
+
+// with completes the error by its cause; nil if there is none.
+func (e *Error) with(out outcome, err error) error {
+	if err == nil {
+		return nil
+	}
+	e.Err = err
+	if out.realm != "" {
+		e.Realm = out.realm
+	}
+	if out.last.Addr != "" {
+		e.KDC = out.last.Server.String()
+	}
+	var refusal *messages.KRBError
+	if errors.As(err, &refusal) {
+		e.Refused, e.Code = true, refusal.Code()
+	}
+	return e
+}
+
+// trace gives the machines a function that reports their decisions.
+func (c *Client) trace(ctx context.Context, op Op) func(exchange.Event) {
+	if c.cfg.Tracer == nil {
+		return nil
+	}
+	return func(e exchange.Event) { c.cfg.Tracer.ObserveExchange(ctx, op, e) }
+}
+
+// Login gets a ticket-granting ticket by the account's keys (RFC 4120 3.1). The
+// first login of an account asks what its password is salted with; later ones
+// know. At most two pre-authenticated requests prove the same key, and three are
+// sent in all, however many KDCs there are: each may count towards lockout.
+func (c *Client) Login(ctx context.Context, a *Account) (*messages.Credential, error) {
+	return c.login(ctx, a, false)
+}
+
+// LoginOnce is Login with a key that is not expected to work: if it is refused,
+// nobody else is asked.
+func (c *Client) LoginOnce(ctx context.Context, a *Account) (*messages.Credential, error) {
+	return c.login(ctx, a, true)
+}
+
+func (c *Client) login(ctx context.Context, a *Account, once bool) (*messages.Credential, error) {
+	realm := a.principal.Realm
+	fail := &Error{Op: OpLogin, Realm: realm, Client: a.principal.String()}
+	var login *exchange.AS
+	err := c.exchange(ctx, fail, once, func(again bool) (exchange.Machine, error) {
+		cfg := exchange.ASConfig{
+			Client:       a.principal,
+			Canonicalize: a.canonicalize(),
+			ETypes:       c.cfg.ETypes,
+			Keys:         a.keys,
+			Options:      messages.KDC_OPT_FORWARDABLE | messages.KDC_OPT_RENEWABLE_OK,
+			Lifetime:     c.cfg.Lifetime,
+			Now:          func() time.Time { return a.clock.Now(realm) },
+			Rand:         c.cfg.Rand,
+			Trace:        c.trace(ctx, OpLogin),
+		}
+		if !again {
+			cfg.Hint = a.hint.Load()
+		}
+		var err error
+		login, err = exchange.NewAS(cfg)
+		return login, err
+	})
+	if err != nil {
+		a.hint.Store(nil)
+		return nil, err
+	}
+	result := login.Result()
+	a.hint.Store(result.Hint)
+	a.learn(realm, result.Offset, result.OffsetConfirmed)
+	return result.Credential, nil
+}
+
+// learn takes over an offset that a machine found on top of what was known.
+func (a *Account) learn(realm string, offset time.Duration, confirmed bool) {
+	if confirmed && offset != 0 {
+		a.clock.Learn(realm, a.clock.Offset(realm)+offset)
+	}
+}
+
+// ServiceTicket gets a ticket for a service by a ticket-granting ticket that
+// Login returned (RFC 4120 3.3), across realms if need be. A service whose realm
+// is empty is looked for where the configuration says its host is, else in the
+// client's realm, whose KDC may refer to another (RFC 6806 8).
+func (c *Client) ServiceTicket(ctx context.Context, a *Account, tgt *messages.Credential, service messages.Principal) (*messages.Credential, error) {
+	return c.tgs(ctx, a, OpService, exchange.TGSConfig{
+		TGT:     tgt,
+		Service: service.Name,
+		Realm:   c.realmOf(service),
+		Options: messages.KDC_OPT_FORWARDABLE,
+	})
+}
+
+// Renew gets a ticket-granting ticket with a later end by one that is renewable
+// and has not ended yet (RFC 4120 3.3.3.1).
+func (c *Client) Renew(ctx context.Context, a *Account, tgt *messages.Credential) (*messages.Credential, error) {
+	return c.tgs(ctx, a, OpRenew, exchange.TGSConfig{
+		TGT:     tgt,
+		Service: tgt.Service.Name,
+		Realm:   tgt.Service.Realm,
+		Options: messages.KDC_OPT_RENEWABLE | messages.KDC_OPT_FORWARDABLE,
+		Renew:   true,
+	})
+}
+
+// Forward gets a ticket-granting ticket that may be handed to a service (RFC
+// 4120 2.6).
+func (c *Client) Forward(ctx context.Context, a *Account, tgt *messages.Credential) (*messages.Credential, error) {
+	return c.tgs(ctx, a, OpForward, exchange.TGSConfig{
+		TGT:     tgt,
+		Service: messages.TGSName(tgt.Service.Realm),
+		Realm:   tgt.Service.Realm,
+		Options: messages.KDC_OPT_FORWARDABLE | messages.KDC_OPT_FORWARDED,
+	})
+}
+
+func (c *Client) tgs(ctx context.Context, a *Account, op Op, cfg exchange.TGSConfig) (*messages.Credential, error) {
+	realm := cfg.TGT.Service.Realm
+	cfg.ETypes = c.cfg.ETypes
+	cfg.Lifetime = c.cfg.Lifetime
+	cfg.Known = a.known(cfg.TGT.Client)
+	cfg.Now = func() time.Time { return a.clock.Now(realm) }
+	cfg.Rand = c.cfg.Rand
+	cfg.Trace = c.trace(ctx, op)
+	if c.cfg.Realms != nil {
+		cfg.CAPath = c.cfg.Realms.CAPath
+	}
+	fail := &Error{
+		Op: op, Realm: realm, Client: cfg.TGT.Client.String(),
+		Service: messages.Principal{Name: cfg.Service, Realm: cfg.Realm}.String(),
+	}
+	var x *exchange.TGS
+	err := c.exchange(ctx, fail, false, func(bool) (exchange.Machine, error) {
+		var err error
+		x, err = exchange.NewTGS(cfg)
+		return x, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	result := x.Result()
+	a.remember(result.Referrals)
+	a.learn(result.OffsetRealm, result.Offset, result.OffsetConfirmed)
+	return result.Credential, nil
+}
+
+// realmOf gives the realm to look for a service in, empty if only the KDC can tell.
+func (c *Client) realmOf(service messages.Principal) string {
+	if service.Realm != "" || c.cfg.Realms == nil || len(service.Name.NameString) < 2 {
+		return service.Realm
+	}
+	return c.cfg.Realms.RealmOf(service.Name.NameString[1])
+}
+
+// String names the permitted types, for logs.
+func (c *Client) String() string { return fmt.Sprint(c.cfg.ETypes) }

@@ -1,0 +1,84 @@
+package krb5core
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+)
+
+// Op is what was being done when an [Error] occurred.
+type Op string
+
+// The operations.
+const (
+	OpLogin    Op = "login"
+	OpRenew    Op = "renew"
+	OpService  Op = "service ticket"
+	OpForward  Op = "forwarded ticket"
+	OpS4USelf  Op = "ticket for user"
+	OpS4UProxy Op = "delegated ticket"
+)
+
+// Error is how every exchange of a [Client] fails.
+type Error struct {
+	Op Op
+	// Code is the KDC's verdict, valid if Refused: a KRB-ERROR came (RFC 4120
+	// 7.5.9), rather than nothing or garbage.
+	Code    messages.ErrorCode
+	Refused bool
+	// Confirmed says that the verdict came, or came again, by a stream. A
+	// KRB-ERROR is not authenticated, and in a datagram anyone may forge it
+	// (RFC 4120 3.1.3): what is not confirmed must not be remembered for long.
+	Confirmed bool
+	// Realm, Client, Service and KDC name who was asked what. KDC may be empty.
+	Realm, Client, Service, KDC string
+	// PreAuths counts the requests with pre-authentication that were sent.
+	// Each may count against the account's lockout threshold.
+	PreAuths int
+	// Salt is what the KDC said to salt the password with, if it did.
+	Salt string
+	Err  error
+}
+
+// Error names the operation, the parties and the cause.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(string(e.Op))
+	if e.Client != "" {
+		fmt.Fprintf(&b, " for %s", e.Client)
+	}
+	if e.Service != "" {
+		fmt.Fprintf(&b, " to %s", e.Service)
+	}
+	if e.KDC != "" {
+		fmt.Fprintf(&b, " at %s", e.KDC)
+	}
+	fmt.Fprintf(&b, ": %v", e.Err)
+	return b.String()
+}
+
+// Unwrap gives the cause: a *messages.KRBError, an *exchange.ReplyError, a
+// *kdc.UnreachableError, or a context's error, among others.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is matches an *Error that gives a Code, and an Op or none: errors.Is(err,
+// &Error{Code: messages.KDC_ERR_PREAUTH_FAILED}) asks for a refusal.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && e.Refused && t.Code == e.Code && (t.Op == "" || t.Op == e.Op)
+}
+
+// Code gives the code with which a KDC refused, wherever in the chain it is.
+func Code(err error) (messages.ErrorCode, bool) {
+	var e *Error
+	if errors.As(err, &e) && e.Refused {
+		return e.Code, true
+	}
+	var k *messages.KRBError
+	if errors.As(err, &k) {
+		return k.Code(), true
+	}
+	return 0, false
+}

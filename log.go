@@ -1,0 +1,132 @@
+package caddynegotiate
+
+import (
+	"context"
+	"errors"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+)
+
+// observe logs what happens to an identity. The identity outlives the
+// configuration that it was made for, so that the logger is asked for each time.
+func observe(principal messages.Principal) func(negotiate.Event) {
+	return func(e negotiate.Event) {
+		logger := caddy.Log().Named("kerberos")
+		switch e := e.(type) {
+		case negotiate.LoggedIn:
+			logger.Info("logged in", credentialFields(e.Credential, zap.Duration("duration", e.Took))...)
+		case negotiate.LoginFailed:
+			fields := errorFields(e.Err, zap.String("principal", e.Principal.String()))
+			if !e.Opened.IsZero() {
+				fields = append(fields, zap.Time("not_before", e.Opened))
+			}
+			logger.Error("cannot log in", fields...)
+		case negotiate.TicketWon:
+			if c := logger.Check(zapcore.DebugLevel, "got a service ticket"); c != nil {
+				c.Write(credentialFields(e.Credential, zap.Duration("duration", e.Took))...)
+			}
+		case negotiate.TicketFailed:
+			logger.Error("cannot get a service ticket",
+				errorFields(e.Err, zap.String("principal", e.Principal.String()), zap.String("spn", e.SPN.String()))...)
+		case negotiate.SecretChanged:
+			logger.Info("file with the keys has changed", zap.String("principal", principal.String()), zap.String("path", e.Path))
+		case negotiate.SecretBroken:
+			logger.Warn("file with the keys has changed and cannot be used; the old keys serve on",
+				zap.String("principal", principal.String()), zap.String("path", e.Path), zap.Error(e.Err))
+		case negotiate.SecretStale:
+			logger.Warn("new keys are refused; the old ones still serve",
+				errorFields(e.Err, zap.String("principal", principal.String()), zap.String("path", e.Path))...)
+		}
+	}
+}
+
+func credentialFields(c *messages.Credential, more ...zap.Field) []zap.Field {
+	return append([]zap.Field{
+		zap.String("principal", c.Client.String()),
+		zap.String("realm", c.Service.Realm),
+		zap.String("spn", c.Service.Name.String()),
+		zap.Stringer("etype", c.Key.EType()),
+		zap.Time("ticket_expires", c.EndTime),
+	}, more...)
+}
+
+// errorFields describes an error with its remedy.
+func errorFields(err error, more ...zap.Field) []zap.Field {
+	fields := append([]zap.Field{zap.Error(err)}, more...)
+	var fail *krb5core.Error
+	if errors.As(err, &fail) {
+		fields = append(fields, zap.String("realm", fail.Realm))
+		if fail.KDC != "" {
+			fields = append(fields, zap.String("kdc", fail.KDC))
+		}
+		if fail.Refused {
+			fields = append(fields, zap.Stringer("krb_error", fail.Code))
+		}
+		if fail.Salt != "" {
+			fields = append(fields, zap.String("salt", fail.Salt))
+		}
+	}
+	if remedy := diagnose(err).Remedy; remedy != "" {
+		fields = append(fields, zap.String("remedy", remedy))
+	}
+	return fields
+}
+
+// tracer logs decisions, and messages if `trace` asks for it.
+type tracer struct {
+	logger *zap.Logger
+	trace  bool
+}
+
+func newTracer(c *Credentials, logger *zap.Logger) *tracer {
+	return &tracer{logger: logger, trace: c.Trace}
+}
+
+// ObserveMessage implements kdc.Observer.
+func (t *tracer) ObserveMessage(_ context.Context, m kdc.MessageEvent) {
+	if !t.trace {
+		return
+	}
+	if c := t.logger.Check(zapcore.DebugLevel, "kdc message "+m.Direction.String()); c != nil {
+		c.Write(
+			zap.String("realm", m.Realm), zap.Stringer("kdc", m.Server), zap.String("protocol", string(m.Protocol)),
+			zap.String("local", m.Local), zap.String("remote", m.Remote), zap.Int("size", m.Size),
+			zap.Duration("elapsed", m.Elapsed), zap.Error(m.Err),
+		)
+	}
+}
+
+// ObserveDecision implements kdc.Observer.
+func (t *tracer) ObserveDecision(_ context.Context, d kdc.Decision) {
+	level := zapcore.DebugLevel
+	if d.Kind == kdc.Dead || d.Kind == kdc.PassedOver {
+		level = zapcore.WarnLevel
+	} else if !t.trace {
+		return
+	}
+	if c := t.logger.Check(level, "kdc "+d.Kind.String()); c != nil {
+		c.Write(zap.String("realm", d.Realm), zap.Stringer("kdc", d.Server), zap.String("address", d.Addr), zap.NamedError("reason", d.Reason))
+	}
+}
+
+// ObserveExchange implements krb5core.Tracer.
+func (t *tracer) ObserveExchange(_ context.Context, op krb5core.Op, e exchange.Event) {
+	if !t.trace {
+		return
+	}
+	if c := t.logger.Check(zapcore.DebugLevel, e.String()); c != nil {
+		c.Write(zap.String("op", string(op)))
+	}
+}
+
+// Interface guards
+var _ krb5core.Tracer = (*tracer)(nil)

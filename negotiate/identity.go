@@ -1,0 +1,278 @@
+package negotiate
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/caddy-negotiate/caddy-negotiate/cache"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+)
+
+// Tickets is the cache that the identities of a process share.
+type Tickets = cache.Cache[*Ticket]
+
+// Settings belong to the block of configuration that states them, and travel
+// with each call: two blocks may use one account in different ways. They do not
+// change.
+type Settings struct {
+	// Name is what operators know the identity by.
+	Name string
+	// Client asks the KDCs.
+	Client *krb5core.Client
+	// etypes is the cache key's view of the client's encryption types.
+	etypes string
+}
+
+// NewSettings returns the settings of a block.
+func NewSettings(name string, client *krb5core.Client) *Settings {
+	return &Settings{Name: name, Client: client, etypes: client.String()}
+}
+
+// IdentityConfig says whose identity it is.
+type IdentityConfig struct {
+	// Key tells this identity from all others in Tickets.
+	Key string
+	// Principal is the account as the configuration names it.
+	Principal messages.Principal
+	// Secret is where its keys come from.
+	Secret Secret
+	// Tickets holds the tickets.
+	Tickets *Tickets
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// Observe hears of what happens; nil means nobody does. It must not block.
+	Observe func(Event)
+}
+
+// An Identity is an account as a running thing: its keys, its tickets, its
+// breaker, its clock. It outlives the blocks of configuration that use it, one
+// after the other, and is safe for concurrent use.
+type Identity struct {
+	cfg     IdentityConfig
+	clock   *krb5core.Clock
+	stamps  sync.Map // realm -> *gss.Clock
+	keys    keyring
+	breaker breaker
+}
+
+// NewIdentity returns an identity. It reads the secret, to fail early, and talks
+// to nobody.
+func NewIdentity(cfg IdentityConfig) (*Identity, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Observe == nil {
+		cfg.Observe = func(Event) {}
+	}
+	clock := krb5core.NewClock(cfg.Now)
+	id := &Identity{
+		cfg:   cfg,
+		clock: clock,
+		keys: keyring{
+			principal: cfg.Principal, secret: cfg.Secret, clock: clock, observe: cfg.Observe,
+		},
+		breaker: breaker{now: cfg.Now},
+	}
+	if _, err := id.keys.reload(); err != nil {
+		return nil, err
+	}
+	return id, nil
+}
+
+// Principal is the account as the configuration names it.
+func (id *Identity) Principal() messages.Principal { return id.cfg.Principal }
+
+// Target is what a request is to be authenticated to.
+type Target struct {
+	SPN SPN
+}
+
+func (id *Identity) key(s *Settings, t *Target) cache.Key {
+	return cache.Key{Identity: id.cfg.Key, Realm: t.SPN.principal.Realm, SPN: t.SPN.text, ETypes: s.etypes}
+}
+
+// tgtKey is that of the ticket-granting ticket. Its SPN cannot be a service's, for want
+// of a host.
+func (id *Identity) tgtKey(s *Settings) cache.Key {
+	return cache.Key{Identity: id.cfg.Key, Realm: id.cfg.Principal.Realm, SPN: "krbtgt", ETypes: s.etypes}
+}
+
+// Ticket gives the ticket for the target: at once if one is held, even if no KDC
+// can be reached, else as soon as one was won.
+func (id *Identity) Ticket(ctx context.Context, s *Settings, t *Target) (*Ticket, cache.Source, error) {
+	key := id.key(s, t)
+	if ticket, ok := id.cfg.Tickets.Get(key); ok {
+		return ticket, cache.Cached, nil
+	}
+	return id.cfg.Tickets.Fetch(ctx, key, id.policy(s, t))
+}
+
+// Successor gives a ticket other than the held one, which the service refused.
+// The held one serves others until then. How often that may be is bounded, for
+// anybody can make a service refuse (cache.ErrRationed).
+func (id *Identity) Successor(ctx context.Context, s *Settings, t *Target, held *Ticket) (*Ticket, cache.Source, error) {
+	return id.cfg.Tickets.Successor(ctx, id.key(s, t), held, id.policy(s, t))
+}
+
+// Confirm tells that the service accepted the ticket.
+func (id *Identity) Confirm(s *Settings, t *Target, ticket *Ticket) {
+	id.cfg.Tickets.Confirm(id.key(s, t), ticket)
+}
+
+func (id *Identity) policy(s *Settings, t *Target) cache.Policy[*Ticket] {
+	target := *t
+	return cache.Policy[*Ticket]{
+		Timeout: s.Client.Timeout(),
+		Fetch:   func(ctx context.Context) (*Ticket, error) { return id.fetch(ctx, s, &target) },
+	}
+}
+
+// Login gets the ticket-granting ticket, if none is held.
+func (id *Identity) Login(ctx context.Context, s *Settings) (*Ticket, error) {
+	key := id.tgtKey(s)
+	if tgt, ok := id.cfg.Tickets.Get(key); ok {
+		return tgt, nil
+	}
+	tgt, _, err := id.cfg.Tickets.Fetch(ctx, key, id.loginPolicy(s))
+	return tgt, err
+}
+
+func (id *Identity) loginPolicy(s *Settings) cache.Policy[*Ticket] {
+	return cache.Policy[*Ticket]{
+		Timeout: s.Client.Timeout(),
+		Fetch:   func(ctx context.Context) (*Ticket, error) { return id.login(ctx, s) },
+	}
+}
+
+// fetch wins a service ticket.
+func (id *Identity) fetch(ctx context.Context, s *Settings, t *Target) (*Ticket, error) {
+	begin := id.cfg.Now()
+	tgt, err := id.Login(ctx, s)
+	if err != nil {
+		return nil, passing(err)
+	}
+	account, _ := id.keys.candidates()
+	cred, err := s.Client.ServiceTicket(ctx, account, tgt.cred, t.SPN.principal)
+	if tgtRefused(err) {
+		// The KDC's own key has changed, or it lost its memory: a new login helps.
+		if tgt, _, err = id.cfg.Tickets.Successor(ctx, id.tgtKey(s), tgt, id.loginPolicy(s)); err == nil {
+			cred, err = s.Client.ServiceTicket(ctx, account, tgt.cred, t.SPN.principal)
+		}
+	}
+	if err != nil {
+		err = remembered(err, id.cfg.Now)
+		id.cfg.Observe(TicketFailed{Principal: id.cfg.Principal, SPN: t.SPN, Err: err})
+		return nil, err
+	}
+	id.cfg.Observe(TicketWon{Credential: cred, Took: id.cfg.Now().Sub(begin)})
+	return id.ticket(cred)
+}
+
+// ticket makes of a credential what the cache holds.
+func (id *Identity) ticket(cred *messages.Credential) (*Ticket, error) {
+	realm := cred.Service.Realm
+	stamps, ok := id.stamps.Load(realm)
+	if !ok {
+		fresh, err := gss.NewClock(gss.ClockConfig{
+			Now:    id.cfg.Now,
+			Offset: func() time.Duration { return id.clock.Offset(realm) },
+		})
+		if err != nil {
+			return nil, err
+		}
+		stamps, _ = id.stamps.LoadOrStore(realm, fresh)
+	}
+	return newTicket(cred, stamps.(*gss.Clock), id.cfg.Now(), id.clock.Offset(realm)), nil
+}
+
+// tgtRefused tells whether the KDC refused the ticket-granting ticket rather
+// than the service.
+func tgtRefused(err error) bool {
+	code, ok := krb5core.Code(err)
+	if !ok {
+		return false
+	}
+	switch code {
+	case messages.KRB_AP_ERR_BAD_INTEGRITY, messages.KRB_AP_ERR_TKT_EXPIRED, messages.KRB_AP_ERR_MODIFIED,
+		messages.KRB_AP_ERR_BADKEYVER, messages.KRB_AP_ERR_NOKEY, messages.KDC_ERR_TGT_REVOKED, messages.KDC_ERR_NEVER_VALID:
+		return true
+	}
+	return false
+}
+
+// login wins a ticket-granting ticket.
+func (id *Identity) login(ctx context.Context, s *Settings) (*Ticket, error) {
+	changed, err := id.keys.reload()
+	if err != nil {
+		return nil, err
+	}
+	if changed {
+		id.breaker.reset()
+	}
+	if err := id.breaker.allow(); err != nil {
+		return nil, err
+	}
+	begin := id.cfg.Now()
+	cred, err := id.loginAsEither(ctx, s)
+	if err != nil {
+		answer, opened := id.breaker.record(err)
+		event := LoginFailed{Principal: id.cfg.Principal, Err: err}
+		if state := id.breaker.state(); opened && state != nil {
+			event.Opened = state.Until
+		}
+		id.cfg.Observe(event)
+		return nil, remembered(answer, id.cfg.Now)
+	}
+	id.breaker.reset()
+	id.cfg.Observe(LoggedIn{Credential: cred, Took: id.cfg.Now().Sub(begin)})
+	return id.ticket(cred)
+}
+
+// loginAsEither logs in with the keys at hand and, if they are refused, once
+// with those that were there before or have come since.
+func (id *Identity) loginAsEither(ctx context.Context, s *Settings) (*messages.Credential, error) {
+	first, second := id.keys.candidates()
+	cred, err := s.Client.Login(ctx, first)
+	if err == nil {
+		id.keys.worked(first)
+		return cred, nil
+	}
+	if second == nil || !keyRefused(err) {
+		return nil, err
+	}
+	id.keys.failed(first)
+	cred, errSecond := s.Client.LoginOnce(ctx, second)
+	if errSecond != nil {
+		return nil, err
+	}
+	id.keys.worked(second)
+	id.cfg.Observe(SecretStale{Path: id.cfg.Secret.Path, Err: err})
+	return cred, nil
+}
+
+// keyRefused tells whether it was the key that the KDC did not like.
+func keyRefused(err error) bool {
+	code, ok := krb5core.Code(err)
+	return ok && (code == messages.KDC_ERR_PREAUTH_FAILED || code == messages.KRB_AP_ERR_BAD_INTEGRITY ||
+		code == messages.KDC_ERR_ETYPE_NOSUPP)
+}
+
+// Flush forgets all tickets of the identity, closes its breaker, and tells how
+// many tickets there were.
+func (id *Identity) Flush() int {
+	id.breaker.reset()
+	id.keys.forget()
+	return id.cfg.Tickets.Flush(func(k cache.Key) bool { return k.Identity == id.cfg.Key })
+}
+
+// Close forgets the tickets. Requests that hold one go on with it.
+func (id *Identity) Close() {
+	id.cfg.Tickets.Drop(func(k cache.Key) bool { return k.Identity == id.cfg.Key })
+}
+
+// Refused is the error with which everything is answered while our credentials
+// are refused, else nil.
+func (id *Identity) Refused() *RefusedError { return id.breaker.state() }

@@ -1,0 +1,106 @@
+package negotiate
+
+import (
+	"sync"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+)
+
+// keyring holds an account's keys. When the file that they come from changes, the
+// keys that worked stay until the new ones have: a file is often in place before
+// the KDCs know of it, or the other way round.
+type keyring struct {
+	principal messages.Principal
+	secret    Secret
+	clock     *krb5core.Clock
+	observe   func(Event)
+
+	mu      sync.Mutex
+	stamp   stamp
+	read    bool
+	proven  *krb5core.Account // has logged in, or is the first
+	fresh   *krb5core.Account // came later
+	refused bool              // fresh was tried in vain
+}
+
+// reload reads the file again if it has changed. It reports whether there are
+// keys that were not tried before. A file that cannot be read does no harm to
+// what is held; it is reported once.
+func (k *keyring) reload() (changed bool, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := stamp{}
+	if k.secret.Path != "" {
+		now = stampOf(k.secret.Path)
+	}
+	if k.read && now.equal(k.stamp) {
+		return false, nil
+	}
+	keys, err := k.secret.read()
+	if err != nil {
+		if k.proven == nil {
+			return false, err
+		}
+		k.stamp = now
+		k.observe(SecretBroken{Path: k.secret.Path, Err: err})
+		return false, nil
+	}
+	first := !k.read
+	k.stamp, k.read = now, true
+	account := krb5core.NewAccount(k.principal, keys, k.clock)
+	if k.proven == nil {
+		k.proven = account
+	} else {
+		k.fresh, k.refused = account, false
+	}
+	if !first {
+		k.observe(SecretChanged{Path: k.secret.Path})
+	}
+	return !first, nil
+}
+
+// candidates gives the accounts to log in as: the one to try for good, and the
+// one to try once if its key is refused (nil: none).
+func (k *keyring) candidates() (first, second *krb5core.Account) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.fresh == nil:
+		return k.proven, nil
+	case k.refused:
+		return k.proven, k.fresh
+	default:
+		return k.fresh, k.proven
+	}
+}
+
+// worked makes the account the one to be used from now on.
+func (k *keyring) worked(a *krb5core.Account) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if a == k.fresh {
+		k.proven, k.fresh, k.refused = a, nil, false
+	}
+}
+
+// failed notes that the fresh keys do not work yet, while the old ones do.
+func (k *keyring) failed(a *krb5core.Account) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if a == k.fresh {
+		k.refused = true
+	}
+}
+
+// forget lets everything be tried again.
+func (k *keyring) forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.refused = false
+	for _, a := range []*krb5core.Account{k.proven, k.fresh} {
+		if a != nil {
+			a.Forget()
+		}
+	}
+}

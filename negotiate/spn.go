@@ -1,0 +1,86 @@
+package negotiate
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+)
+
+// SPN is a service principal: the name under which a service is known to the
+// KDC, such as HTTP/iis.corp.example, with or without a realm.
+type SPN struct {
+	principal messages.Principal
+	text      string
+}
+
+// ErrSPN is wrapped by the errors of [ParseSPN].
+var ErrSPN = errors.New("malformed service principal")
+
+// ParseSPN reads SERVICE/HOST or SERVICE/HOST@REALM. The host is put in lower
+// case, as the KDC is asked for it: KDCs compare without regard to case (Active
+// Directory) or hold lower case names only.
+func ParseSPN(s string) (SPN, error) {
+	p, err := messages.ParsePrincipal(s, "")
+	if err != nil {
+		return SPN{}, fmt.Errorf("%w: %w", ErrSPN, err)
+	}
+	if len(p.Name.NameString) < 2 {
+		return SPN{}, fmt.Errorf("%w: %q has no host; write e.g. HTTP/%s", ErrSPN, s, s)
+	}
+	for i, part := range p.Name.NameString {
+		if part == "" || strings.ContainsFunc(part, notInName) {
+			return SPN{}, fmt.Errorf("%w: %q has an empty part, a space or a control character", ErrSPN, s)
+		}
+		if i > 0 {
+			p.Name.NameString[i] = strings.ToLower(part)
+		}
+	}
+	p.Name.NameType = messages.KRB_NT_SRV_HST // what KDCs refer for (RFC 6806 8)
+	return newSPN(p), nil
+}
+
+// HostSPN is HTTP/host, as RFC 4559 4.1 has it.
+func HostSPN(host string) (SPN, error) {
+	if err := CheckHost(host); err != nil {
+		return SPN{}, err
+	}
+	return newSPN(messages.Principal{
+		Name: messages.NewPrincipalName(messages.KRB_NT_SRV_HST, "HTTP", strings.ToLower(host)),
+	}), nil
+}
+
+func newSPN(p messages.Principal) SPN {
+	text := p.Name.String()
+	if p.Realm != "" {
+		text = p.String()
+	}
+	return SPN{principal: p, text: text}
+}
+
+// String is the text form, with the realm if one was given.
+func (s SPN) String() string { return s.text }
+
+// IsZero tells whether there is none.
+func (s SPN) IsZero() bool { return s.text == "" }
+
+// CheckHost makes sure that what a request brought is one DNS name, and nothing
+// that could make another principal of the one that was meant.
+func CheckHost(host string) error {
+	if host == "" || len(host) > 253 {
+		return fmt.Errorf("%w: a host of %d characters", ErrSPN, len(host))
+	}
+	for label := range strings.SplitSeq(strings.TrimSuffix(host, "."), ".") {
+		if label == "" || len(label) > 63 || strings.ContainsFunc(label, notInLabel) {
+			return fmt.Errorf("%w: %.64q is no DNS name", ErrSPN, host)
+		}
+	}
+	return nil
+}
+
+func notInLabel(r rune) bool {
+	return r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+}
+
+func notInName(r rune) bool { return r <= ' ' || r == 0x7f }

@@ -1,0 +1,134 @@
+package negotiate
+
+import (
+	"bytes"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate/spnego"
+)
+
+// Ticket is a ticket as the cache holds it: with what has been made of it once
+// for all header values.
+type Ticket struct {
+	cred     *messages.Credential
+	stamps   *gss.Clock
+	obtained time.Time     // by our clock
+	offset   time.Duration // the realm's clock is ahead of ours
+
+	templates [1 << formBits]atomic.Pointer[gss.Template]
+	grown     atomic.Int64 // what the templates take, in bytes
+
+	mu        sync.Mutex
+	delegated map[form]delegation
+}
+
+// form chooses between the templates of one ticket.
+type form uint8
+
+const (
+	formMutual form = 1 << iota
+	formBindings
+	formRaw
+	formBits = 3
+)
+
+// delegation is the template with a delegated ticket in it.
+type delegation struct {
+	tgt      *messages.Credential
+	template *gss.Template
+}
+
+func newTicket(cred *messages.Credential, stamps *gss.Clock, obtained time.Time, offset time.Duration) *Ticket {
+	return &Ticket{cred: cred, stamps: stamps, obtained: obtained, offset: offset}
+}
+
+// The bytes that a ticket takes beside its own, about: the structures here and a
+// template's, sealers included. TestTicketSizeIsWhatItTakes measures them.
+const (
+	ticketWeight   = 900
+	templateWeight = 1800
+)
+
+// Size is everything kept for the ticket, in bytes.
+func (t *Ticket) Size() int64 {
+	return ticketWeight + int64(len(t.cred.Ticket)) + t.grown.Load()
+}
+
+// Start is when the ticket was obtained, by our clock.
+func (t *Ticket) Start() time.Time { return t.obtained }
+
+// End is when the ticket ends, by our clock.
+func (t *Ticket) End() time.Time { return t.cred.EndTime.Add(-t.offset) }
+
+// Credential is the ticket and what the KDC said of it. Callers do not modify it.
+func (t *Ticket) Credential() *messages.Credential { return t.cred }
+
+// String names the parties, no secret.
+func (t *Ticket) String() string { return t.cred.String() }
+
+// Format keeps %+v and the like from showing what is inside.
+func (t *Ticket) Format(s fmt.State, _ rune) { fmt.Fprint(s, t.String()) }
+
+// template gives the template for a form, made when first asked for.
+func (t *Ticket) template(f form) (*gss.Template, error) {
+	if made := t.templates[f].Load(); made != nil {
+		return made, nil
+	}
+	made, err := gss.NewTemplate(t.cred, t.config(f))
+	if err != nil {
+		return nil, err
+	}
+	if t.templates[f].CompareAndSwap(nil, made) {
+		t.grown.Add(templateWeight + int64(made.HeaderLen()))
+	}
+	return t.templates[f].Load(), nil
+}
+
+func (t *Ticket) config(f form) gss.TemplateConfig {
+	cfg := gss.TemplateConfig{
+		Flags:    gss.GSS_C_REPLAY_FLAG | gss.GSS_C_SEQUENCE_FLAG | gss.GSS_C_INTEG_FLAG | gss.GSS_C_CONF_FLAG,
+		Bindings: f&formBindings != 0,
+		Clock:    t.stamps,
+	}
+	if f&formMutual != 0 {
+		cfg.Flags |= gss.GSS_C_MUTUAL_FLAG
+	}
+	if f&formRaw == 0 {
+		cfg.Framing = spnego.AppendInitPrefix
+	}
+	return cfg
+}
+
+// delegating gives the template that hands tgt to the service, made anew when
+// another TGT is to be handed over.
+func (t *Ticket) delegating(f form, tgt *messages.Credential, build func() ([]byte, error)) (*gss.Template, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if d, ok := t.delegated[f]; ok && bytes.Equal(d.tgt.Ticket, tgt.Ticket) {
+		return d.template, nil
+	}
+	cred, err := build()
+	if err != nil {
+		return nil, err
+	}
+	cfg := t.config(f)
+	cfg.Flags |= gss.GSS_C_DELEG_FLAG
+	cfg.DelegatedCred = cred
+	made, err := gss.NewTemplate(t.cred, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if t.delegated == nil {
+		t.delegated = make(map[form]delegation)
+	}
+	if _, ok := t.delegated[f]; !ok {
+		t.grown.Add(templateWeight + int64(made.HeaderLen()))
+	}
+	t.delegated[f] = delegation{tgt, made}
+	return made, nil
+}

@@ -1,0 +1,138 @@
+package caddynegotiate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+)
+
+// trouble is what becomes of an error: the status that a client gets, the name
+// that stands in {http.negotiate.error}, and what an operator can do.
+type trouble struct {
+	Status int
+	Name   string
+	Remedy string
+}
+
+// The names of {http.negotiate.error}.
+const (
+	errKDCUnreachable     = "kdc_unreachable"
+	errCredentialsRefused = "credentials_refused"
+	errUnknownService     = "unknown_service"
+	errNoCommonEType      = "no_common_etype"
+	errBadSPN             = "bad_spn"
+	errNotAllowedSPN      = "spn_not_allowed"
+	errMutualAuthFailed   = "mutual_auth_failed"
+	errTokenRefused       = "token_refused"
+)
+
+// diagnose is the one place where an error becomes an HTTP status. docs/troubleshooting.md
+// tells the same to people.
+func diagnose(err error) trouble {
+	var (
+		refused *negotiate.RefusedError
+		etypes  *exchange.ETypeError
+		fail    *krb5core.Error
+	)
+	switch {
+	case errors.Is(err, errSPNNotAllowed):
+		return trouble{http.StatusForbidden, errNotAllowedSPN, "add the service to allow_spns if clients may choose it"}
+	case errors.Is(err, negotiate.ErrSPN):
+		return trouble{http.StatusBadRequest, errBadSPN, "what the placeholder of spn yields must be one DNS name"}
+	case errors.Is(err, negotiate.ErrMutualAuth):
+		return trouble{http.StatusBadGateway, errMutualAuthFailed,
+			"the upstream did not prove that it has the service's key: is it the right host, and does something between us and it answer in its place?"}
+	case errors.As(err, &etypes):
+		return trouble{http.StatusBadGateway, errNoCommonEType, remedyEType}
+	case errors.As(err, &fail) && fail.Refused:
+		return diagnoseCode(fail)
+	case errors.As(err, &refused), errors.Is(err, exchange.ErrNoKey):
+		return trouble{http.StatusBadGateway, errCredentialsRefused, "check user, keytab and password"}
+	case errors.Is(err, context.Canceled):
+		return trouble{499, "", ""} // the client went away; nobody reads the answer
+	default:
+		return trouble{http.StatusServiceUnavailable, errKDCUnreachable,
+			"is the KDC up, is kdc right, do firewalls pass port 88 by UDP and TCP?"}
+	}
+}
+
+const remedyEType = "let the account and the service have AES keys (msDS-SupportedEncryptionTypes, then set the password once more), " +
+	"or name in encryption_types what they have"
+
+// diagnoseCode tells what a KDC's refusal means.
+func diagnoseCode(e *krb5core.Error) trouble {
+	login := e.Op == krb5core.OpLogin
+	refusedTo := func(remedy string) trouble {
+		return trouble{http.StatusBadGateway, errCredentialsRefused, remedy}
+	}
+	switch e.Code {
+	case messages.KDC_ERR_C_PRINCIPAL_UNKNOWN:
+		return refusedTo("the KDC does not know the account: check user and realm (AD: Get-ADUser NAME)")
+	case messages.KDC_ERR_PREAUTH_FAILED, messages.KRB_AP_ERR_BAD_INTEGRITY:
+		if login {
+			return refusedTo("wrong password, or a keytab made of another password or with another salt: set the password, or export the keytab again")
+		}
+	case messages.KDC_ERR_CLIENT_REVOKED, messages.KDC_ERR_NAME_EXP:
+		return refusedTo("the account is disabled, locked or expired (AD: Get-ADUser NAME -Properties LockedOut,Enabled,AccountExpirationDate; Unlock-ADAccount NAME)")
+	case messages.KDC_ERR_KEY_EXPIRED:
+		return refusedTo("the account's password has expired or must be changed: set it, and let it never expire for a service account")
+	case messages.KDC_ERR_POLICY:
+		return refusedTo("the KDC's policy forbids it: is the account disabled, are its logon hours or workstations limited, is FAST demanded?")
+	case messages.KDC_ERR_ETYPE_NOSUPP:
+		return trouble{http.StatusBadGateway, errNoCommonEType, remedyEType}
+	case messages.KDC_ERR_S_PRINCIPAL_UNKNOWN, messages.KDC_ERR_S_OLD_MAST_KVNO, messages.KDC_ERR_SERVICE_EXP, messages.KDC_ERR_SERVICE_REVOKED,
+		messages.KDC_ERR_SERVICE_NOTYET, messages.KDC_ERR_MUST_USE_USER2USER:
+		return trouble{http.StatusBadGateway, errUnknownService,
+			"register the service principal on the account that the service runs as (AD: setspn -Q " + e.Service + ", then setspn -S); is the host in the right realm?"}
+	case messages.KDC_ERR_SVC_UNAVAILABLE:
+		return trouble{http.StatusServiceUnavailable, errKDCUnreachable, "the KDC says that it cannot serve now"}
+	case messages.KRB_AP_ERR_SKEW:
+		return trouble{http.StatusBadGateway, errCredentialsRefused, "clocks differ: synchronise this machine and the KDC (AD: w32tm /resync)"}
+	}
+	if login {
+		return refusedTo("the KDC refused the login: see krb_error in the log")
+	}
+	return trouble{http.StatusBadGateway, errUnknownService, "the KDC refused the ticket: see krb_error in the log"}
+}
+
+// refusalRemedy says what to do about an upstream that refuses our token.
+func refusalRemedy(v negotiate.Verdict) string {
+	if v.Error == nil {
+		return "the upstream gave no reason: is the service principal on the account that the service runs as (AD: setspn -Q HTTP/host), and there alone? " +
+			"IIS: is useAppPoolCredentials set where the application pool has an account of its own? Does it demand channel bindings (Extended Protection)?"
+	}
+	switch v.Error.Code() {
+	case messages.KRB_AP_ERR_MODIFIED, messages.KRB_AP_ERR_BADKEYVER, messages.KRB_AP_ERR_NOKEY, messages.KRB_AP_ERR_BAD_INTEGRITY:
+		return "the service has another key than the KDC made the ticket for: is the service principal on the account that the service runs as " +
+			"(AD: setspn -Q HTTP/host), and there alone? Was its keytab exported after the last change of its password?"
+	case messages.KRB_AP_ERR_SKEW, messages.KRB_AP_ERR_TKT_NYV, messages.KRB_AP_ERR_TKT_EXPIRED:
+		return "clocks differ: synchronise this machine, the upstream and the KDC (Windows: w32tm /resync)"
+	case messages.KRB_AP_ERR_REPEAT:
+		return "the upstream took a fresh token for a replay: does something between us and it send requests twice, or do several proxies share the identity?"
+	case messages.KRB_AP_ERR_NOT_US:
+		return "the ticket is for another service than the upstream is: correct spn"
+	default:
+		return "see krb_error"
+	}
+}
+
+// mutualAuthError says why an upstream has not proved itself.
+func mutualAuthError(v negotiate.Verdict) error {
+	switch {
+	case v.Proof != nil:
+		return fmt.Errorf("%w: %w", negotiate.ErrMutualAuth, v.Proof)
+	case v.Error != nil:
+		return fmt.Errorf("%w: %w", negotiate.ErrMutualAuth, v.Error)
+	default:
+		return fmt.Errorf("%w: the upstream sent no proof", negotiate.ErrMutualAuth)
+	}
+}
+
+func codeText(code messages.ErrorCode) string { return strconv.Itoa(int(code)) }
