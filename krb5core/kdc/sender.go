@@ -1,9 +1,13 @@
 package kdc
 
 import (
+	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -62,7 +66,7 @@ type Sender struct {
 // NewSender checks the configuration and makes a sender of it.
 func NewSender(cfg Config) (*Sender, error) {
 	if cfg.Finder == nil {
-		return nil, fmt.Errorf("kdc: a finder is required")
+		return nil, errors.New("kdc: a finder is required")
 	}
 	if err := cfg.Options.Check(); err != nil {
 		return nil, err
@@ -97,5 +101,80 @@ func NewSender(cfg Config) (*Sender, error) {
 func setDefault[T int | time.Duration](v *T, d T) {
 	if *v <= 0 {
 		*v = d
+	}
+}
+
+// Send asks the KDCs of the realm until one gives a reply that the query
+// accepts. If none does, the last reply with the verdict NextKDC is returned
+// without an error, else an [*UnreachableError] that names each KDC and why it
+// did not serve, or the finder's error. All goroutines and sockets are gone
+// when Send returns.
+func (s *Sender) Send(ctx context.Context, q Query) (Reply, error) {
+	ctx, stop := s.bound(ctx)
+	defer stop()
+	select {
+	case s.slots <- struct{}{}:
+		defer func() { <-s.slots }()
+	case <-ctx.Done():
+		return Reply{}, &UnreachableError{Realm: q.Realm, Cause: fmt.Errorf("waiting for other exchanges: %w", context.Cause(ctx))}
+	}
+	servers, err := s.cfg.Finder.KDCs(ctx, q.Realm)
+	if err != nil {
+		return Reply{}, fmt.Errorf("finding KDCs: %w", err)
+	}
+	r := &round{sender: s, query: &q, observed: ctx, began: s.cfg.Clock.Now(), results: make(chan outcome)}
+	r.ctx, r.cancel = context.WithCancel(ctx)
+	defer r.cancel()
+	for _, server := range s.order(servers, q.Avoid) {
+		r.queue = append(r.queue, newCandidate(server, s.proxied))
+	}
+	return r.run()
+}
+
+// bound gives a context without a deadline Config.Timeout by the injected clock.
+func (s *Sender) bound(ctx context.Context) (context.Context, func()) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	timer, stop := s.cfg.Clock.After(s.cfg.Timeout)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-timer:
+			cancel(fmt.Errorf("%w within %s: %w", ErrNoAnswer, s.cfg.Timeout, context.DeadlineExceeded))
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		stop()
+		cancel(context.Canceled)
+		<-done
+	}
+}
+
+// order puts servers that are dead last, and before them those to be avoided.
+func (s *Sender) order(servers, avoid []Server) []Server {
+	dead := s.cfg.Memory.deadServers(s.cfg.Clock.Now())
+	rank := func(server Server) (n int) {
+		if dead[server] {
+			n += 2
+		}
+		if slices.ContainsFunc(avoid, func(a Server) bool {
+			return strings.EqualFold(a.Host, server.Host) && a.port() == server.port()
+		}) {
+			n++
+		}
+		return n
+	}
+	ordered := slices.Clone(servers)
+	slices.SortStableFunc(ordered, func(a, b Server) int { return rank(a) - rank(b) })
+	return ordered
+}
+
+func (s *Sender) decide(ctx context.Context, d Decision) {
+	if s.cfg.Observer != nil {
+		s.cfg.Observer.ObserveDecision(ctx, d)
 	}
 }

@@ -436,3 +436,71 @@ func TestObserverSeesMessagesAndDecisions(t *testing.T) {
 		t.Errorf("got decisions %v, want %v", kinds, wanted)
 	}
 }
+
+func TestSlowNameIsHedgedAndPutLast(t *testing.T) {
+	second := startKDC(t, answering("second"), nil)
+	looking := make(chan struct{}, 10)
+	slow := slowResolver{looking}
+	clock := newManualClock()
+	s := newTestSender(t, Config{Clock: clock, Resolver: slow}, Server{Host: "slow.example.com", Port: 88}, second.Server)
+	pending := sendInBackground(t.Context(), s, query())
+	<-looking
+	clock.pass(t, DefaultHedgeDelay)
+	reply, err := await(t, pending)
+	mustReply(t, reply, err, "second", second.Server)
+	reply, err = s.Send(t.Context(), query())
+	mustReply(t, reply, err, "second", second.Server)
+	if len(looking) != 0 {
+		t.Error("the slow name was looked up again at once")
+	}
+}
+
+// slowResolver answers when the caller has gone.
+type slowResolver struct{ looking chan struct{} }
+
+func (slowResolver) LookupSRV(context.Context, string, string, string) (string, []*net.SRV, error) {
+	return "", nil, errors.New("not asked for")
+}
+
+func (r slowResolver) LookupNetIP(ctx context.Context, _, _ string) ([]netip.Addr, error) {
+	r.looking <- struct{}{}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestManySendsAtOnceAreAllAnswered(t *testing.T) {
+	first := startKDC(t, nil, nil)
+	second := startKDC(t, func(n int, _ []byte, send func([]byte), _ net.Addr) {
+		if n%2 == 0 {
+			send([]byte("garbage"))
+		}
+		send(krbError(krbErrResponseTooBig))
+	}, answeringStream(framed(answer("second"))))
+	s := newTestSender(t, Config{Clock: newManualClock()}, first.Server, second.Server)
+	before := goleak.IgnoreCurrent()
+	const many = 300
+	var pending []<-chan sent
+	for range many {
+		pending = append(pending, sendInBackground(t.Context(), s, query()))
+	}
+	for _, c := range pending {
+		reply, err := await(t, c)
+		mustReply(t, reply, err, "second", second.Server)
+	}
+	goleak.VerifyNone(t, before)
+	if n := second.streams.Load(); n != many {
+		t.Errorf("the KDC was asked %d times by TCP, want %d", n, many)
+	}
+}
+
+func TestNamesForLogs(t *testing.T) {
+	for got, want := range map[string]string{
+		Sent.String(): "sent", Received.String(): "received", Asking.String(): "asking", GivenUp.String(): "given up",
+		DecisionKind(99).String(): "decision 99", Accept.String(): "accept", Foreign.String(): "foreign",
+		NextKDC.String(): "next kdc", Verdict(9).String(): "verdict 9",
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
