@@ -1,7 +1,7 @@
 package gss
 
 import (
-	"crypto/md5" //nolint:gosec // RFC 4121 4.1.1.2 prescribes it
+	"crypto/md5" // RFC 4121 4.1.1.2 prescribes it
 	"encoding/binary"
 )
 
@@ -14,7 +14,7 @@ type ChannelBindings [md5.Size]byte
 func NewChannelBindings(applicationData []byte) ChannelBindings {
 	b := make([]byte, 16, 20+len(applicationData))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(applicationData)))
-	return md5.Sum(append(b, applicationData...)) //nolint:gosec // as above
+	return md5.Sum(append(b, applicationData...))
 }
 
 // TLSServerEndPointBindings are the bindings of a TLS connection (RFC 5929 4): certHash is the hash of the server's

@@ -24,8 +24,9 @@ func TestDelegatedTicketsOfMITAreReadAndRebuilt(t *testing.T) {
 
 		info := part.TicketInfo[0]
 		tgt := &messages.Credential{
-			Client: messages.Principal{Name: info.PName, Realm: info.PRealm}, Service: messages.Principal{Name: info.SName, Realm: info.SRealm},
-			Key: info.Key, AuthTime: info.AuthTime, StartTime: info.StartTime, EndTime: info.EndTime, RenewTill: info.RenewTill,
+			Client:  messages.Principal{Name: info.PName, Realm: info.PRealm},
+			Service: messages.Principal{Name: info.SName, Realm: info.SRealm},
+			Key:     info.Key, AuthTime: info.AuthTime, StartTime: info.StartTime, EndTime: info.EndTime, RenewTill: info.RenewTill,
 			Flags: info.Flags, Ticket: cred.Tickets[0].Raw,
 		}
 		now := part.Timestamp.Add(time.Duration(part.USec) * time.Microsecond)

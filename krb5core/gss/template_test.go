@@ -32,7 +32,9 @@ func testCredential(tb testing.TB, id enctype.ID, n int) *messages.Credential {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	service := messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_SRV_INST, "HTTP", "web.example.com"), Realm: "EXAMPLE.COM"}
+	service := messages.Principal{
+		Name: messages.NewPrincipalName(messages.KRB_NT_SRV_INST, "HTTP", "web.example.com"), Realm: "EXAMPLE.COM",
+	}
 	ticket := messages.Ticket{
 		Realm: service.Realm, SName: service.Name,
 		EncPart: messages.EncryptedData{EType: id, KVNO: 3, HasKVNO: true, Cipher: bytes.Repeat([]byte{0xc5}, n)},
@@ -69,7 +71,9 @@ func newTemplate(tb testing.TB, cred *messages.Credential, cfg TemplateConfig) *
 
 // plainToken makes the token that a Template should, by the encoders of messages and in the order of RFC 4121, from the
 // same random octets.
-func plainToken(tb testing.TB, cred *messages.Credential, cfg TemplateConfig, bindings *ChannelBindings, stamp Stamp, random io.Reader) []byte {
+func plainToken(
+	tb testing.TB, cred *messages.Credential, cfg TemplateConfig, bindings *ChannelBindings, stamp Stamp, random io.Reader,
+) []byte {
 	tb.Helper()
 	sealer, err := cred.Key.Sealer(enctype.KEY_USAGE_AP_REQ_AUTHENTICATOR)
 	if err != nil {
@@ -190,7 +194,8 @@ func TestEveryFieldOfATokenIsReadByAnAcceptor(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a.CRealm != "EXAMPLE.COM" || !a.CName.Equal(cred.Client.Name) || a.CUSec != sent.Stamp().Cusec || !a.CTime.Equal(sent.Stamp().CTime()) ||
+		if a.CRealm != "EXAMPLE.COM" || !a.CName.Equal(cred.Client.Name) ||
+			a.CUSec != sent.Stamp().Cusec || !a.CTime.Equal(sent.Stamp().CTime()) ||
 			a.Cksum.Type != CKSUMTYPE_GSS || sum.Bindings != bindings || sum.Flags != cfg.Flags {
 			t.Errorf("%s: %+v %+v", id, a, sum)
 		}
