@@ -223,3 +223,46 @@ func TestMITActsForUsersOfAnotherRealm(t *testing.T) {
 		t.Errorf("counts %+v", c)
 	}
 }
+
+func TestMITDelegatesByResourceAcrossRealms(t *testing.T) {
+	a, b := kdctest.NewRealm("A.EXAMPLE"), kdctest.NewRealm("B.EXAMPLE")
+	kdctest.Trust(a, b)
+	a.AddUser("alice", "secret")
+	a.MapDomain(".b.example", "B.EXAMPLE")
+	proxy := a.AddService("HTTP/proxy.a.example")
+	web := b.AddService("HTTP/web.b.example", kdctest.ActFor("HTTP/proxy.a.example@A.EXAMPLE"))
+	kdc := start(t, a, b)
+	m := newMIT(t, kdc)
+	keys, err := a.Keytab(proxy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	webKeys, err := b.Keytab(web) // kvno decrypts what it gets
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys = append(keys, webKeys[2:]...)
+	if err := os.WriteFile(filepath.Join(m.dir, "keytab"), keys, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ask := func() (string, error) {
+		m.run("", "kinit", "-f", "-k", "-t", "FILE:keytab", "HTTP/proxy.a.example")
+		return m.try("", "kvno", "-k", "FILE:keytab", "-U", "alice", "-P", "-S", "HTTP", "web.b.example")
+	}
+	if out, err := ask(); err != nil {
+		trace, _ := os.ReadFile(filepath.Join(m.dir, "trace"))
+		t.Fatalf("%v: %s\n%s", err, out, trace)
+	}
+	if c := kdc.Counts(); c.S4U2Self != 1 || c.S4U2Proxy != 2 {
+		t.Errorf("counts %+v", c)
+	}
+	web.Set(kdctest.ActFor())
+	if out, err := ask(); err == nil {
+		t.Errorf("allowed without being listed: %s", out)
+	}
+	web.Set(kdctest.ActFor("HTTP/proxy.a.example@A.EXAMPLE"))
+	a.Principal("alice").Set(kdctest.With(kdctest.NotDelegable))
+	if out, err := ask(); err == nil {
+		t.Errorf("allowed for a user who must not be delegated: %s", out)
+	}
+}

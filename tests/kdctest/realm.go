@@ -108,12 +108,16 @@ func (r *Realm) fold(name string) string {
 	return name
 }
 
-// IgnoreCase makes names match as Active Directory matches them. It must be
-// called before principals are added.
+// IgnoreCase makes names match as Active Directory matches them.
 func (r *Realm) IgnoreCase() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ignoreCase = true
+	known := r.principals
+	r.principals = make(map[string]*Principal, len(known))
+	for name, p := range known {
+		r.enter(name, p)
+	}
 }
 
 // SetLifetimes sets how long tickets last and for how long they can be renewed

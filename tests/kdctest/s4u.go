@@ -59,7 +59,7 @@ func (x *tgsExchange) s4u2self() (outcome, error) {
 		// never for others that have a list of services to delegate to.
 		s.forwardable = s.forwardable && (t.server.has(TrustedToAuth) || len(t.server.delegateTo) == 0)
 	}
-	return x.grant(s, t, x.answerX509(x509, user), func(n *Counts) { n.S4U2Self++ })
+	return x.grant(s, t, replyPAData{plain: x.answerX509(x509, user)}, func(n *Counts) { n.S4U2Self++ })
 }
 
 // selfTarget is the requesting service itself, or the way back to its realm.
@@ -196,10 +196,17 @@ func (x *tgsExchange) s4u2proxy() (outcome, error) {
 		// left to the target's realm.
 		forwardable: !t.referral || forwardable,
 	}
+	var pa replyPAData
+	if x.byResource() {
+		// Says that this KDC knows of it, without which clients do not follow
+		// the referral.
+		opts := messages.PAC_OPTIONS_RESOURCE_BASED_CONSTRAINED_DELEGATION
+		pa.enc = messages.MethodData{{Type: messages.PA_PAC_OPTIONS, Value: opts.Marshal()}}
+	}
 	if t.referral {
 		s.client, s.data = x.requestor(), append(slices.Clone(s.data), userData(user))
 	}
-	return x.grant(s, t, nil, func(n *Counts) { n.S4U2Proxy++ })
+	return x.grant(s, t, pa, func(n *Counts) { n.S4U2Proxy++ })
 }
 
 // openEvidence decrypts the additional ticket and tells the user. It is the
@@ -237,6 +244,16 @@ func (x *tgsExchange) openEvidence() (*messages.EncTicketPart, messages.Principa
 	return part, client, nil
 }
 
+// byResource tells whether the request allows for resource-based delegation.
+func (x *tgsExchange) byResource() bool {
+	value, ok := x.req.PAData.Find(messages.PA_PAC_OPTIONS)
+	if !ok {
+		return false
+	}
+	opts, err := messages.ParsePACOptions(value)
+	return err == nil && opts&messages.PAC_OPTIONS_RESOURCE_BASED_CONSTRAINED_DELEGATION != 0
+}
+
 // mayDelegate decides by the requestor's list, which asks for forwardable
 // evidence, or by the target's, which does not ([MS-SFU] 3.2.5.2.2 and
 // 3.2.5.2.3). Only the latter reaches into other realms.
@@ -249,12 +266,7 @@ func (x *tgsExchange) mayDelegate(t target, forwardable bool) bool {
 			return true
 		}
 	}
-	value, ok := x.req.PAData.Find(messages.PA_PAC_OPTIONS)
-	if !ok {
-		return false
-	}
-	opts, err := messages.ParsePACOptions(value)
-	if err != nil || opts&messages.PAC_OPTIONS_RESOURCE_BASED_CONSTRAINED_DELEGATION == 0 {
+	if !x.byResource() {
 		return false
 	}
 	if t.referral {

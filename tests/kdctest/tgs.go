@@ -62,7 +62,7 @@ func (x *tgsExchange) run() (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	return x.grant(x.holder(), t, nil, func(n *Counts) {
+	return x.grant(x.holder(), t, replyPAData{}, func(n *Counts) {
 		if opts&messages.KDC_OPT_FORWARDED != 0 {
 			n.Forwarded++
 		}
@@ -181,8 +181,13 @@ func (x *tgsExchange) holder() subject {
 	}
 }
 
+// replyPAData goes into a reply beside the ticket, and into its encrypted part.
+type replyPAData struct {
+	plain, enc messages.MethodData
+}
+
 // grant issues the ticket and counts it.
-func (x *tgsExchange) grant(s subject, t target, padata messages.MethodData, tally func(*Counts)) (outcome, error) {
+func (x *tgsExchange) grant(s subject, t target, pa replyPAData, tally func(*Counts)) (outcome, error) {
 	body := &x.req.Body
 	life := x.realm.lifetimes(x.now, body, t.server)
 	start := x.now.Truncate(time.Second)
@@ -191,7 +196,7 @@ func (x *tgsExchange) grant(s subject, t target, padata messages.MethodData, tal
 		return outcome{}, err
 	}
 	i := &issue{
-		kdc: x.kdc, realm: x.realm, req: x.req, alter: x.alter, server: t.server, sname: t.name, padata: padata,
+		kdc: x.kdc, realm: x.realm, req: x.req, alter: x.alter, server: t.server, sname: t.name, padata: pa.plain, encPA: pa.enc,
 		part: messages.EncTicketPart{
 			Flags:  s.flags,
 			CRealm: s.client.Realm, CName: s.client.Name, Transited: x.transited(),
