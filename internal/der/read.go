@@ -25,7 +25,15 @@ func Next(s *String, t Tag) bool { return s.PeekASN1Tag(t) }
 // ReadField reads a field that must be there: a value under the explicit context tag [n], with nothing beside it.
 func ReadField[T any](s *String, n uint8, read func(*String, *T) bool, out *T) bool {
 	var inner String
-	return s.ReadASN1(&inner, Context(n)) && read(&inner, out) && inner.Empty()
+	if !s.ReadASN1(&inner, Context(n)) {
+		return false
+	}
+	// The value is read through s, for a String of our own would have to be allocated to be handed to read.
+	rest := *s
+	*s = inner
+	ok := read(s, out) && s.Empty()
+	*s = rest
+	return ok
 }
 
 // ReadOptional reads a field as ReadField does, or leaves out as it is when the next field is not [n].
@@ -43,14 +51,17 @@ func ReadSequenceOf[T any](read func(*String, *T) bool) func(s *String, out *[]T
 		if !s.ReadASN1(&inner, TagSequence) {
 			return false
 		}
+		rest := *s
+		*s = inner // as in ReadField
 		list := []T{}
-		for !inner.Empty() {
-			var v T
-			if !read(&inner, &v) {
+		for !s.Empty() {
+			var zero T
+			list = append(list, zero)
+			if !read(s, &list[len(list)-1]) {
 				return false
 			}
-			list = append(list, v)
 		}
+		*s = rest
 		*out = list
 		return true
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/der"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 )
 
 // eachValue runs a test for every value of every PDU, with its golden encoding.
@@ -308,5 +309,33 @@ func TestPAEncTSEncSplitsTheTime(t *testing.T) {
 	p := NewPAEncTSEnc(time0.Add(123456789 * time.Nanosecond).In(time.FixedZone("", 3600)))
 	if p.PATimestamp != time0 || p.PAUSec != 123456 {
 		t.Errorf("%+v", p)
+	}
+}
+
+// largeAPReq is an AP-REQ of the size that a service account's has in Active Directory.
+func largeAPReq() *APReq {
+	return &APReq{
+		AP_OPTS_MUTUAL_REQUIRED,
+		Ticket{Realm: realm, SName: web, EncPart: EncryptedData{EType: enctype.AES256_CTS_HMAC_SHA1_96, KVNO: 3, HasKVNO: true, Cipher: make([]byte, 1400)}},
+		EncryptedData{EType: enctype.AES256_CTS_HMAC_SHA1_96, Cipher: make([]byte, 250)},
+	}
+}
+
+func BenchmarkAppendAPReq(b *testing.B) {
+	r := largeAPReq()
+	buffer := make([]byte, 0, 4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Append(buffer)
+	}
+}
+
+func BenchmarkParseAPReq(b *testing.B) {
+	encoding := largeAPReq().Marshal()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ParseAPReq(encoding); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -105,9 +105,10 @@ func ExtendedError(s NTStatus) []byte {
 	return b
 }
 
-// extendedStatus is the status of an extended error, or 0 for what is none.
+// extendedStatus is the status of an extended error, or 0 for what is none. A status that refuses has severity 3, so its
+// highest octet is at least 0xc0: a salt of the same length is not taken for one.
 func extendedStatus(b []byte) NTStatus {
-	if len(b) != extendedLen {
+	if len(b) != extendedLen || b[3] < 0xc0 {
 		return 0
 	}
 	return NTStatus(binary.LittleEndian.Uint32(b))

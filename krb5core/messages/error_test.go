@@ -55,7 +55,7 @@ func TestErrorDataIsReadInEveryForm(t *testing.T) {
 		"none":                {nil, ErrorData{}},
 		"METHOD-DATA of MIT":  {MethodData{{PA_FX_COOKIE, []byte("MIT")}}.Marshal(), ErrorData{PAData: MethodData{{PA_FX_COOKIE, []byte("MIT")}}}},
 		"empty METHOD-DATA":   {empty, ErrorData{PAData: MethodData{}}},
-		"METHOD-DATA, a salt": {MethodData{{PA_PW_SALT, []byte("salt")}}.Marshal(), ErrorData{PAData: MethodData{{PA_PW_SALT, []byte("salt")}}}},
+		"METHOD-DATA, a salt": {MethodData{{PA_PW_SALT, []byte("REALM.Calice")}}.Marshal(), ErrorData{PAData: MethodData{{PA_PW_SALT, []byte("REALM.Calice")}}}},
 		"METHOD-DATA of Samba": {
 			MethodData{{PA_PW_SALT, extended}}.Marshal(),
 			ErrorData{PAData: MethodData{{PA_PW_SALT, extended}}, Status: STATUS_ACCOUNT_DISABLED},

@@ -27,8 +27,12 @@ const (
 	KRB_NT_MS_PRINCIPAL         NameType = -128
 	KRB_NT_MS_PRINCIPAL_AND_ID  NameType = -129
 	KRB_NT_ENT_PRINCIPAL_AND_ID NameType = -130
-	tgsName                              = "krbtgt"
-	wellKnownName                        = "WELLKNOWN"
+)
+
+// First components with a meaning.
+const (
+	tgsName       = "krbtgt"    // RFC 4120 7.3
+	wellKnownName = "WELLKNOWN" // RFC 6111 3.1
 )
 
 var nameTypeNames = map[NameType]string{
