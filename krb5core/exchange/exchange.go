@@ -33,6 +33,13 @@ type Machine interface {
 	Check(reply []byte) error
 }
 
+var (
+	_ Machine = (*AS)(nil)
+	_ Machine = (*TGS)(nil)
+	_ Machine = (*S4U2Self)(nil)
+	_ Machine = (*S4U2Proxy)(nil)
+)
+
 // ErrForeign is wrapped by the errors of Step and Check for a reply that does not answer the open question or does not
 // verify.
 var ErrForeign = errors.New("not a valid answer to the request")

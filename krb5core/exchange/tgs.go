@@ -160,7 +160,9 @@ func (t *TGS) step(reply []byte) (*Request, error) {
 // next asks for a TGT on the way to the goal, or for the service if the goal is reached.
 func (t *TGS) next() (*Request, error) {
 	if !strings.EqualFold(t.route.realm(), t.goal) {
-		return t.ask(t.spec(messages.TGSName(t.route.aim()), t.cfg.Options&^messages.KDC_OPT_FORWARDED))
+		spec := t.spec(messages.TGSName(t.route.aim()), t.cfg.Options&^messages.KDC_OPT_FORWARDED)
+		spec.onward = true
+		return t.ask(spec)
 	}
 	if realm, ok := t.cfg.Service.IsTGS(); ok && realm == t.goal {
 		t.result.Credential = t.route.tgt
@@ -199,8 +201,7 @@ func tgsTill(now time.Time, lifetime time.Duration, tgt *messages.Credential, re
 func (t *TGS) onAnswer(a *tgsAnswer) (*Request, error) {
 	switch {
 	case t.goal != "":
-		realm, _ := a.part.SName.IsTGS()
-		if err := t.route.hop(a.cred, realm); err != nil {
+		if err := t.route.hop(a.cred, a.referral); err != nil {
 			return nil, err
 		}
 		return t.next()

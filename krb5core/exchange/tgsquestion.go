@@ -3,7 +3,6 @@ package exchange
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
@@ -18,6 +17,7 @@ type tgsSpec struct {
 	till    time.Time
 	rtime   time.Time
 	tickets []messages.Ticket // additional-tickets
+	onward  bool              // service is a TGT that is wanted only to go on with
 
 	// padata makes elements beside PA-TGS-REQ. They may depend on the nonce and the subkey.
 	padata func(nonce uint32, subkey enctype.Key) (messages.MethodData, error)
@@ -238,24 +238,18 @@ func (q *tgsQuestion) decrypt(e messages.EncryptedData) (part *messages.EncKDCRe
 // the one asked: Active Directory corrects it.
 func (q *tgsQuestion) classify(a *tgsAnswer) error {
 	got := a.part.SName
-	if got.Equal(q.service) {
+	if got.Equal(q.service) && !q.onward {
 		return nil
 	}
 	canonicalize := q.options&messages.KDC_OPT_CANONICALIZE != 0
-	_, askedTGS := q.service.IsTGS()
 	realm, isTGS := got.IsTGS()
 	switch {
-	case isTGS && realm == "":
-	case askedTGS && isTGS && strings.EqualFold(realm, q.service.NameString[1]) && canonicalize:
-		return nil
-	case isTGS && (askedTGS || canonicalize) && q.options&(messages.KDC_OPT_RENEW|messages.KDC_OPT_FORWARDED) == 0:
+	case isTGS && realm != "" && (canonicalize || q.onward):
 		// RFC 6806 8 for services; RFC 4120 3.3.3.2 for a TGT of a realm closer to the one asked.
 		a.referral = realm
 		return nil
-	case canonicalize && foldEqual(got, q.service):
-		return nil
-	case canonicalize && !askedTGS && !isTGS:
-		a.renamed = true
+	case canonicalize && !isTGS:
+		a.renamed = !foldEqual(got, q.service)
 		return nil
 	}
 	return mismatch("sname", q.service, got)

@@ -1,0 +1,552 @@
+package exchange
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+)
+
+var (
+	bob    = messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_PRINCIPAL, "bob"), Realm: realm}
+	bobUPN = messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_ENTERPRISE, "bob@krb5.example"), Realm: realm}
+)
+
+func newSelf(t testing.TB, change func(*S4U2SelfConfig)) *S4U2Self {
+	t.Helper()
+	cfg := S4U2SelfConfig{
+		TGT: tgtFor(t, proxy, realm, realm), Service: proxy.Name, User: alice, Options: messages.KDC_OPT_FORWARDABLE,
+		ETypes: bothAES, Now: atEpoch, Rand: testRand,
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	s, err := NewS4U2Self(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// selfIssue is a good answer to an S4U2Self request. It verifies both elements as a KDC does.
+func selfIssue(t testing.TB, request []byte, tgt *messages.Credential) *issue {
+	t.Helper()
+	i := newTGSIssue(t, request, tgt)
+	value, _ := i.req.PAData.Find(messages.PA_FOR_USER)
+	forUser, err := messages.ParsePAForUser(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, err := enctype.HMACMD5(tgt.Key, enctype.KEY_USAGE_PA_FOR_USER, forUser.ChecksumInput())
+	if err != nil || forUser.Cksum.Type != enctype.KERB_CHECKSUM_HMAC_MD5 || !slices.Equal(sum, forUser.Cksum.Value) {
+		t.Fatalf("PA-FOR-USER: %+v, %v", forUser, err)
+	}
+	x509 := i.x509(t)
+	if x509.UserID.Nonce != i.req.Body.Nonce || !x509.UserID.CName.Equal(forUser.UserName) || x509.UserID.CRealm != forUser.UserRealm {
+		t.Fatalf("PA-S4U-X509-USER: %+v", x509)
+	}
+	if i.subkey.EType() != enctype.RC4_HMAC {
+		if err := i.subkey.VerifyChecksum(x509.Checksum.Type, enctype.KEY_USAGE_PA_S4U_X509_USER_REQUEST, x509.UserID.Raw, x509.Checksum.Value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	i.client(messages.Principal{Name: forUser.UserName, Realm: forUser.UserRealm})
+	return i
+}
+
+func (i *issue) x509(t testing.TB) *messages.PAS4UX509User {
+	t.Helper()
+	value, _ := i.req.PAData.Find(messages.PA_S4U_X509_USER)
+	x509, err := messages.ParsePAS4UX509User(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x509
+}
+
+// bind puts the KDC's PA-S4U-X509-USER into the reply, after a change.
+func (i *issue) bind(t testing.TB, change func(*messages.PAS4UX509User)) {
+	t.Helper()
+	x509 := i.x509(t)
+	x509.UserID.Raw = nil
+	x509.UserID.CName, x509.UserID.CRealm = i.rep.CName, i.rep.CRealm
+	sum, err := i.subkey.Checksum(enctype.KEY_USAGE_PA_S4U_X509_USER_REPLY, x509.UserID.Marshal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	x509.Checksum = messages.Checksum{Type: i.subkey.ChecksumType(), Value: sum}
+	if change != nil {
+		change(x509)
+	}
+	i.rep.PAData = append(i.rep.PAData, messages.PAData{Type: messages.PA_S4U_X509_USER, Value: x509.Marshal()})
+}
+
+func TestTicketToOurselvesForAUser(t *testing.T) {
+	for _, bound := range []bool{false, true} {
+		s := newSelf(t, nil)
+		requests, err := drive(t, s, func(_ int, r *Request) []byte {
+			i := selfIssue(t, r.Message, s.cfg.TGT)
+			i.part.Flags = 0 // not forwardable, which is no verdict
+			if bound {
+				i.bind(t, nil)
+			}
+			return i.seal(t)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantAsked(t, requests, "HTTP/proxy.krb5.test@KRB5.TEST canonicalize")
+		if c := s.Result().Credential; !c.Client.Equal(alice) || !c.Service.Equal(proxy) {
+			t.Errorf("ticket: %v", c)
+		}
+	}
+}
+
+func TestS4U2SelfRepliesWithOneThingWrongAreRefused(t *testing.T) {
+	for name, f := range map[string]struct {
+		spoil func(t *testing.T, i *issue)
+		field string
+	}{
+		"another user's ticket":   {func(_ *testing.T, i *issue) { i.client(bob) }, "cname"},
+		"our own ticket":          {func(_ *testing.T, i *issue) { i.client(proxy) }, "cname"},
+		"a user of another realm": {func(_ *testing.T, i *issue) { i.rep.CRealm = other }, "crealm"},
+		"to another service":      {func(_ *testing.T, i *issue) { i.service(web) }, "sname"},
+		"wrong nonce":             {func(_ *testing.T, i *issue) { i.part.Nonce++ }, "nonce"},
+		"bound with another nonce": {func(t *testing.T, i *issue) {
+			i.bind(t, func(x *messages.PAS4UX509User) { x.UserID.Nonce++ })
+		}, "PA-S4U-X509-USER nonce"},
+		"bound with a wrong checksum": {func(t *testing.T, i *issue) {
+			i.bind(t, func(x *messages.PAS4UX509User) { x.Checksum.Value[0] ^= 1 })
+		}, "PA-S4U-X509-USER checksum"},
+		"bound with the request's usage": {func(t *testing.T, i *issue) {
+			i.bind(t, func(x *messages.PAS4UX509User) {
+				x.Checksum.Value, _ = i.subkey.Checksum(enctype.KEY_USAGE_PA_S4U_X509_USER_REQUEST, x.UserID.Marshal())
+			})
+		}, "PA-S4U-X509-USER checksum"},
+		"bound without a key": {func(t *testing.T, i *issue) {
+			i.bind(t, func(x *messages.PAS4UX509User) {
+				x.Checksum.Type = enctype.CKSUMTYPE_RSA_MD4
+				x.Checksum.Value, _ = enctype.Digest(x.Checksum.Type, x.UserID.Marshal())
+			})
+		}, "PA-S4U-X509-USER checksum"},
+		"bound to another user": {func(t *testing.T, i *issue) {
+			i.client(bob)
+			i.bind(t, nil)
+			i.client(alice)
+		}, "PA-S4U-X509-USER user"},
+		"bound to nobody": {func(t *testing.T, i *issue) {
+			i.bind(t, func(x *messages.PAS4UX509User) {
+				x.UserID.CName = messages.PrincipalName{}
+				x.Checksum.Value, _ = i.subkey.Checksum(enctype.KEY_USAGE_PA_S4U_X509_USER_REPLY, x.UserID.Marshal())
+			})
+		}, "PA-S4U-X509-USER user"},
+		"bound inside only": {func(_ *testing.T, i *issue) {
+			i.part.EncryptedPAData = messages.MethodData{{Type: messages.PA_S4U_X509_USER, Value: []byte{1}}}
+		}, "PA-S4U-X509-USER"},
+		"bound by garbage": {func(_ *testing.T, i *issue) {
+			i.rep.PAData = messages.MethodData{{Type: messages.PA_S4U_X509_USER, Value: []byte{1}}}
+		}, "PA-S4U-X509-USER"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSelf(t, nil)
+			_, err := drive(t, s, func(_ int, r *Request) []byte {
+				i := selfIssue(t, r.Message, s.cfg.TGT)
+				f.spoil(t, i)
+				return i.seal(t)
+			})
+			wantField(t, err, f.field)
+		})
+	}
+}
+
+func TestLetterCaseOfTheUserIsTheKDCs(t *testing.T) {
+	s := newSelf(t, func(c *S4U2SelfConfig) { c.User.Name = messages.NewPrincipalName(1, "ALICE") })
+	if _, err := drive(t, s, func(_ int, r *Request) []byte {
+		i := selfIssue(t, r.Message, s.cfg.TGT)
+		i.client(alice)
+		return i.seal(t)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if c := s.Result().Credential.Client; !c.Equal(alice) {
+		t.Errorf("client is %s", c)
+	}
+}
+
+func TestRC4BindingIsMadeGoodInside(t *testing.T) {
+	rc4 := func(c *S4U2SelfConfig) {
+		c.TGT.Key, c.ETypes = newKey(t, enctype.RC4_HMAC), []enctype.ID{enctype.RC4_HMAC}
+	}
+	for _, spoilt := range []bool{false, true} {
+		s := newSelf(t, rc4)
+		_, err := drive(t, s, func(_ int, r *Request) []byte {
+			i := selfIssue(t, r.Message, s.cfg.TGT)
+			request := i.x509(t).Checksum.Value
+			i.bind(t, func(x *messages.PAS4UX509User) {
+				x.Checksum.Type = enctype.CKSUMTYPE_RSA_MD4
+				x.Checksum.Value, _ = enctype.Digest(x.Checksum.Type, x.UserID.Marshal())
+				both := append(slices.Clone(request), x.Checksum.Value...)
+				if spoilt {
+					both[0] ^= 1
+				}
+				i.part.EncryptedPAData = messages.MethodData{{Type: messages.PA_S4U_X509_USER, Value: both}}
+			})
+			return i.seal(t)
+		})
+		if spoilt {
+			wantField(t, err, "PA-S4U-X509-USER checksum")
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestUserOfAnotherRealmByUPN(t *testing.T) {
+	canonical := messages.Principal{Name: messages.NewPrincipalName(1, "bob"), Realm: other}
+	var events trail
+	s := newSelf(t, func(c *S4U2SelfConfig) { c.User, c.Trace = bobUPN, events.add })
+	n := newRealms(t, s.cfg.TGT)
+	requests, err := drive(t, s, func(step int, r *Request) []byte {
+		switch step {
+		case 0: // who has bob?
+			e := errorFor(t, r.Message, messages.KDC_ERR_WRONG_REALM)
+			e.CRealm = other
+			return e.Marshal()
+		case 1:
+			return preAuthRequired(t, r.Message, entry(aes256, "x"))
+		case 2: // the way there
+			return n.refer(r, other)
+		case 3: // and back
+			i := selfIssue(t, r.Message, n.tgts[other])
+			i.service(messages.TGSName(realm))
+			i.client(proxy)
+			i.rep.Ticket.EncPart.Cipher = []byte("bob's way home")
+			b := i.seal(t)
+			n.tgts[realm] = i.cred()
+			return b
+		}
+		i := selfIssue(t, r.Message, n.tgts[realm])
+		i.client(canonical)
+		i.bind(t, nil)
+		return i.seal(t)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantAsked(t, requests,
+		"krbtgt/KRB5.TEST@KRB5.TEST canonicalize",
+		"krbtgt/OTHER.TEST@OTHER.TEST canonicalize",
+		"krbtgt/OTHER.TEST@KRB5.TEST",
+		`HTTP\/proxy.krb5.test@KRB5.TEST@OTHER.TEST canonicalize`,
+		"HTTP/proxy.krb5.test@KRB5.TEST canonicalize")
+	if requests[0].PreAuth || requests[1].PreAuth {
+		t.Error("looking for the user's realm proves a key")
+	}
+	sname := parseRequest(t, requests[3].Message).Body.SName
+	if sname.NameType != messages.KRB_NT_ENTERPRISE || len(sname.NameString) != 1 || sname.NameString[0] != "HTTP/proxy.krb5.test@KRB5.TEST" {
+		t.Errorf("our name abroad: %+v", sname)
+	}
+	if c := s.Result().Credential.Client; !c.Equal(canonical) {
+		t.Errorf("client is %s", c)
+	}
+	events.wants(t, "user bob@krb5.example has an account in realm OTHER.TEST")
+}
+
+func TestUPNMustNotYieldOurOwnTicket(t *testing.T) {
+	s := newSelf(t, func(c *S4U2SelfConfig) { c.User = bobUPN })
+	_, err := drive(t, s, func(step int, r *Request) []byte {
+		if step == 0 {
+			return preAuthRequired(t, r.Message, entry(aes256, "x"))
+		}
+		return newTGSIssue(t, r.Message, s.cfg.TGT).seal(t) // as a KDC does that knows no S4U
+	})
+	wantField(t, err, "cname")
+}
+
+func TestTicketOfAForeignKDCToUsIsRefused(t *testing.T) {
+	s := newSelf(t, func(c *S4U2SelfConfig) { c.User.Realm = other })
+	n := newRealms(t, s.cfg.TGT)
+	_, err := drive(t, s, func(step int, r *Request) []byte {
+		if step == 0 {
+			return n.refer(r, other)
+		}
+		return selfIssue(t, r.Message, n.tgts[other]).seal(t)
+	})
+	wantField(t, err, "sname")
+}
+
+func TestUserRealmIsNotSoughtForEver(t *testing.T) {
+	for name, c := range map[string]struct {
+		next     func(n int) string
+		requests int
+	}{
+		"loop":        {func(n int) string { return []string{other, realm}[n%2] }, 2},
+		"eleven hops": {func(n int) string { return "R" + strings.Repeat("1", n+1) }, 11},
+		"no realm":    {func(int) string { return "" }, 1},
+	} {
+		s := newSelf(t, func(c *S4U2SelfConfig) { c.User = bobUPN })
+		requests, err := drive(t, s, func(n int, r *Request) []byte {
+			e := errorFor(t, r.Message, messages.KDC_ERR_WRONG_REALM)
+			e.CRealm = c.next(n)
+			return e.Marshal()
+		})
+		var e *ReferralError
+		if !errors.As(err, &e) || len(requests) != c.requests {
+			t.Errorf("%s: %d requests, error %v", name, len(requests), err)
+		}
+	}
+}
+
+func TestS4UErrorsAreFinal(t *testing.T) {
+	for _, code := range []messages.ErrorCode{
+		messages.KDC_ERR_C_PRINCIPAL_UNKNOWN, messages.KDC_ERR_S_PRINCIPAL_UNKNOWN, messages.KDC_ERR_BADOPTION, messages.KDC_ERR_CLIENT_REVOKED,
+	} {
+		refuse := func(_ int, r *Request) []byte { return errorFor(t, r.Message, code).Marshal() }
+		for name, m := range map[string]Machine{
+			"S4U2Self":        newSelf(t, nil),
+			"S4U2Self by UPN": newSelf(t, func(c *S4U2SelfConfig) { c.User = bobUPN }),
+			"S4U2Proxy":       newProxy(t, nil),
+		} {
+			requests, err := drive(t, m, refuse)
+			wantCode(t, err, code)
+			if len(requests) != 1 {
+				t.Errorf("%s, %s: asked %v", name, code, asked(t, requests))
+			}
+		}
+	}
+}
+
+func newProxy(t testing.TB, change func(*S4U2ProxyConfig)) *S4U2Proxy {
+	t.Helper()
+	evidence := tgtFor(t, alice, "evidence", realm)
+	evidence.Service = proxy
+	evidence.Flags = 0
+	cfg := S4U2ProxyConfig{
+		TGT: tgtFor(t, proxy, realm, realm), Evidence: evidence, Service: web, ETypes: bothAES, Now: atEpoch, Rand: testRand,
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	s, err := NewS4U2Proxy(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// proxyIssue is a good answer to an S4U2Proxy request.
+func proxyIssue(t testing.TB, request []byte, tgt *messages.Credential, evidence []byte) *issue {
+	t.Helper()
+	i := newTGSIssue(t, request, tgt)
+	body := i.req.Body
+	if body.KDCOptions&messages.KDC_OPT_CNAME_IN_ADDL_TKT == 0 || len(body.AdditionalTickets) != 1 || !slices.Equal(body.AdditionalTickets[0].Raw, evidence) {
+		t.Fatalf("body: %+v", body)
+	}
+	value, _ := i.req.PAData.Find(messages.PA_PAC_OPTIONS)
+	if o, err := messages.ParsePACOptions(value); err != nil || o != messages.PAC_OPTIONS_RESOURCE_BASED_CONSTRAINED_DELEGATION {
+		t.Fatalf("PA-PAC-OPTIONS: %s, %v", o, err)
+	}
+	i.client(alice)
+	return i
+}
+
+func TestTicketToAServiceForAUser(t *testing.T) {
+	s := newProxy(t, nil)
+	requests, err := drive(t, s, func(_ int, r *Request) []byte {
+		return proxyIssue(t, r.Message, s.cfg.TGT, s.cfg.Evidence.Ticket).seal(t)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantAsked(t, requests, "HTTP/web.krb5.test@KRB5.TEST canonicalize")
+	if c := s.Result().Credential; !c.Client.Equal(alice) || !c.Service.Name.Equal(web) {
+		t.Errorf("ticket: %v", c)
+	}
+}
+
+func TestS4U2ProxyRepliesWithOneThingWrongAreRefused(t *testing.T) {
+	for name, f := range map[string]struct {
+		spoil func(i *issue)
+		field string
+	}{
+		"another user's ticket":      {func(i *issue) { i.client(bob) }, "cname"},
+		"a namesake's of elsewhere":  {func(i *issue) { i.rep.CRealm = other }, "crealm"},
+		"the user in another case":   {func(i *issue) { i.rep.CName = messages.NewPrincipalName(1, "ALICE") }, "cname"},
+		"our own ticket":             {func(i *issue) { i.client(proxy) }, "cname"},
+		"a ticket for other service": {func(i *issue) { i.service(proxy.Name) }, "sname"},
+		"wrong nonce":                {func(i *issue) { i.part.Nonce++ }, "nonce"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newProxy(t, nil)
+			_, err := drive(t, s, func(_ int, r *Request) []byte {
+				i := proxyIssue(t, r.Message, s.cfg.TGT, s.cfg.Evidence.Ticket)
+				f.spoil(i)
+				return i.seal(t)
+			})
+			wantField(t, err, f.field)
+		})
+	}
+}
+
+func TestResourceBasedDelegationCrossesRealms(t *testing.T) {
+	for name, c := range map[string]struct {
+		realm  string
+		first  string
+		client messages.Principal // of the user's TGT
+	}{
+		"realm unknown":                 {"", "HTTP/web.krb5.test@KRB5.TEST canonicalize", alice},
+		"realm named":                   {other, "krbtgt/OTHER.TEST@KRB5.TEST canonicalize", alice},
+		"TGT in our own name, unknown":  {"", "HTTP/web.krb5.test@KRB5.TEST canonicalize", proxy},
+		"TGT in our own name, as named": {other, "krbtgt/OTHER.TEST@KRB5.TEST canonicalize", proxy},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newProxy(t, func(cfg *S4U2ProxyConfig) { cfg.Realm = c.realm })
+			n := newRealms(t, s.cfg.TGT)
+			var users []byte // the user's ticket for the other realm
+			requests, err := drive(t, s, func(step int, r *Request) []byte {
+				switch step {
+				case 0:
+					i := proxyIssue(t, r.Message, s.cfg.TGT, s.cfg.Evidence.Ticket)
+					i.service(messages.TGSName(other))
+					i.client(c.client)
+					i.rep.Ticket.EncPart.Cipher = []byte("alice in other.test")
+					b := i.seal(t)
+					users = i.cred().Ticket
+					return b
+				case 1:
+					return n.refer(r, other)
+				}
+				return proxyIssue(t, r.Message, n.tgts[other], users).seal(t)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantAsked(t, requests, c.first, "krbtgt/OTHER.TEST@KRB5.TEST", "HTTP/web.krb5.test@OTHER.TEST canonicalize")
+			if got := s.Result(); !got.Credential.Client.Equal(alice) || len(got.Referrals) != 1 || !got.Referrals[0].Client.Equal(proxy) {
+				t.Errorf("result: %+v", got)
+			}
+		})
+	}
+}
+
+func TestS4U2ProxyReferralLoopsEnd(t *testing.T) {
+	s := newProxy(t, nil)
+	n := newRealms(t, s.cfg.TGT)
+	_, err := drive(t, s, func(step int, r *Request) []byte {
+		if step == 1 {
+			return n.refer(r, other)
+		}
+		i := newTGSIssue(t, r.Message, n.tgts[r.Realm])
+		i.client(alice)
+		i.service(messages.TGSName(map[string]string{realm: other, other: realm}[r.Realm]))
+		return i.seal(t)
+	})
+	var e *ReferralError
+	if !errors.As(err, &e) || e.Reason != "loop" {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestS4UNeedsOurOwnTGT(t *testing.T) {
+	foreign := tgtFor(t, proxy, other, realm)
+	if _, err := NewS4U2Self(S4U2SelfConfig{TGT: foreign, Service: proxy.Name, User: alice}); err == nil {
+		t.Error("S4U2Self with a foreign TGT")
+	}
+	own := tgtFor(t, proxy, realm, realm)
+	if _, err := NewS4U2Self(S4U2SelfConfig{TGT: own, Service: proxy.Name}); err == nil {
+		t.Error("S4U2Self for nobody")
+	}
+	if _, err := NewS4U2Proxy(S4U2ProxyConfig{TGT: own, Service: web}); err == nil {
+		t.Error("S4U2Proxy without evidence")
+	}
+}
+
+// sfu is what of the file of [MS-SFU] vectors is used here.
+type sfu struct {
+	ForUser struct {
+		Value      hexBytes    `json:"padata_value"`
+		SessionKey recordedKey `json:"session_key"`
+	} `json:"captured_pa_for_user"`
+	X509, X509Reply struct {
+		Value hexBytes `json:"padata_value"`
+		Key   recordedKey
+	}
+}
+
+func TestCapturedS4UElements(t *testing.T) {
+	b, err := os.ReadFile("../../tests/vectors/ms-sfu.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v sfu
+	var raw map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal(b, &v), json.Unmarshal(b, &raw), json.Unmarshal(raw["captured_pa_s4u_x509_user"], &v.X509),
+		json.Unmarshal(raw["captured_pa_s4u_x509_user_reply"], &v.X509Reply)); err != nil {
+		t.Fatal(err)
+	}
+	user := messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_ENTERPRISE, "alice"), Realm: realm}
+	s := newSelf(t, func(c *S4U2SelfConfig) { c.User, c.TGT.Key = user, v.ForUser.SessionKey.key(t) })
+	s.route = newRoute(s.cfg.TGT, nil, nil)
+	const nonce = 0x73a7f901
+	padata, err := s.padata(nonce, v.X509.Key.key(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := padata.Find(messages.PA_FOR_USER); !slices.Equal(got, v.ForUser.Value) {
+		t.Errorf("PA-FOR-USER\n%x, not\n%x", got, v.ForUser.Value)
+	}
+	if got, _ := padata.Find(messages.PA_S4U_X509_USER); !slices.Equal(got, v.X509.Value) {
+		t.Errorf("PA-S4U-X509-USER\n%x, not\n%x", got, v.X509.Value)
+	}
+	q := &tgsQuestion{realm: realm, nonce: nonce, subkey: v.X509Reply.Key.key(t)}
+	answer := &tgsAnswer{
+		rep: &messages.KDCRep{
+			CName: user.Name, CRealm: realm, PAData: messages.MethodData{{Type: messages.PA_S4U_X509_USER, Value: v.X509Reply.Value}},
+		},
+		part: &messages.EncKDCRepPart{},
+	}
+	if err := s.verify(answer, q); err != nil {
+		t.Errorf("the KDC's element: %v", err)
+	}
+	q.nonce++
+	wantField(t, s.verify(answer, q), "nonce")
+}
+
+func TestRecordedS4U2SelfReplyIsUnderstood(t *testing.T) {
+	done := 0
+	for name, exchanges := range transcripts(t) {
+		for i := range exchanges {
+			x := &exchanges[i]
+			if x.Kind != "TGS" || !x.isS4U(t) {
+				continue
+			}
+			rep, err := messages.ParseKDCRep(x.Reply)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body := parseRequest(t, x.Request).Body
+			s := newSelf(t, func(c *S4U2SelfConfig) {
+				c.TGT, c.Service, c.ETypes = x.tgtOf(t), body.SName, body.EType
+				c.User = messages.Principal{Name: rep.CName, Realm: rep.CRealm}
+				c.User.Name.NameType = messages.KRB_NT_PRINCIPAL // its realm is known
+				c.Rand = &forced{nonce: body.Nonce}
+			})
+			if _, err := s.Step(nil); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Step(x.resealed(t, s.open.subkey)); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			x.wantRecorded(t, s.Result().Credential)
+			done++
+		}
+	}
+	if done != 1 {
+		t.Errorf("%d replies", done)
+	}
+}
