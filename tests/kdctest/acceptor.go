@@ -32,8 +32,13 @@ type AcceptorConfig struct {
 	Keytab []byte
 	// Bindings is how channel bindings are treated.
 	Bindings BindingsMode
-	// Refuse is how good tokens are treated.
-	Refuse Refusal
+	// Refuse is how good tokens are treated; with RefuseWhen only those for
+	// which it returns true. It is called under traffic, from many goroutines.
+	Refuse     Refusal
+	RefuseWhen func() bool
+	// Challenges are the WWW-Authenticate values of a 401 that has no token to
+	// send; "Negotiate" if nil. IIS says "Negotiate" and "NTLM".
+	Challenges []string
 	// BareRefusals makes refusals a bare 401 as IIS's mostly are, instead of a
 	// NegTokenResp with a KRB-ERROR.
 	BareRefusals bool
@@ -99,6 +104,9 @@ func (a *Acceptor) Update(change func(*AcceptorConfig)) error {
 	}
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
+	}
+	if cfg.Challenges == nil {
+		cfg.Challenges = []string{"Negotiate"}
 	}
 	a.cfg, a.keys = cfg, keys
 	return nil

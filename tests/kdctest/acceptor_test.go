@@ -200,6 +200,15 @@ func TestGoodTokensCanBeRefused(t *testing.T) {
 	if n := s.acceptor.Counts().Refused["policy"]; n != 2 {
 		t.Errorf("counted %d", n)
 	}
+	refuse := false
+	update(t, s, func(c *kdctest.AcceptorConfig) { c.RefuseWhen = func() bool { return refuse } })
+	if _, _, err := s.acceptor.Accept(i.token(t), nil); err != nil {
+		t.Errorf("not now: %v", err)
+	}
+	refuse = true
+	if _, _, err := s.acceptor.Accept(i.token(t), nil); err == nil {
+		t.Error("accepted")
+	}
 }
 
 func TestEveryTruncationOfATokenIsRefused(t *testing.T) {

@@ -19,6 +19,7 @@ type Question struct {
 	Message []byte
 
 	ctx     context.Context
+	kdc     *KDC
 	counted bool
 	alter   alteration
 }
@@ -92,6 +93,7 @@ func (k *KDC) answer(q *Question) Answer {
 	faults := k.faults
 	k.faultsMu.Unlock()
 
+	q.kdc = k
 	k.counter.arrived(q)
 	h := Handler(k.handle)
 	for i := len(faults) - 1; i >= 0; i-- {
@@ -257,19 +259,19 @@ func altered(change func(*alteration)) Fault {
 
 // Fail answers with a KRB-ERROR of the given code that otherwise fits the
 // question: names and the KDC's time.
-func (k *KDC) Fail(code messages.ErrorCode) Fault {
+func Fail(code messages.ErrorCode) Fault {
 	return func(Handler) Handler {
-		return func(q *Question) Answer { return Answer{Messages: [][]byte{k.errorFor(q, code)}} }
+		return func(q *Question) Answer { return Answer{Messages: [][]byte{q.kdc.errorFor(q, code)}} }
 	}
 }
 
 // ForgeFirst sends a KRB-ERROR of the given code, as anyone on the network
 // could forge it, right before the true answer.
-func (k *KDC) ForgeFirst(code messages.ErrorCode) Fault {
+func ForgeFirst(code messages.ErrorCode) Fault {
 	return func(next Handler) Handler {
 		return func(q *Question) Answer {
 			a := next(q)
-			a.Messages = append([][]byte{k.errorFor(q, code)}, a.Messages...)
+			a.Messages = append([][]byte{q.kdc.errorFor(q, code)}, a.Messages...)
 			return a
 		}
 	}
@@ -303,7 +305,7 @@ func Stale() Fault {
 func StreamOnly() Fault { return UDP(Silent()) }
 
 // TooBig answers every datagram with KRB_ERR_RESPONSE_TOO_BIG.
-func (k *KDC) TooBig() Fault { return UDP(k.Fail(messages.KRB_ERR_RESPONSE_TOO_BIG)) }
+func TooBig() Fault { return UDP(Fail(messages.KRB_ERR_RESPONSE_TOO_BIG)) }
 
 // Gate holds questions back until it is released: a slow KDC without a clock.
 type Gate struct {
@@ -317,10 +319,12 @@ func NewGate() *Gate {
 	return &Gate{arrived: make(chan struct{}, maxAtOnce), released: make(chan struct{})}
 }
 
-// Slow is the fault: the question waits at the gate, is then answered as ever.
+// Slow is the fault: the question is taken, waits at the gate, and is then
+// answered as ever.
 func (g *Gate) Slow() Fault {
 	return func(next Handler) Handler {
 		return func(q *Question) Answer {
+			q.kdc.counter.taken(q)
 			select {
 			case g.arrived <- struct{}{}:
 			default:

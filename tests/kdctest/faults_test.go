@@ -38,6 +38,9 @@ func TestSilentAnswersNothing(t *testing.T) {
 	kdc.Use(kdctest.Times(1, kdctest.UDP(kdctest.Silent())), kdctest.TCP(kdctest.Times(1, kdctest.Silent())))
 	d := dialDatagrams(t, kdc)
 	d.send(t, asReq("R", "alice", 1).Marshal())
+	for kdc.Counts().ASReq != 1 {
+		runtime.Gosched() // the datagram is on its way
+	}
 	s := dialStream(t, kdc)
 	s.send(t, asReq("R", "alice", 3).Marshal())
 	// The second question of each is answered, and is the only one.
@@ -245,7 +248,7 @@ func wantCode(t *testing.T, err error, code messages.ErrorCode) *messages.KRBErr
 func TestForgedAndStaleErrorsComeBeforeTheTrueAnswer(t *testing.T) {
 	kdc, key := eager(t)
 	d := dialDatagrams(t, kdc)
-	kdc.Use(kdc.ForgeFirst(messages.KDC_ERR_C_PRINCIPAL_UNKNOWN))
+	kdc.Use(kdctest.ForgeFirst(messages.KDC_ERR_C_PRINCIPAL_UNKNOWN))
 	d.send(t, asReq("R", "alice", 1).Marshal())
 	_, _, err := open(t, d.receive(t), key, enctype.KEY_USAGE_AS_REP)
 	if e := wantCode(t, err, messages.KDC_ERR_C_PRINCIPAL_UNKNOWN); e.CName.String() != "alice" {
@@ -271,7 +274,7 @@ func TestForgedAndStaleErrorsComeBeforeTheTrueAnswer(t *testing.T) {
 
 func TestFailAnswersWithTheCode(t *testing.T) {
 	kdc, key := eager(t)
-	kdc.Use(kdctest.TGS(kdctest.Silent()), kdctest.PreAuthenticated(kdc.Fail(messages.KDC_ERR_SVC_UNAVAILABLE)))
+	kdc.Use(kdctest.TGS(kdctest.Silent()), kdctest.PreAuthenticated(kdctest.Fail(messages.KDC_ERR_SVC_UNAVAILABLE)))
 	if nonceOf(t, kdc.Handle(asReq("R", "alice", 1).Marshal()), key) != 1 {
 		t.Error("a question without proof was hit")
 	}
@@ -284,7 +287,7 @@ func TestFailAnswersWithTheCode(t *testing.T) {
 func TestStreamOnlyAndTooBigLeaveUDPWithoutAnAnswer(t *testing.T) {
 	kdc, key := eager(t)
 	d, s := dialDatagrams(t, kdc), dialStream(t, kdc)
-	kdc.Use(kdctest.Times(1, kdctest.StreamOnly()), kdc.TooBig())
+	kdc.Use(kdctest.Times(1, kdctest.StreamOnly()), kdctest.TooBig())
 	d.send(t, asReq("R", "alice", 1).Marshal())
 	for kdc.Counts().ASReq != 1 {
 		runtime.Gosched() // the datagram is on its way
@@ -302,7 +305,7 @@ func TestAForgedHintReplacesTheTrueOne(t *testing.T) {
 	realm := kdctest.NewRealm("R")
 	realm.AddUser("alice", "secret")
 	kdc := start(t, realm)
-	kdc.Use(kdc.Hint(messages.ETypeInfo2Entry{EType: enctype.RC4_HMAC, S2KParams: []byte{0xff, 0xff, 0xff, 0xff}}))
+	kdc.Use(kdctest.Hint(messages.ETypeInfo2Entry{EType: enctype.RC4_HMAC, S2KParams: []byte{0xff, 0xff, 0xff, 0xff}}))
 	_, _, err := open(t, kdc.Handle(asReq("R", "alice", 1).Marshal()), enctype.Key{}, 0)
 	e := wantCode(t, err, messages.KDC_ERR_PREAUTH_REQUIRED)
 	value, _ := e.Data().PAData.Find(messages.PA_ETYPE_INFO2)

@@ -175,7 +175,7 @@ func etypeInfo2Entry(id enctype.ID, set *keySet) messages.ETypeInfo2Entry {
 
 // Hint is a fault: every AS-REQ without proof is answered PREAUTH_REQUIRED with
 // this ETYPE-INFO2, as anyone on the network could forge it.
-func (k *KDC) Hint(entries ...messages.ETypeInfo2Entry) Fault {
+func Hint(entries ...messages.ETypeInfo2Entry) Fault {
 	bare := func(q *Question) bool {
 		req, err := messages.ParseKDCReq(q.Message)
 		return err == nil && req.MsgType == messages.KRB_AS_REQ && !carriesPreAuth(req)
@@ -187,7 +187,7 @@ func (k *KDC) Hint(entries ...messages.ETypeInfo2Entry) Fault {
 	return Only(bare, func(Handler) Handler {
 		return func(q *Question) Answer {
 			req, _ := messages.ParseKDCReq(q.Message)
-			e := krbError(req, k.Now(), messages.KDC_ERR_PREAUTH_REQUIRED)
+			e := krbError(req, q.kdc.Now(), messages.KDC_ERR_PREAUTH_REQUIRED)
 			e.EData = data.Marshal()
 			return Answer{Messages: [][]byte{e.Marshal()}}
 		}

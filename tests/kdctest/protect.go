@@ -24,7 +24,7 @@ func (a *Acceptor) Protect(next http.Handler) http.Handler {
 				return
 			}
 			a.count(func(c *AcceptorCounts) { c.Missing++ })
-			challenge(w, nil)
+			challenge(w, cfg.Challenges, nil)
 			return
 		}
 		var channel *[16]byte
@@ -36,7 +36,7 @@ func (a *Acceptor) Protect(next http.Handler) http.Handler {
 		peer, reply, err := a.Accept(token, channel)
 		if err != nil {
 			conn.bind(nil)
-			challenge(w, reply)
+			challenge(w, cfg.Challenges, reply)
 			return
 		}
 		if conn != nil {
@@ -71,11 +71,12 @@ func negotiateToken(values []string) (token []byte, present bool) {
 }
 
 // challenge is the 401, with a reason in the token if there is one.
-func challenge(w http.ResponseWriter, reply []byte) {
-	value := "Negotiate"
+func challenge(w http.ResponseWriter, challenges []string, reply []byte) {
 	if reply != nil {
-		value += " " + base64.StdEncoding.EncodeToString(reply)
+		challenges = []string{"Negotiate " + base64.StdEncoding.EncodeToString(reply)}
 	}
-	w.Header().Set("WWW-Authenticate", value)
+	for _, c := range challenges {
+		w.Header().Add("WWW-Authenticate", c)
+	}
 	http.Error(w, "authentication is required", http.StatusUnauthorized)
 }

@@ -3,6 +3,8 @@ package kdctest
 import (
 	"crypto/rand"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -218,6 +220,7 @@ func (r *Realm) ownDomains() []string {
 			own = append(own, domain)
 		}
 	}
+	slices.Sort(own)
 	return own
 }
 
@@ -277,16 +280,16 @@ func (r *Realm) nextHop(to string) string {
 	for len(queue) > 0 {
 		s := queue[0]
 		queue = queue[1:]
-		for name, next := range s.at.neighbours() {
+		for _, next := range s.at.neighbours() {
 			if seen[next] {
 				continue
 			}
 			seen[next] = true
 			first := s.first
 			if first == "" {
-				first = name
+				first = next.name
 			}
-			if name == to {
+			if next.name == to {
 				return first
 			}
 			queue = append(queue, step{next, first})
@@ -295,12 +298,9 @@ func (r *Realm) nextHop(to string) string {
 	return ""
 }
 
-func (r *Realm) neighbours() map[string]*Realm {
+// neighbours are the trusted realms by name, so that ways are the same each time.
+func (r *Realm) neighbours() []*Realm {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	out := make(map[string]*Realm, len(r.trusts))
-	for name, next := range r.trusts {
-		out[name] = next
-	}
-	return out
+	return slices.SortedFunc(maps.Values(r.trusts), func(a, b *Realm) int { return strings.Compare(a.name, b.name) })
 }

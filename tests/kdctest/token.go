@@ -87,13 +87,17 @@ func (a *Acceptor) accept(token []byte, channel *[16]byte) (*Peer, []byte, error
 	}
 	peer := x.peer()
 	peer.SPNEGO, peer.TokenBytes = wrapped, len(token)
+	refusal := cfg.Refuse
+	if cfg.RefuseWhen != nil && !cfg.RefuseWhen() {
+		refusal = RefuseNone
+	}
 	var mechToken []byte
-	if x.sum.flags&gssMutualFlag != 0 && cfg.Refuse != RefuseGood {
+	if x.sum.flags&gssMutualFlag != 0 && refusal != RefuseGood {
 		if mechToken, err = x.apRep(); err != nil {
 			return nil, nil, &AcceptError{Kind: "garbage", Text: err.Error()}
 		}
 	}
-	switch cfg.Refuse {
+	switch refusal {
 	case RefuseGood:
 		return nil, nil, &AcceptError{Kind: "policy", Text: "good tokens are refused"}
 	case RefuseGoodWithAPRep:

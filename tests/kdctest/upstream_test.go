@@ -68,7 +68,12 @@ func TestRequestsWithoutATokenAreChallenged(t *testing.T) {
 	if res, _ = s.get(t, c, "/", nil); res.StatusCode != 401 {
 		t.Errorf("got %d", res.StatusCode)
 	}
-	if n := s.acceptor.Counts(); n.Missing != 2 || n.Accepted != 1 {
+	update(t, s, func(c *kdctest.AcceptorConfig) { c.Challenges = []string{"NTLM", "negotiate"} })
+	res, _ = s.get(t, c, "/", nil)
+	if got := res.Header.Values("WWW-Authenticate"); len(got) != 2 || got[0] != "NTLM" {
+		t.Errorf("got %q", got)
+	}
+	if n := s.acceptor.Counts(); n.Missing != 3 || n.Accepted != 1 {
 		t.Errorf("counts %+v", n)
 	}
 }
