@@ -349,12 +349,13 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
-	return unmarshalBlock(d, &h.Login, &h.Request, nil)
+	return unmarshalBlock(d, &h.Login, &h.Request, nil, nil)
 }
 
 // unmarshalBlock reads `[identity] { ... }` for the handler and the transport.
-// rest reads the subdirectives that only the caller knows.
-func unmarshalBlock(d *caddyfile.Dispenser, login *Login, request *Request, rest block) error {
+// rest reads the subdirectives that only the caller knows; others, if not nil,
+// receives the tokens of those that nobody here knows.
+func unmarshalBlock(d *caddyfile.Dispenser, login *Login, request *Request, rest block, others *[]caddyfile.Token) error {
 	if d.NextArg() {
 		login.Identity = d.Val()
 	}
@@ -364,8 +365,14 @@ func unmarshalBlock(d *caddyfile.Dispenser, login *Login, request *Request, rest
 	credentials := new(Credentials)
 	origin := make(Origin)
 	all := credentials.block().with(request.block()).with(rest)
-	if err := all.parse(d, origin); err != nil {
-		return err
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if _, known := all[d.Val()]; !known && others != nil {
+			*others = append(*others, d.NextSegment()...)
+			continue
+		}
+		if err := all.parseOne(d, origin); err != nil {
+			return err
+		}
 	}
 	request.Origin, credentials.Origin = splitOrigin(origin, credentials.block())
 	if len(credentials.Origin) == 0 {

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"time"
 
-	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -133,16 +132,7 @@ func (x *handling) withhold(status int, v negotiate.Verdict) bool {
 }
 
 func (x *handling) logRefusal(v negotiate.Verdict, message string, level zapcore.Level) {
-	if c := x.handler.logger.Check(level, message); c != nil {
-		fields := []zap.Field{
-			zap.String("identity", x.out.identity), zap.String("spn", x.out.spn.String()),
-			zap.Time("ticket_expires", x.grant.Ticket.End()), zap.String("remedy", refusalRemedy(v)),
-		}
-		if v.Error != nil {
-			fields = append(fields, zap.Stringer("krb_error", v.Error.Code()), zap.NamedError("reason", v.Error))
-		}
-		c.Write(fields...)
-	}
+	logRefusal(x.handler.logger, x.out, v, message, level)
 }
 
 // answerWriter judges an answer when its status is known, and swallows one that

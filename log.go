@@ -3,6 +3,7 @@ package caddynegotiate
 import (
 	"context"
 	"errors"
+	"net/http"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -79,6 +80,32 @@ func errorFields(err error, more ...zap.Field) []zap.Field {
 		fields = append(fields, zap.String("remedy", remedy))
 	}
 	return fields
+}
+
+// logFailure logs why a request got no token.
+func logFailure(logger *zap.Logger, out *outcome, err error) {
+	level := zapcore.WarnLevel
+	if out.trouble.Status < http.StatusInternalServerError {
+		level = zapcore.InfoLevel
+	}
+	if c := logger.Check(level, "request not authenticated"); c != nil {
+		c.Write(errorFields(err,
+			zap.String("identity", out.identity), zap.String("spn", out.spn.String()), zap.String("result", out.trouble.Name))...)
+	}
+}
+
+// logRefusal logs that an upstream did not take a token.
+func logRefusal(logger *zap.Logger, out *outcome, v negotiate.Verdict, message string, level zapcore.Level) {
+	if c := logger.Check(level, message); c != nil {
+		fields := []zap.Field{
+			zap.String("identity", out.identity), zap.String("spn", out.spn.String()),
+			zap.Time("ticket_expires", out.grant.Ticket.End()), zap.String("remedy", refusalRemedy(v)),
+		}
+		if v.Error != nil {
+			fields = append(fields, zap.Stringer("krb_error", v.Error.Code()), zap.NamedError("reason", v.Error))
+		}
+		c.Write(fields...)
+	}
 }
 
 // tracer logs decisions, and messages if `trace` asks for it.

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -170,22 +169,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 func (h *Handler) fail(w http.ResponseWriter, out *outcome, err error) error {
 	out.fail(err)
 	if out.trouble.Name != "" {
-		h.logFailure(out, err)
+		logFailure(h.logger, out, err)
 	}
 	if out.trouble.Status == http.StatusServiceUnavailable {
 		setRetryAfter(w.Header(), err)
 	}
 	return caddyhttp.Error(out.trouble.Status, errors.New(out.trouble.Name))
-}
-
-func (h *Handler) logFailure(out *outcome, err error) {
-	level := zapcore.WarnLevel
-	if out.trouble.Status < http.StatusInternalServerError {
-		level = zapcore.InfoLevel
-	}
-	if c := h.logger.Check(level, "request not authenticated"); c != nil {
-		c.Write(errorFields(err, zap.String("identity", out.identity), zap.String("spn", out.spn.String()), zap.String("result", out.trouble.Name))...)
-	}
 }
 
 // setRetryAfter says when it makes sense to ask again.

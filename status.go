@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
@@ -31,6 +32,7 @@ const (
 	errNotAllowedSPN      = "spn_not_allowed"
 	errMutualAuthFailed   = "mutual_auth_failed"
 	errTokenRefused       = "token_refused"
+	errBindingFailed      = "channel_binding_failed"
 )
 
 // diagnose is the one place where an error becomes an HTTP status. docs/troubleshooting.md
@@ -44,6 +46,10 @@ func diagnose(err error) trouble {
 	switch {
 	case errors.Is(err, errSPNNotAllowed):
 		return trouble{http.StatusForbidden, errNotAllowedSPN, "add the service to allow_spns if clients may choose it"}
+	case errors.Is(err, errUpstreamName):
+		return trouble{http.StatusBadGateway, errBadSPN, "an IP address or a socket names no service: state spn HTTP/host"}
+	case errors.Is(err, errBindingMissing):
+		return trouble{http.StatusBadGateway, errBindingFailed, "channel_binding required needs TLS to the upstream, and a certificate with an RSA or ECDSA signature"}
 	case errors.Is(err, negotiate.ErrSPN):
 		return trouble{http.StatusBadRequest, errBadSPN, "what the placeholder of spn yields must be one DNS name"}
 	case errors.Is(err, negotiate.ErrMutualAuth):
@@ -136,3 +142,17 @@ func mutualAuthError(v negotiate.Verdict) error {
 }
 
 func codeText(code messages.ErrorCode) string { return strconv.Itoa(int(code)) }
+
+// ours tells whether a request failed for want of a ticket or a proof, rather than on its
+// way to the upstream.
+func ours(err error) bool {
+	var (
+		fail    *krb5core.Error
+		refused *negotiate.RefusedError
+		far     *kdc.UnreachableError
+		etypes  *exchange.ETypeError
+	)
+	return errors.Is(err, errSPNNotAllowed) || errors.Is(err, negotiate.ErrSPN) || errors.Is(err, errBindingMissing) ||
+		errors.Is(err, negotiate.ErrMutualAuth) || errors.As(err, &fail) || errors.As(err, &refused) || errors.As(err, &far) ||
+		errors.As(err, &etypes) || negotiate.Remembered(err)
+}

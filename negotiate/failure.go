@@ -83,3 +83,9 @@ func RetryAfter(err error, now time.Time) time.Duration {
 	}
 	return 0
 }
+
+// Remembered tells whether err came from the acquisition of a ticket.
+func Remembered(err error) bool {
+	var f *failure
+	return errors.As(err, &f)
+}

@@ -3,6 +3,7 @@ package negotiate
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
@@ -45,6 +46,9 @@ func ParseSPN(s string) (SPN, error) {
 func HostSPN(host string) (SPN, error) {
 	if err := CheckHost(host); err != nil {
 		return SPN{}, err
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return SPN{}, fmt.Errorf("%w: %s is an address, not a name", ErrSPN, host)
 	}
 	return newSPN(messages.Principal{
 		Name: messages.NewPrincipalName(messages.KRB_NT_SRV_HST, "HTTP", strings.ToLower(host)),

@@ -1,0 +1,378 @@
+package caddynegotiate
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/net/http2"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+)
+
+// errUpstreamName is for an upstream whose address names no service.
+var errUpstreamName = errors.New("the upstream's address is no host name: state spn HTTP/host")
+
+// errBindingMissing is for connections without what `channel_binding required` demands.
+var errBindingMissing = errors.New("the connection offers nothing to bind the token to")
+
+// drainLimit bounds how much of a refused answer's body is read so that its
+// connection can be used again.
+const drainLimit = 64 << 10
+
+// RoundTrip sends the request with a fresh token, and once more if the token is
+// refused.
+func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	x := &trip{
+		transport: t, ctx: r.Context(), check: r.Context().Value(caddyhttp.ServerCtxKey) == nil,
+	}
+	out := x.outcome(r)
+	var err error
+	if out.spn, err = x.spn(r); err != nil {
+		return x.fail(r, err)
+	}
+	x.target = negotiate.Target{SPN: out.spn}
+	x.grant, err = t.account.identity.Grant(x.ctx, t.account.settings, &x.target, t.delegation)
+	if err != nil {
+		return x.fail(r, err)
+	}
+	out.grant = x.grant
+	x.body = negotiate.NewReplay(r.Body, r.ContentLength, t.replayBuffer())
+	defer x.body.Settle()
+
+	response, err := x.attempt(r, nil)
+	if err != nil {
+		return x.fail(r, err)
+	}
+	if response.StatusCode == http.StatusUnauthorized {
+		if response, err = x.afterRefusal(r, response); err != nil {
+			return x.fail(r, err)
+		}
+	}
+	return x.finish(r, response)
+}
+
+// trip is one request on its way through the transport.
+type trip struct {
+	transport *Transport
+	ctx       context.Context
+	check     bool // an active health check of reverse_proxy's
+	out       *outcome
+	target    negotiate.Target
+	grant     negotiate.Grant
+	body      *negotiate.Replay
+
+	token  negotiate.Token
+	minted error             // why there is no token
+	bare   bool              // sent without a token, on the connection's standing
+	status negotiate.Verdict // of the last answer
+}
+
+// outcomeVar is where the placeholders' source is kept, one for all attempts at
+// a request.
+const outcomeVar = "caddy_negotiate.outcome"
+
+// outcome is what the placeholders tell, renewed for this attempt.
+func (x *trip) outcome(r *http.Request) *outcome {
+	fresh := outcome{identity: x.transport.account.settings.Name}
+	if x.check {
+		x.out = &fresh
+		return x.out
+	}
+	if out, ok := caddyhttp.GetVar(x.ctx, outcomeVar).(*outcome); ok {
+		*out = fresh
+		x.out = out
+		return out
+	}
+	x.out = &fresh
+	replacerOf(r).Map(x.out.lookup)
+	caddyhttp.SetVar(x.ctx, outcomeVar, x.out)
+	return x.out
+}
+
+// spn names the service for the upstream that was chosen.
+func (x *trip) spn(r *http.Request) (negotiate.SPN, error) {
+	template := &x.transport.spn
+	if !template.known.IsZero() {
+		return template.known, nil
+	}
+	info, _ := reverseproxy.GetDialInfo(x.ctx)
+	if template.text != "" {
+		spn, err := template.eval(replacerOf(r), info.Host)
+		if err == nil || !x.check {
+			return spn, err
+		}
+	}
+	if info.Upstream != nil && strings.Contains(info.Upstream.Dial, "{") && !x.check {
+		spn, err := negotiate.HostSPN(info.Host)
+		if err == nil && !template.allow.MatchString(spn.String()) {
+			err = errSPNNotAllowed
+		}
+		return spn, err
+	}
+	spn, err := negotiate.HostSPN(info.Host)
+	if err != nil {
+		return spn, errors.Join(errUpstreamName, err)
+	}
+	return spn, nil
+}
+
+// attempt sends the request once, as far as we are concerned: when a kept
+// connection turns out dead, net/http sends it again on another, with a token
+// minted for that one.
+func (x *trip) attempt(r *http.Request, ahead *time.Duration) (*http.Response, error) {
+	body, err := x.body.Next(x.ctx)
+	if err != nil {
+		return nil, err
+	}
+	x.minted = nil
+	var out *http.Request
+	out = negotiate.CloneRequest(httptrace.WithClientTrace(x.ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) {
+			if x.minted = x.mint(out.Header, info, ahead); x.minted != nil {
+				_ = info.Conn.Close() // nothing goes out without a token
+			}
+		},
+	}), r)
+	out.Body = body
+	negotiate.DropAuthorization(out)
+	out.GetBody = x.body.GetBody(x.ctx)
+	response, err := x.transport.HTTPTransport.RoundTrip(out)
+	if err != nil {
+		if x.minted != nil {
+			return nil, x.minted
+		}
+		return nil, err
+	}
+	x.status = x.token.Judge(response.StatusCode, response.Header)
+	return response, nil
+}
+
+// mint puts a token for this very connection into the header.
+func (x *trip) mint(header http.Header, info httptrace.GotConnInfo, ahead *time.Duration) error {
+	t := x.transport
+	delete(header, "Authorization")
+	x.bare = t.PerConnection && ahead == nil && info.Reused && t.habits.skipToken(x.target.SPN, x.body.Unread() && x.body.Replayable())
+	if x.bare {
+		x.token = negotiate.Token{}
+		return nil
+	}
+	features := negotiate.Features{Mutual: t.mutual, Raw: t.RawKerberos, Ahead: ahead}
+	var bindings gss.ChannelBindings
+	bound, err := t.bindingsOf(info, &bindings)
+	if err != nil {
+		return err
+	}
+	if bound {
+		features.Bindings = &bindings
+	}
+	if x.token, err = x.grant.Mint(x.ctx, features); err != nil {
+		return err
+	}
+	header["Authorization"] = []string{x.token.Header}
+	x.warnIfLong()
+	return nil
+}
+
+// bindingsOf gives the channel bindings of a connection, if there are any.
+func (t *Transport) bindingsOf(info httptrace.GotConnInfo, into *gss.ChannelBindings) (bool, error) {
+	if t.pinned != nil {
+		*into = *t.pinned
+		return true, nil
+	}
+	if t.ChannelBinding == "off" {
+		return false, nil
+	}
+	required := t.ChannelBinding == "required"
+	conn, encrypted := info.Conn.(tlsConn)
+	if !encrypted {
+		if required {
+			return false, errBindingMissing
+		}
+		return false, nil
+	}
+	state := conn.ConnectionState()
+	var err error
+	*into, err = t.bindings.Of(&state)
+	switch {
+	case err == nil:
+		return true, nil
+	case required:
+		return false, errors.Join(errBindingMissing, err)
+	default:
+		t.once.warn(t.logger, "binding "+state.ServerName, "the upstream's certificate defines no channel bindings; if it demands them (Extended Protection), give it an RSA or ECDSA certificate",
+			zap.String("server_name", state.ServerName), zap.Error(err))
+		return false, nil
+	}
+}
+
+// afterRefusal repeats the request, if the 401 refuses our token and there is any sense in it.
+func (x *trip) afterRefusal(r *http.Request, response *http.Response) (*http.Response, error) {
+	t, v := x.transport, x.status
+	if !v.Refused {
+		return response, nil
+	}
+	if !x.body.Replayable() {
+		x.refused(v)
+		return response, nil
+	}
+	var ahead *time.Duration
+	if x.bare {
+		t.habits.wantsEach(t.logger, x.target.SPN)
+	} else {
+		grant, at, ok := t.account.identity.Retry(x.ctx, t.account.settings, &x.target, t.delegation, x.grant, v)
+		if !ok {
+			x.refused(v)
+			return response, nil
+		}
+		x.grant, x.out.grant, ahead = grant, grant, at
+		x.logRefusal(v, "token refused, repeating the request", zapcore.DebugLevel)
+	}
+	discard(response)
+	response, err := x.attempt(r, ahead)
+	if err != nil {
+		return nil, err
+	}
+	if x.status.Refused {
+		x.refused(x.status)
+	} else {
+		t.account.identity.Confirm(t.account.settings, &x.target, x.grant.Ticket)
+	}
+	return response, nil
+}
+
+// discard reads what little is left of an answer, so that its connection can be
+// used again, and closes it.
+func discard(response *http.Response) {
+	_, _ = io.CopyN(io.Discard, response.Body, drainLimit)
+	_ = response.Body.Close()
+}
+
+// finish looks at the final answer before the client gets it.
+func (x *trip) finish(r *http.Request, response *http.Response) (*http.Response, error) {
+	t, v := x.transport, x.status
+	if t.mutual && !v.Proven && !x.bare {
+		missing := t.MutualAuth == "required" && response.StatusCode != http.StatusUnauthorized
+		if v.Proof != nil || missing {
+			_ = response.Body.Close()
+			return x.fail(r, mutualAuthError(v))
+		}
+	}
+	if x.bare {
+		t.habits.served(x.target.SPN)
+	}
+	if response.StatusCode == http.StatusBadRequest {
+		x.warnOfSize()
+	}
+	negotiate.DropChallenges(response.Header)
+	negotiate.DropChallenges(response.Trailer)
+	return response, nil
+}
+
+// refused notes that the upstream's refusal is what the client gets.
+func (x *trip) refused(v negotiate.Verdict) {
+	if v.Proven {
+		return // it knew us: what we want is not ours to have
+	}
+	x.out.trouble = trouble{Status: http.StatusUnauthorized, Name: errTokenRefused, Remedy: refusalRemedy(v)}
+	if v.Error != nil {
+		x.out.code = codeText(v.Error.Code())
+	}
+	x.logRefusal(v, "upstream refuses the token", zapcore.WarnLevel)
+}
+
+func (x *trip) logRefusal(v negotiate.Verdict, message string, level zapcore.Level) {
+	logRefusal(x.transport.logger, x.out, v, message, level)
+}
+
+// fail answers in the upstream's place where it is our own failure. Errors of the
+// connection to the upstream, and of a client that went away, are passed on: they
+// are reverse_proxy's to judge. So are all of a health check, which they fail.
+func (x *trip) fail(r *http.Request, err error) (*http.Response, error) {
+	if !ours(err) || x.ctx.Err() != nil {
+		x.hint(err)
+		return nil, err
+	}
+	x.out.fail(err)
+	logFailure(x.transport.logger, x.out, err)
+	if x.check {
+		return nil, err
+	}
+	text := x.out.trouble.Name + "\n"
+	response := &http.Response{
+		StatusCode: x.out.trouble.Status,
+		Status:     http.StatusText(x.out.trouble.Status),
+		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header:        http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "Cache-Control": {"no-store"}},
+		Body:          io.NopCloser(strings.NewReader(text)),
+		ContentLength: int64(len(text)),
+		Request:       r,
+	}
+	if x.out.trouble.Status == http.StatusServiceUnavailable {
+		setRetryAfter(response.Header, err)
+	}
+	return response, nil
+}
+
+// tlsConn is a *tls.Conn, or what wraps one.
+type tlsConn interface{ ConnectionState() tls.ConnectionState }
+
+// hint logs what an error of the upstream's connection means, where only
+// experience tells.
+func (x *trip) hint(err error) {
+	var reset http2.StreamError
+	if errors.As(err, &reset) && reset.Code == http2.ErrCodeHTTP11Required {
+		x.transport.once.warn(x.transport.logger, "http/1.1 "+x.target.SPN.String(),
+			"the upstream does not authenticate over HTTP/2 (HTTP_1_1_REQUIRED); remove versions, or set versions 1.1",
+			zap.Stringer("spn", x.target.SPN))
+	}
+}
+
+// The limits of one header line that matter in the field.
+const (
+	apacheLimit  = 8190
+	httpSysLimit = 16 << 10
+)
+
+// warnOfSize says that a 400 may be about the token's size.
+func (x *trip) warnOfSize() {
+	size := len("Authorization: ") + len(x.token.Header)
+	if size <= apacheLimit {
+		return
+	}
+	x.transport.once.warn(x.transport.logger, "400 "+x.target.SPN.String(),
+		"the upstream answers 400 to a long Authorization header; the account's many groups may be the reason: take it out of groups, "+
+			"or raise the upstream's limit (Apache: LimitRequestFieldSize; IIS: MaxFieldLength and MaxRequestBytes)",
+		zap.Stringer("spn", x.target.SPN), zap.Int("header_bytes", size))
+}
+
+// warnIfLong warns, before anything fails, of tokens near the limits of servers.
+func (x *trip) warnIfLong() {
+	size := len("Authorization: ") + len(x.token.Header)
+	limit := 0
+	switch {
+	case size > httpSysLimit*9/10:
+		limit = httpSysLimit
+	case size > apacheLimit*9/10:
+		limit = apacheLimit
+	default:
+		return
+	}
+	x.transport.once.warn(x.transport.logger, "long "+x.target.SPN.String(),
+		"the token is near or beyond what servers take in a header line (Apache 8190 bytes, http.sys 16 KiB); the account's many groups are the reason as a rule",
+		zap.Stringer("spn", x.target.SPN), zap.Int("header_bytes", size), zap.Int("limit", limit))
+}
+
+// Interface guards
+var _ http.RoundTripper = (*Transport)(nil)
