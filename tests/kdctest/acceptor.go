@@ -147,6 +147,7 @@ type AcceptError struct {
 	Text string
 }
 
+// Error tells kind and reason.
 func (e *AcceptError) Error() string { return e.Kind + ": " + e.Text }
 
 // acceptance is one token on its way through the checks.
