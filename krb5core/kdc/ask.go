@@ -1,6 +1,7 @@
 package kdc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -164,6 +165,9 @@ func (a *ask) datagramFirst(ctx context.Context) (Reply, []Attempt) {
 func (a *ask) judge(message []byte) (Verdict, error) {
 	if !isMessage(message) {
 		return Foreign, fmt.Errorf("%w: %d octets that are no Kerberos message", ErrForeign, len(message))
+	}
+	if bytes.Equal(message, a.query.Message) {
+		return Foreign, fmt.Errorf("%w: it is our own question, reflected", ErrForeign)
 	}
 	if a.query.Check == nil {
 		return Accept, nil

@@ -3,9 +3,11 @@ package kdc
 import (
 	"context"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -199,6 +201,17 @@ type datagramHandler func(n int, question []byte, send func([]byte), client net.
 // streamHandler serves the nth connection, counted from 1.
 type streamHandler func(n int, conn net.Conn)
 
+// Fake KDCs use ports that systems do not give to clients: a client that gets
+// the port of a refusing KDC would be talking to itself.
+const (
+	lowestPort = 15_000
+	ports      = 15_000
+)
+
+var nextPort atomic.Uint32
+
+func init() { nextPort.Store(rand.Uint32N(ports)) }
+
 // startKDC listens on a port of 127.0.0.1. Without a handler the protocol is refused.
 func startKDC(t testing.TB, onDatagram datagramHandler, onStream streamHandler) *fakeKDC {
 	t.Helper()
@@ -208,10 +221,11 @@ func startKDC(t testing.TB, onDatagram datagramHandler, onStream streamHandler) 
 func startKDCAt(t testing.TB, host string, onDatagram datagramHandler, onStream streamHandler) *fakeKDC {
 	t.Helper()
 	k := &fakeKDC{asked: make(chan struct{}, 1000)}
-	for range 50 {
+	for range 1000 {
+		port := lowestPort + nextPort.Add(1)%ports
 		var err error
-		if k.udp, err = net.ListenPacket("udp", net.JoinHostPort(host, "0")); err != nil {
-			t.Fatal(err)
+		if k.udp, err = net.ListenPacket("udp", net.JoinHostPort(host, strconv.Itoa(int(port)))); err != nil {
+			continue
 		}
 		if k.tcp, err = net.Listen("tcp", k.udp.LocalAddr().String()); err == nil {
 			break

@@ -35,6 +35,7 @@ func TestSecondKDCIsAskedWithinHedgeDelayAndDeadOneNotAgain(t *testing.T) {
 
 			pending := sendInBackground(t.Context(), s, query())
 			if test.hedged {
+				first.wait(t)
 				clock.wait(t, DefaultHedgeDelay, 1)
 				clock.Advance(DefaultHedgeDelay - 1)
 				if n := second.requests(); n != 0 {
