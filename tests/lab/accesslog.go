@@ -1,0 +1,104 @@
+package lab
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// An Access is a request that Apache has answered.
+type Access struct {
+	Status        int
+	Method        string
+	URI           string // path and query
+	User          string // REMOTE_USER, or empty
+	Before        int    // how many requests its connection had carried before
+	RemotePort    int    // the client's, which tells connections apart
+	LocalPort     int
+	Authorization string // the header that arrived, or empty
+}
+
+// Accesses is the access log. Apache writes a line after it has sent the
+// answer, so this waits until the log has atLeast lines.
+func (a *Apache) Accesses(t testing.TB, atLeast int) []Access {
+	t.Helper()
+	var lines []string
+	err := poll(10*time.Second, strconv.Itoa(atLeast)+" lines in the access log", func() (bool, error) {
+		text, err := os.ReadFile(a.path("access.log"))
+		if err != nil {
+			return false, err
+		}
+		text = text[:bytes.LastIndexByte(text, '\n')+1] // whole lines only
+		lines = lines[:0]
+		for line := range strings.Lines(string(text)) {
+			if !strings.Contains(line, "\t"+probePath+"\t") {
+				lines = append(lines, strings.TrimSuffix(line, "\n"))
+			}
+		}
+		return len(lines) >= atLeast, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := make([]Access, len(lines))
+	for i, line := range lines {
+		f := strings.Split(line, "\t")
+		if len(f) != 8 {
+			t.Fatalf("access log: %q has %d fields", line, len(f))
+		}
+		log[i] = Access{
+			Status: number(t, f[0]), Method: f[1], URI: f[2], User: dash(f[3]), Before: number(t, f[4]),
+			RemotePort: number(t, f[5]), LocalPort: number(t, f[6]), Authorization: dash(f[7]),
+		}
+	}
+	return log
+}
+
+func number(t testing.TB, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatalf("access log: %v", err)
+	}
+	return n
+}
+
+func dash(s string) string {
+	if s == "-" {
+		return ""
+	}
+	return s
+}
+
+// ErrorLog is Apache's, with what mod_auth_gssapi says about each token. It is
+// written before the answer.
+func (a *Apache) ErrorLog(t testing.TB) string {
+	t.Helper()
+	text, err := os.ReadFile(a.path("error.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// Replays counts the tokens that were refused as a replay.
+func (a *Apache) Replays(t testing.TB) int {
+	t.Helper()
+	return strings.Count(a.ErrorLog(t), "Request is a replay")
+}
+
+// ParseEcho reads the answer of an /echo path: METHOD, URI, PROTOCOL,
+// REMOTE_USER, AUTH_TYPE, GSS_NAME, KRB5CCNAME, CONTENT_LENGTH, BODY_SHA256,
+// AUTHORIZATION_LENGTH, and each other header as HTTP_NAME.
+func ParseEcho(body []byte) map[string]string {
+	got := make(map[string]string)
+	for line := range strings.Lines(string(body)) {
+		if k, v, ok := strings.Cut(strings.TrimRight(line, "\r\n"), "="); ok {
+			got[k] = v
+		}
+	}
+	return got
+}

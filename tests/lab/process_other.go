@@ -1,0 +1,17 @@
+//go:build !linux
+
+package lab
+
+import (
+	"os"
+	"syscall"
+)
+
+// The peers are looked for where Debian has them; elsewhere this only compiles.
+func ownSession() *syscall.SysProcAttr { return nil }
+func outliving() *syscall.SysProcAttr  { return nil }
+
+func terminate(p *os.Process) { _ = p.Kill() }
+func kill(p *os.Process)      { _ = p.Kill() }
+func pause(*os.Process)       {}
+func resume(*os.Process)      {}
