@@ -56,6 +56,7 @@ func (p pooled) Destruct() error {
 type account struct {
 	identity *negotiate.Identity
 	settings *negotiate.Settings
+	known    atlas
 	atStart  bool
 	key      string
 	released atomic.Bool
@@ -65,7 +66,7 @@ type account struct {
 func (acct *account) share() *account {
 	// The pool has the key, because acct holds a reference.
 	_, _, _ = identities.LoadOrNew(acct.key, func() (caddy.Destructor, error) { return pooled{acct.identity}, nil })
-	return &account{identity: acct.identity, settings: acct.settings, atStart: acct.atStart, key: acct.key}
+	return &account{identity: acct.identity, settings: acct.settings, known: acct.known, atStart: acct.atStart, key: acct.key}
 }
 
 // release gives the reference back, once.
@@ -113,6 +114,7 @@ func (a *App) account(c *Credentials, name string) (*account, error) {
 	acct := &account{
 		identity: value.(pooled).Identity,
 		settings: negotiate.NewSettings(name, client),
+		known:    known,
 		atStart:  c.LoginAtStart == nil || *c.LoginAtStart,
 		key:      key,
 	}

@@ -1,9 +1,12 @@
 package caddynegotiate
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -282,6 +285,23 @@ func (o *KDCOptions) options() (kdc.Options, error) {
 			return opts, fmt.Errorf("proxy: %w", err)
 		}
 		opts.Proxy = u
+	}
+	if o.TLSCA != "" {
+		pem, err := os.ReadFile(o.TLSCA)
+		if err != nil {
+			return opts, fmt.Errorf("tls_ca: %w", err)
+		}
+		opts.RootCAs = x509.NewCertPool()
+		if !opts.RootCAs.AppendCertsFromPEM(pem) {
+			return opts, fmt.Errorf("tls_ca: %s holds no certificate in PEM", o.TLSCA)
+		}
+	}
+	if o.TLSClientCert != "" || o.TLSClientKey != "" {
+		cert, err := tls.LoadX509KeyPair(o.TLSClientCert, o.TLSClientKey)
+		if err != nil {
+			return opts, fmt.Errorf("tls_client_cert: %w", err)
+		}
+		opts.ClientCertificates = []tls.Certificate{cert}
 	}
 	return opts, nil
 }

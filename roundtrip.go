@@ -43,8 +43,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return x.fail(r, err)
 	}
 	x.target = negotiate.Target{SPN: out.spn}
-	x.grant, err = t.account.identity.Grant(x.ctx, t.account.settings, &x.target, t.delegation)
-	if err != nil {
+	if x.grant, err = x.acquire(r); err != nil {
 		return x.fail(r, err)
 	}
 	out.grant = x.grant
@@ -61,6 +60,30 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 	}
 	return x.finish(r, response)
+}
+
+// acquire gets what tokens are made of: as ourselves, or as the user. Health
+// checks have no user.
+func (x *trip) acquire(r *http.Request) (negotiate.Grant, error) {
+	t := x.transport
+	if !t.enabled() || x.check {
+		return t.account.identity.Grant(x.ctx, t.account.settings, &x.target, t.delegation)
+	}
+	var err error
+	if x.target.User, err = t.user(replacerOf(r)); err != nil {
+		return negotiate.Grant{}, err
+	}
+	return t.Impersonation.grant(x.ctx, t.account, &x.target)
+}
+
+// send sends the request over connections that are this principal's alone.
+func (x *trip) send(r *http.Request) (*http.Response, error) {
+	t := x.transport
+	if !t.enabled() {
+		return t.HTTPTransport.RoundTrip(r)
+	}
+	t.SetScheme(r)
+	return t.pools.of(x.grant.Ticket.Client()).RoundTrip(r)
 }
 
 // trip is one request on its way through the transport.
@@ -148,7 +171,7 @@ func (x *trip) attempt(r *http.Request, ahead *time.Duration) (*http.Response, e
 	out.Body = body
 	negotiate.DropAuthorization(out)
 	out.GetBody = x.body.GetBody(x.ctx)
-	response, err := x.transport.HTTPTransport.RoundTrip(out)
+	response, err := x.send(out)
 	if err != nil {
 		if x.minted != nil {
 			return nil, x.minted

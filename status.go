@@ -33,6 +33,10 @@ const (
 	errMutualAuthFailed   = "mutual_auth_failed"
 	errTokenRefused       = "token_refused"
 	errBindingFailed      = "channel_binding_failed"
+	errNoUser             = "user_missing"
+	errDeniedUser         = "user_denied"
+	errUnknownUser        = "user_unknown"
+	errNoDelegation       = "delegation_refused"
 )
 
 // diagnose is the one place where an error becomes an HTTP status. docs/troubleshooting.md
@@ -46,6 +50,12 @@ func diagnose(err error) trouble {
 	switch {
 	case errors.Is(err, errSPNNotAllowed):
 		return trouble{http.StatusForbidden, errNotAllowedSPN, "add the service to allow_spns if clients may choose it"}
+	case errors.Is(err, errUserMissing):
+		return trouble{http.StatusForbidden, errNoUser, "nobody is signed in: does an authentication handler come before, and does impersonate name what it sets?"}
+	case errors.Is(err, errUserDenied):
+		return trouble{http.StatusForbidden, errDeniedUser, "allow_users and deny_users say so"}
+	case errors.Is(err, krb5core.ErrEndUser):
+		return trouble{http.StatusForbidden, errUnknownUser, "what impersonate yields is no user's name"}
 	case errors.Is(err, errUpstreamName):
 		return trouble{http.StatusBadGateway, errBadSPN, "an IP address or a socket names no service: state spn HTTP/host"}
 	case errors.Is(err, errBindingMissing):
@@ -57,6 +67,8 @@ func diagnose(err error) trouble {
 			"the upstream did not prove that it has the service's key: is it the right host, and does something between us and it answer in its place?"}
 	case errors.As(err, &etypes):
 		return trouble{http.StatusBadGateway, errNoCommonEType, remedyEType}
+	case errors.As(err, &fail) && fail.Refused && (fail.Op == krb5core.OpS4USelf || fail.Op == krb5core.OpS4UProxy):
+		return diagnoseDelegation(fail)
 	case errors.As(err, &fail) && fail.Refused:
 		return diagnoseCode(fail)
 	case errors.As(err, &refused), errors.Is(err, exchange.ErrNoKey):
@@ -108,6 +120,29 @@ func diagnoseCode(e *krb5core.Error) trouble {
 	return trouble{http.StatusBadGateway, errUnknownService, "the KDC refused the ticket: see krb_error in the log"}
 }
 
+// diagnoseDelegation tells what a KDC's refusal to let us act for a user means. One code
+// has several causes; the remedies name those that the protocol cannot tell apart.
+func diagnoseDelegation(e *krb5core.Error) trouble {
+	self := e.Op == krb5core.OpS4USelf
+	forbidden := func(name, remedy string) trouble { return trouble{http.StatusForbidden, name, remedy} }
+	switch e.Code {
+	case messages.KDC_ERR_C_PRINCIPAL_UNKNOWN:
+		return forbidden(errUnknownUser, "the KDC does not know the user (AD: Get-ADUser NAME; for a UPN: Get-ADUser -Filter 'UserPrincipalName -eq \"NAME\"')")
+	case messages.KDC_ERR_CLIENT_REVOKED, messages.KDC_ERR_POLICY, messages.KDC_ERR_NAME_EXP, messages.KDC_ERR_KEY_EXPIRED:
+		return forbidden(errDeniedUser, "the user's account is disabled, locked or expired, or policy forbids it "+
+			"(AD: Get-ADUser NAME -Properties Enabled,LockedOut,AccountExpirationDate)")
+	case messages.KDC_ERR_S_PRINCIPAL_UNKNOWN:
+		if self {
+			return forbidden(errNoDelegation, "our own account needs a service principal to act for users (AD: setspn -S HTTP/proxy.corp.example "+e.Client+")")
+		}
+	case messages.KDC_ERR_BADOPTION:
+		return forbidden(errNoDelegation, "the KDC does not let our account act for this user towards this service. Is the service in msDS-AllowedToDelegateTo of our account, "+
+			"with TrustedToAuthForDelegation set (AD: Get-ADUser ACCOUNT -Properties msDS-AllowedToDelegateTo,TrustedToAuthForDelegation), or our account in "+
+			"PrincipalsAllowedToDelegateToAccount of the service? Is the user marked sensitive or in Protected Users?")
+	}
+	return diagnoseCode(e)
+}
+
 // refusalRemedy says what to do about an upstream that refuses our token.
 func refusalRemedy(v negotiate.Verdict) string {
 	if v.Error == nil {
@@ -153,6 +188,7 @@ func ours(err error) bool {
 		etypes  *exchange.ETypeError
 	)
 	return errors.Is(err, errSPNNotAllowed) || errors.Is(err, negotiate.ErrSPN) || errors.Is(err, errBindingMissing) ||
+		errors.Is(err, errUserMissing) || errors.Is(err, errUserDenied) || errors.Is(err, krb5core.ErrEndUser) ||
 		errors.Is(err, negotiate.ErrMutualAuth) || errors.As(err, &fail) || errors.As(err, &refused) || errors.As(err, &far) ||
 		errors.As(err, &etypes) || negotiate.Remembered(err)
 }

@@ -37,6 +37,7 @@ type Transport struct {
 	*reverseproxy.HTTPTransport
 	Login
 	Request
+	Impersonation
 
 	// Whether tokens are bound to the TLS connection (tls-server-end-point, RFC
 	// 5929; IIS calls it Extended Protection): `auto` where the upstream's
@@ -58,6 +59,7 @@ type Transport struct {
 	bindings   negotiate.Bindings
 	once       warnings
 	habits     habits
+	pools      pools
 }
 
 // tokenWriteBuffer is the default write buffer, in bytes: a request with a token
@@ -99,7 +101,27 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if err := t.HTTPTransport.Provision(ctx); err != nil {
 		return err
 	}
-	return t.Login.provision(ctx)
+	t.pools.base = t.HTTPTransport.Transport
+	if err := t.Login.provision(ctx); err != nil {
+		return err
+	}
+	return t.provisionImpersonation()
+}
+
+// provisionImpersonation refuses what does not go together with acting for users.
+func (t *Transport) provisionImpersonation() error {
+	origin := t.Request.Origin
+	if t.enabled() {
+		switch {
+		case t.Delegate != "":
+			return origin.wrap("delegate", errors.New("hands over our own ticket, but requests are made as the user (impersonate); drop one of them"))
+		case t.PerConnection:
+			return origin.wrap("per_connection", errors.New("excludes impersonate: each of a user's requests brings its token"))
+		case slices.ContainsFunc(t.Versions, func(v string) bool { return v != "1.1" }):
+			return fmt.Errorf("versions %v: impersonate needs HTTP/1.1, where users' connections can be kept apart; use versions 1.1", t.Versions)
+		}
+	}
+	return t.Impersonation.provision(origin, t.account.known, t.account.identity.Principal().Realm)
 }
 
 // checkVersions sets HTTP/1.1 where nothing is stated, and refuses what cannot work.
@@ -145,6 +167,7 @@ func (t *Transport) provisionBindings() error {
 // Cleanup releases the identity and closes idle connections.
 func (t *Transport) Cleanup() error {
 	t.Login.cleanup()
+	t.pools.close()
 	return t.HTTPTransport.Cleanup()
 }
 
@@ -154,6 +177,11 @@ func (t *Transport) Cleanup() error {
 //		# all of the negotiate directive's, with spn optional, and:
 //		channel_binding  auto|off|required|cert <file>
 //		per_connection   [on|off]
+//		impersonate      <placeholder>
+//		trust_header     <header>
+//		user_realm       <REALM>
+//		allow_users      <glob>...
+//		deny_users       <glob>...
 //
 //		# all of transport http's
 //	}
@@ -161,7 +189,7 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the transport's name
 	name := d.Token()
 	var others []caddyfile.Token
-	if err := unmarshalBlock(d, &t.Login, &t.Request, t.block(), &others); err != nil {
+	if err := unmarshalBlock(d, &t.Login, &t.Request, t.ownBlock().with(t.Impersonation.block()), &others); err != nil {
 		return err
 	}
 	if len(others) == 0 {
@@ -177,8 +205,8 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return t.HTTPTransport.UnmarshalCaddyfile(caddyfile.NewDispenser(append(tokens, end)))
 }
 
-// block gives the readers of the subdirectives that only the transport has.
-func (t *Transport) block() block {
+// ownBlock gives the readers of the subdirectives that only the transport has.
+func (t *Transport) ownBlock() block {
 	return block{
 		"channel_binding": func(d *caddyfile.Dispenser) error {
 			switch args := d.RemainingArgs(); {

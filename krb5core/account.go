@@ -88,6 +88,12 @@ func (a *Account) known(client messages.Principal) func(realm string) *messages.
 	}
 }
 
+// nowAt is the time in the realm that a ticket-granting ticket is of.
+func (a *Account) nowAt(tgt *messages.Credential) func() time.Time {
+	realm := tgt.Service.Realm
+	return func() time.Time { return a.clock.Now(realm) }
+}
+
 // Forget drops what was learnt of other realms and of pre-authentication, so that the next
 // exchanges begin from nothing.
 func (a *Account) Forget() {

@@ -302,24 +302,33 @@ func (c *Client) Forward(ctx context.Context, a *Account, tgt *messages.Credenti
 }
 
 func (c *Client) tgs(ctx context.Context, a *Account, op Op, cfg exchange.TGSConfig) (*messages.Credential, error) {
-	realm := cfg.TGT.Service.Realm
 	cfg.ETypes = c.cfg.ETypes
 	cfg.Lifetime = c.cfg.Lifetime
 	cfg.Known = a.known(cfg.TGT.Client)
-	cfg.Now = func() time.Time { return a.clock.Now(realm) }
+	cfg.CAPath = c.caPath()
+	cfg.Now = a.nowAt(cfg.TGT)
 	cfg.Rand = c.cfg.Rand
 	cfg.Trace = c.trace(ctx, op)
-	if c.cfg.Realms != nil {
-		cfg.CAPath = c.cfg.Realms.CAPath
-	}
-	fail := &Error{
-		Op: op, Realm: realm, Client: cfg.TGT.Client.String(),
-		Service: messages.Principal{Name: cfg.Service, Realm: cfg.Realm}.String(),
-	}
-	var x *exchange.TGS
+	return c.ask(ctx, a, op, cfg.TGT, messages.Principal{Name: cfg.Service, Realm: cfg.Realm}, func() (ticketMachine, error) {
+		return exchange.NewTGS(cfg)
+	})
+}
+
+// ticketMachine is an exchange that wins one ticket by another.
+type ticketMachine interface {
+	exchange.Machine
+	Result() *exchange.TGSResult
+}
+
+// ask runs an exchange with the ticket-granting service.
+func (c *Client) ask(
+	ctx context.Context, a *Account, op Op, tgt *messages.Credential, service messages.Principal, start func() (ticketMachine, error),
+) (*messages.Credential, error) {
+	fail := &Error{Op: op, Realm: tgt.Service.Realm, Client: tgt.Client.String(), Service: service.String()}
+	var x ticketMachine
 	err := c.exchange(ctx, fail, false, func(bool) (exchange.Machine, error) {
 		var err error
-		x, err = exchange.NewTGS(cfg)
+		x, err = start()
 		return x, err
 	})
 	if err != nil {
@@ -329,6 +338,13 @@ func (c *Client) tgs(ctx context.Context, a *Account, op Op, cfg exchange.TGSCon
 	a.remember(result.Referrals)
 	a.learn(result.OffsetRealm, result.Offset, result.OffsetConfirmed)
 	return result.Credential, nil
+}
+
+func (c *Client) caPath() func(client, server string) []string {
+	if c.cfg.Realms == nil {
+		return nil
+	}
+	return c.cfg.Realms.CAPath
 }
 
 // realmOf gives the realm to look for a service in, empty if only the KDC can tell.

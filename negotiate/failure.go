@@ -28,6 +28,10 @@ type failure struct {
 // remembered says how long an error is to be remembered. What a KDC has not
 // confirmed is not believed for longer than an outage.
 func remembered(err error, now func() time.Time) error {
+	var known *failure
+	if errors.As(err, &known) {
+		return err // it is remembered where it occurred
+	}
 	var refused *RefusedError
 	if errors.As(err, &refused) {
 		return err // the breaker remembers it

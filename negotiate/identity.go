@@ -85,13 +85,15 @@ func NewIdentity(cfg IdentityConfig) (*Identity, error) {
 // Principal is the account as the configuration names it.
 func (id *Identity) Principal() messages.Principal { return id.cfg.Principal }
 
-// Target is what a request is to be authenticated to.
+// Target is what a request is to be authenticated to, and for whom.
 type Target struct {
 	SPN SPN
+	// User is whom we act for; the zero User is ourselves.
+	User User
 }
 
 func (id *Identity) key(s *Settings, t *Target) cache.Key {
-	return cache.Key{Identity: id.cfg.Key, Realm: t.SPN.principal.Realm, SPN: t.SPN.text, ETypes: s.etypes}
+	return cache.Key{Identity: id.cfg.Key, User: t.User.key, Realm: t.SPN.principal.Realm, SPN: t.SPN.text, ETypes: s.etypes}
 }
 
 // tgtKey is that of the ticket-granting ticket. Its SPN cannot be a service's, for want
@@ -154,12 +156,11 @@ func (id *Identity) fetch(ctx context.Context, s *Settings, t *Target) (*Ticket,
 	if err != nil {
 		return nil, passing(err)
 	}
-	account, _ := id.keys.candidates()
-	cred, err := s.Client.ServiceTicket(ctx, account, tgt.cred, t.SPN.principal)
+	cred, err := id.ask(ctx, s, t, tgt)
 	if tgtRefused(err) {
 		// The KDC's own key has changed, or it lost its memory: a new login helps.
 		if tgt, _, err = id.cfg.Tickets.Successor(ctx, id.tgtKey(s), tgt, id.loginPolicy(s)); err == nil {
-			cred, err = s.Client.ServiceTicket(ctx, account, tgt.cred, t.SPN.principal)
+			cred, err = id.ask(ctx, s, t, tgt)
 		}
 	}
 	if err != nil {
@@ -169,6 +170,19 @@ func (id *Identity) fetch(ctx context.Context, s *Settings, t *Target) (*Ticket,
 	}
 	id.cfg.Observe(TicketWon{Credential: cred, Took: id.cfg.Now().Sub(begin)})
 	return id.ticket(cred)
+}
+
+// ask asks for a service ticket, for us or for a user.
+func (id *Identity) ask(ctx context.Context, s *Settings, t *Target, tgt *Ticket) (*messages.Credential, error) {
+	account, _ := id.keys.candidates()
+	if t.User.IsZero() {
+		return s.Client.ServiceTicket(ctx, account, tgt.cred, t.SPN.principal)
+	}
+	evidence, err := id.evidence(ctx, s, t.User)
+	if err != nil {
+		return nil, passing(err)
+	}
+	return s.Client.TicketOnBehalf(ctx, account, tgt.cred, evidence.cred, t.SPN.principal)
 }
 
 // ticket makes of a credential what the cache holds.

@@ -19,6 +19,7 @@ type Ticket struct {
 	stamps   *gss.Clock
 	obtained time.Time     // by our clock
 	offset   time.Duration // the realm's clock is ahead of ours
+	client   string        // who the upstream sees, as text
 
 	templates [1 << formBits]atomic.Pointer[gss.Template]
 	grown     atomic.Int64 // what the templates take, in bytes
@@ -44,7 +45,7 @@ type delegation struct {
 }
 
 func newTicket(cred *messages.Credential, stamps *gss.Clock, obtained time.Time, offset time.Duration) *Ticket {
-	return &Ticket{cred: cred, stamps: stamps, obtained: obtained, offset: offset}
+	return &Ticket{cred: cred, stamps: stamps, obtained: obtained, offset: offset, client: cred.Client.String()}
 }
 
 // The bytes that a ticket takes beside its own, about: the structures here and a
@@ -64,6 +65,10 @@ func (t *Ticket) Start() time.Time { return t.obtained }
 
 // End is when the ticket ends, by our clock.
 func (t *Ticket) End() time.Time { return t.cred.EndTime.Add(-t.offset) }
+
+// Client is who the upstream sees, as text: what parts connections that may be
+// bound to an identity.
+func (t *Ticket) Client() string { return t.client }
 
 // Credential is the ticket and what the KDC said of it. Callers do not modify it.
 func (t *Ticket) Credential() *messages.Credential { return t.cred }

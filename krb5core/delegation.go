@@ -1,0 +1,95 @@
+package krb5core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+)
+
+// TicketForUser gets a ticket to ourselves in the name of a user who has not
+// shown us one, by protocol transition ([MS-SFU] 3.1.5.1.1, S4U2Self). It is the
+// evidence that TicketOnBehalf takes. It may come back not forwardable, which is no verdict.
+func (c *Client) TicketForUser(ctx context.Context, a *Account, tgt *messages.Credential, user messages.Principal) (*messages.Credential, error) {
+	cfg := exchange.S4U2SelfConfig{
+		TGT:      tgt,
+		Service:  tgt.Client.Name,
+		User:     user,
+		ETypes:   c.cfg.ETypes,
+		Options:  messages.KDC_OPT_FORWARDABLE,
+		Lifetime: c.cfg.Lifetime,
+		Known:    a.known(tgt.Client),
+		CAPath:   c.caPath(),
+		Now:      a.nowAt(tgt),
+		Rand:     c.cfg.Rand,
+		Trace:    c.trace(ctx, OpS4USelf),
+	}
+	return c.ask(ctx, a, OpS4USelf, tgt, user, func() (ticketMachine, error) { return exchange.NewS4U2Self(cfg) })
+}
+
+// TicketOnBehalf gets a ticket for a service in a user's name, on the evidence of
+// the user's ticket to ourselves ([MS-SFU] 3.1.5.2, S4U2Proxy): by constrained
+// delegation, resource-based or not, as the KDC allows it.
+func (c *Client) TicketOnBehalf(ctx context.Context, a *Account, tgt, evidence *messages.Credential, service messages.Principal) (*messages.Credential, error) {
+	cfg := exchange.S4U2ProxyConfig{
+		TGT:      tgt,
+		Evidence: evidence,
+		Service:  service.Name,
+		Realm:    c.realmOf(service),
+		ETypes:   c.cfg.ETypes,
+		Options:  messages.KDC_OPT_FORWARDABLE,
+		Lifetime: c.cfg.Lifetime,
+		Known:    a.known(tgt.Client),
+		CAPath:   c.caPath(),
+		Now:      a.nowAt(tgt),
+		Rand:     c.cfg.Rand,
+		Trace:    c.trace(ctx, OpS4UProxy),
+	}
+	return c.ask(ctx, a, OpS4UProxy, tgt, service, func() (ticketMachine, error) { return exchange.NewS4U2Proxy(cfg) })
+}
+
+// ErrEndUser is wrapped by the errors of [ParseEndUser].
+var ErrEndUser = errors.New("not the name of a user")
+
+// maxEndUser bounds the length of an end user's name: Active Directory allows a
+// UPN 1024 characters, nobody uses more than these.
+const maxEndUser = 512
+
+// ParseEndUser reads the name of a user to act for, as authentication providers
+// give it: alice, CORP\alice, or alice@corp.example. The last is a user principal
+// name, whatever follows the @; the KDC finds whose it is (RFC 6806 5). A slash,
+// which parts a service from its host, is part of no user's name.
+func ParseEndUser(user string, form UserForm) (messages.Principal, error) {
+	if user == "" || len(user) > maxEndUser || strings.ContainsFunc(user, func(r rune) bool { return r < ' ' || r == 0x7f || r == '/' }) {
+		return messages.Principal{}, fmt.Errorf("%w: %.64q is empty, too long, or has a slash or a control character", ErrEndUser, user)
+	}
+	if strings.Contains(user, "@") {
+		before, after, _ := cutLastAt(user)
+		if before == "" || after == "" {
+			return messages.Principal{}, fmt.Errorf("%w: %.64q has nothing before or after the @", ErrEndUser, user)
+		}
+		return messages.Principal{
+			Name:  messages.NewPrincipalName(messages.KRB_NT_ENTERPRISE, user),
+			Realm: form.Default,
+		}, nil
+	}
+	domain, name, inDomain := strings.Cut(user, `\`)
+	realm := form.Default
+	if inDomain {
+		if realm = ""; form.NetBIOS != nil {
+			realm = form.NetBIOS(domain)
+		}
+		if realm == "" {
+			realm = strings.ToUpper(domain)
+		}
+	} else {
+		name = user
+	}
+	if name == "" || realm == "" || strings.Contains(name, `\`) {
+		return messages.Principal{}, fmt.Errorf("%w: %.64q has no name or no realm", ErrEndUser, user)
+	}
+	return messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_PRINCIPAL, name), Realm: realm}, nil
+}
