@@ -72,9 +72,10 @@ type ASResult struct {
 // yields another key there is another try.
 type AS struct {
 	*common
-	cfg     ASConfig
-	options messages.KDCOptions
-	offered []enctype.ID // types in the request: those with keys come first
+	cfg        ASConfig
+	options    messages.KDCOptions
+	offered    []enctype.ID // types in the request: those with keys come first
+	mechanisms []mechanism  // of pre-authentication, in order of preference
 
 	realm   string   // asked now
 	via     []string // realms asked
@@ -115,11 +116,12 @@ func NewAS(cfg ASConfig) (*AS, error) {
 		return nil, fmt.Errorf("logging in as %s: no key source", cfg.Client)
 	}
 	a := &AS{
-		common:  newCommon(cfg.ETypes, cfg.Now, cfg.Rand, cfg.MaxSkew, cfg.Trace),
-		cfg:     cfg,
-		options: cfg.Options,
-		realm:   cfg.Client.Realm,
-		via:     []string{cfg.Client.Realm},
+		common:     newCommon(cfg.ETypes, cfg.Now, cfg.Rand, cfg.MaxSkew, cfg.Trace),
+		cfg:        cfg,
+		options:    cfg.Options,
+		mechanisms: mechanisms,
+		realm:      cfg.Client.Realm,
+		via:        []string{cfg.Client.Realm},
 	}
 	if cfg.Canonicalize || cfg.Client.Name.NameType == messages.KRB_NT_ENTERPRISE {
 		a.options |= messages.KDC_OPT_CANONICALIZE
@@ -202,7 +204,7 @@ func (a *AS) begin() (*Request, error) {
 	if err != nil {
 		return a.ask(nil)
 	}
-	m, _, err := unasked(mechanisms)
+	m, _, err := unasked(a.mechanisms)
 	if err != nil {
 		return a.ask(nil)
 	}
@@ -249,7 +251,7 @@ func (a *AS) onPreAuthRequired(e *messages.KRBError) (*Request, error) {
 	if cookie, ok := offer.Find(messages.PA_FX_COOKIE); ok {
 		a.cookie = cookie
 	}
-	m, value, err := choose(mechanisms, offer)
+	m, value, err := choose(a.mechanisms, offer)
 	if err != nil {
 		return nil, err
 	}

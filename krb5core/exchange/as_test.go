@@ -416,6 +416,39 @@ func TestClientReferralsAreFollowed(t *testing.T) {
 	events.wants(t, "realm A.TEST refers the client to realm KRB5.TEST")
 }
 
+func TestPlainNameIsNotReferred(t *testing.T) {
+	requests, err := drive(t, newAS(t, nil), func(_ int, r *Request) []byte {
+		e := errorFor(t, r.Message, messages.KDC_ERR_WRONG_REALM)
+		e.CRealm = other
+		return e.Marshal()
+	})
+	wantCode(t, err, messages.KDC_ERR_WRONG_REALM)
+	if len(requests) != 1 {
+		t.Errorf("%d requests", len(requests))
+	}
+}
+
+func TestReferralIsNoVerdictOnTheKey(t *testing.T) {
+	key := newKey(t, aes256)
+	a := newAS(t, func(c *ASConfig) {
+		c.Canonicalize, c.Keys, c.Hint = true, heldKeys{{aes256, 0}: key}, &PreAuthHint{EType: aes256}
+	})
+	requests, err := drive(t, a, func(n int, r *Request) []byte {
+		switch n {
+		case 0:
+			e := errorFor(t, r.Message, messages.KDC_ERR_WRONG_REALM)
+			e.CRealm = other
+			return e.Marshal()
+		case 1:
+			return preAuthRequired(t, r.Message, entry(aes256, salt))
+		}
+		return newASIssue(t, r.Message, key).seal(t)
+	})
+	if err != nil || len(requests) != 3 || requests[2].Realm != other {
+		t.Errorf("%d requests, error %v", len(requests), err)
+	}
+}
+
 func TestClientReferralLoopsEnd(t *testing.T) {
 	upn := messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_ENTERPRISE, "alice@krb5.example"), Realm: "R0.TEST"}
 	for name, c := range map[string]struct {

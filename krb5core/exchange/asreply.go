@@ -213,9 +213,6 @@ func checkEncPARep(part *messages.EncKDCRepPart, key enctype.Key, request []byte
 	if err != nil {
 		return false, malformed(field, err)
 	}
-	if sum.Type != key.ChecksumType() {
-		return false, mismatch(field+" cksumtype", key.ChecksumType(), sum.Type)
-	}
 	if err := key.VerifyChecksum(sum.Type, enctype.KEY_USAGE_AS_REQ, request, sum.Value); err != nil {
 		return false, malformed(field, err)
 	}

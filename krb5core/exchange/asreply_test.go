@@ -134,6 +134,17 @@ func corrected(i *issue, realm string, service messages.PrincipalName) {
 	i.part.SRealm, i.rep.Ticket.Realm = realm, realm
 }
 
+func TestKeyThatCannotBeUsedIsRefused(t *testing.T) {
+	const unknown = enctype.ID(99)
+	a := newAS(t, func(c *ASConfig) { c.ETypes = []enctype.ID{aes256, unknown} })
+	_, err := drive(t, a, func(_ int, r *Request) []byte {
+		i := newASIssue(t, r.Message, mustKey(t, aes256, password, salt))
+		i.part.Key, _ = enctype.NewKey(unknown, make([]byte, 16))
+		return i.seal(t)
+	})
+	wantField(t, err, "key.keytype")
+}
+
 func TestErrorsOfOthersAreForeign(t *testing.T) {
 	key := mustKey(t, aes256, password, salt)
 	a := newAS(t, nil)

@@ -85,8 +85,6 @@ func (c *common) checkTimes(part *messages.EncKDCRepPart, now time.Time) error {
 		start = part.AuthTime
 	}
 	switch {
-	case part.AuthTime.IsZero():
-		return mismatch("authtime", "present", "absent")
 	case start.After(now.Add(c.maxSkew)):
 		return mismatch("starttime", "no later than "+text(now.Add(c.maxSkew)), text(start))
 	case !part.EndTime.After(start):

@@ -3,6 +3,7 @@ package exchange
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -268,6 +269,52 @@ func TestUPNMustNotYieldOurOwnTicket(t *testing.T) {
 	wantField(t, err, "cname")
 }
 
+func TestUPNMustYieldSomebody(t *testing.T) {
+	s := newSelf(t, func(c *S4U2SelfConfig) { c.User = bobUPN })
+	_, err := drive(t, s, func(step int, r *Request) []byte {
+		if step == 0 {
+			return preAuthRequired(t, r.Message, entry(aes256, "x"))
+		}
+		i := selfIssue(t, r.Message, s.cfg.TGT)
+		i.client(messages.Principal{Name: messages.NewPrincipalName(1, ""), Realm: realm})
+		return i.seal(t)
+	})
+	wantField(t, err, "cname")
+}
+
+func TestUserWithoutPreAuthHasHisRealm(t *testing.T) {
+	for _, foreign := range []bool{false, true} {
+		s := newSelf(t, func(c *S4U2SelfConfig) { c.User = bobUPN })
+		requests, err := drive(t, s, func(step int, r *Request) []byte {
+			if step == 0 {
+				i := newASIssue(t, r.Message, newKey(t, aes256))
+				if foreign {
+					i.rep.Ticket.Realm = other
+				}
+				return i.seal(t)
+			}
+			return selfIssue(t, r.Message, s.cfg.TGT).seal(t)
+		})
+		if foreign {
+			wantField(t, err, "realm")
+		} else if err != nil || len(requests) != 2 {
+			t.Errorf("%d requests, error %v", len(requests), err)
+		}
+	}
+}
+
+func TestS4U2SelfReferralLoopsEnd(t *testing.T) {
+	s := newSelf(t, nil)
+	n := newRealms(t, s.cfg.TGT)
+	requests, err := drive(t, s, func(_ int, r *Request) []byte {
+		return n.refer(r, map[string]string{realm: other, other: realm}[r.Realm])
+	})
+	var e *ReferralError
+	if !errors.As(err, &e) || e.Reason != "loop" || len(requests) != 2 {
+		t.Errorf("%d requests, error %v", len(requests), err)
+	}
+}
+
 func TestTicketOfAForeignKDCToUsIsRefused(t *testing.T) {
 	s := newSelf(t, func(c *S4U2SelfConfig) { c.User.Realm = other })
 	n := newRealms(t, s.cfg.TGT)
@@ -435,20 +482,31 @@ func TestResourceBasedDelegationCrossesRealms(t *testing.T) {
 }
 
 func TestS4U2ProxyReferralLoopsEnd(t *testing.T) {
-	s := newProxy(t, nil)
-	n := newRealms(t, s.cfg.TGT)
-	_, err := drive(t, s, func(step int, r *Request) []byte {
-		if step == 1 {
-			return n.refer(r, other)
+	for reason, next := range map[string]func(at string, hop int) string{
+		"loop":          func(at string, _ int) string { return map[string]string{realm: other, other: realm}[at] },
+		"too many hops": func(_ string, hop int) string { return fmt.Sprintf("R%d.TEST", hop) },
+	} {
+		s := newProxy(t, nil)
+		n := newRealms(t, s.cfg.TGT)
+		hop := 0
+		_, err := drive(t, s, func(_ int, r *Request) []byte {
+			body := parseRequest(t, r.Message).Body
+			if to, ok := body.SName.IsTGS(); ok {
+				return n.refer(r, to)
+			}
+			i := newTGSIssue(t, r.Message, n.tgts[r.Realm])
+			i.client(alice)
+			i.service(messages.TGSName(next(r.Realm, hop)))
+			hop++
+			return i.seal(t)
+		})
+		var e *ReferralError
+		if !errors.As(err, &e) || e.Reason != reason {
+			t.Errorf("%s: error %v", reason, err)
 		}
-		i := newTGSIssue(t, r.Message, n.tgts[r.Realm])
-		i.client(alice)
-		i.service(messages.TGSName(map[string]string{realm: other, other: realm}[r.Realm]))
-		return i.seal(t)
-	})
-	var e *ReferralError
-	if !errors.As(err, &e) || e.Reason != "loop" {
-		t.Errorf("error %v", err)
+		if reason != "loop" && hop != MaxHops+1 {
+			t.Errorf("%d hops", hop)
+		}
 	}
 }
 
@@ -456,6 +514,12 @@ func TestS4UNeedsOurOwnTGT(t *testing.T) {
 	foreign := tgtFor(t, proxy, other, realm)
 	if _, err := NewS4U2Self(S4U2SelfConfig{TGT: foreign, Service: proxy.Name, User: alice}); err == nil {
 		t.Error("S4U2Self with a foreign TGT")
+	}
+	if _, err := NewS4U2Self(S4U2SelfConfig{Service: proxy.Name, User: alice}); err == nil {
+		t.Error("S4U2Self without a TGT")
+	}
+	if _, err := NewS4U2Proxy(S4U2ProxyConfig{Evidence: tgtFor(t, alice, realm, realm), Service: web}); err == nil {
+		t.Error("S4U2Proxy without a TGT")
 	}
 	own := tgtFor(t, proxy, realm, realm)
 	if _, err := NewS4U2Self(S4U2SelfConfig{TGT: own, Service: proxy.Name}); err == nil {

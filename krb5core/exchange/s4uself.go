@@ -334,14 +334,10 @@ func (s *S4U2Self) verifySum(got *messages.PAS4UX509User, usage enctype.Usage, q
 // checkUserID holds the user that the KDC names in PA-S4U-X509-USER against the one asked for and the reply's client.
 // Some KDCs repeat the name asked for, others tell the one they know.
 func (s *S4U2Self) checkUserID(id *messages.S4UUserID, a *tgsAnswer) error {
-	const field = "PA-S4U-X509-USER user"
-	if !named(id.CName) {
-		return mismatch(field, "present", "absent")
-	}
 	asAsked := foldEqual(id.CName, s.user.Name) && strings.EqualFold(id.CRealm, s.user.Realm)
 	asReplied := a.referral == "" && foldEqual(id.CName, a.rep.CName) && strings.EqualFold(id.CRealm, a.rep.CRealm)
 	if !asAsked && !asReplied {
-		return mismatch(field, s.user, messages.Principal{Name: id.CName, Realm: id.CRealm})
+		return mismatch("PA-S4U-X509-USER user", s.user, messages.Principal{Name: id.CName, Realm: id.CRealm})
 	}
 	return nil
 }
