@@ -14,11 +14,12 @@
 //
 // Check tells, without any effect, whether some octets are an answer to the question that is open. What is not wraps
 // ErrForeign, and Step treats it so too: it returns the error and stays where it is, so that a forged or belated datagram
-// never ends an exchange. Every reply is verified before it is believed: message type, nonce, names, realms, times,
-// flags, key type, and the KDC's checksum over the request where it makes one.
+// never ends an exchange. Whoever has waited in vain should report the last such error: a reply that does not decrypt may
+// just mean a wrong password, and WrongKeyError names the salt. Every reply is verified before it is believed: message
+// type, nonce, names, realms, times, flags, key type, and the KDC's checksum over the request where it makes one.
 //
-// KRB-ERRORs are not authenticated. A machine follows one only where that does no harm (DESIGN's rule: what a network can
-// forge is a hint): salt and type are chosen among those allowed, a key is never tried twice with one salt, a clock
+// KRB-ERRORs are not authenticated. A machine follows one only where that does no harm, for what a network can
+// forge is a hint: salt and type are chosen among those allowed, a key is never tried twice with one salt, a clock
 // offset is provisional until a decrypted reply confirms it, and hops are bounded.
 //
 // Left out: sending (package kdc), caching, choosing KDCs, retrying after a final error, and PKINIT. A machine is for
