@@ -34,7 +34,7 @@ func (a *Apache) Accesses(t testing.TB, atLeast int) []Access {
 		text = text[:bytes.LastIndexByte(text, '\n')+1] // whole lines only
 		lines = lines[:0]
 		for line := range strings.Lines(string(text)) {
-			if !strings.Contains(line, "\t"+probePath+"\t") {
+			if !strings.Contains(line, " "+probePath+" ") {
 				lines = append(lines, strings.TrimSuffix(line, "\n"))
 			}
 		}
@@ -46,12 +46,14 @@ func (a *Apache) Accesses(t testing.TB, atLeast int) []Access {
 	log := make([]Access, len(lines))
 	for i, line := range lines {
 		f := strings.Split(line, "\t")
-		if len(f) != 8 {
+		if len(f) != 7 {
 			t.Fatalf("access log: %q has %d fields", line, len(f))
 		}
+		method, uri, _ := strings.Cut(f[1], " ")
+		uri, _, _ = strings.Cut(uri, " ")
 		log[i] = Access{
-			Status: number(t, f[0]), Method: f[1], URI: f[2], User: dash(f[3]), Before: number(t, f[4]),
-			RemotePort: number(t, f[5]), LocalPort: number(t, f[6]), Authorization: dash(f[7]),
+			Status: number(t, f[0]), Method: method, URI: uri, User: dash(f[2]), Before: number(t, f[3]),
+			RemotePort: number(t, f[4]), LocalPort: number(t, f[5]), Authorization: dash(f[6]),
 		}
 	}
 	return log

@@ -23,7 +23,7 @@ type Realm interface {
 
 var (
 	_ Realm = (*MIT)(nil)
-	// _ Realm = (*Samba)(nil)
+	_ Realm = (*Samba)(nil)
 )
 
 // krb5Conf writes a krb5.conf that asks no DNS: kdcs holds host:port of each
