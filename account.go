@@ -160,8 +160,13 @@ func (c *Credentials) principal(known atlas) (messages.Principal, error) {
 	return principal, c.Origin.wrap("user", err)
 }
 
-// solePrincipal is the one that the keytab is for, if there is but one.
+// solePrincipal is the one that the credential cache is of, or that the keytab is
+// for, if there is but one.
 func (c *Credentials) solePrincipal() (messages.Principal, error) {
+	if c.CCache != "" {
+		_, principal, err := c.readCCache()
+		return principal, err
+	}
 	file, err := negotiate.ReadKeytab(c.Keytab)
 	if err != nil {
 		return messages.Principal{}, c.Origin.wrap("keytab", err)
@@ -174,6 +179,22 @@ func (c *Credentials) solePrincipal() (messages.Principal, error) {
 	default:
 		return messages.Principal{}, c.Origin.wrap("keytab", fmt.Errorf("%s: holds keys of %d principals (%s, %s, ...); say with user which one is meant", c.Keytab, len(all), all[0], all[1]))
 	}
+}
+
+// readCCache reads the credential cache.
+func (c *Credentials) readCCache() (path string, principal messages.Principal, err error) {
+	name, err := negotiate.CCachePath(c.CCache)
+	if err == nil {
+		path, err = filepath.Abs(name)
+	}
+	if err != nil {
+		return "", principal, c.Origin.wrap("ccache", err)
+	}
+	file, err := negotiate.ReadCCache(path)
+	if err != nil {
+		return "", principal, c.Origin.wrap("ccache", err)
+	}
+	return path, file.DefaultPrincipal, nil
 }
 
 // secret reads what the credentials log in with, to fail early.
@@ -194,6 +215,16 @@ func (c *Credentials) secret(principal messages.Principal, logger *zap.Logger) (
 		}
 		warnIfOpen(logger, "keytab", path)
 		return negotiate.KeytabSecret(path, principal), nil
+	case c.CCache != "":
+		path, owner, err := c.readCCache()
+		if err != nil {
+			return none, err
+		}
+		if !owner.Equal(principal) {
+			return none, c.Origin.wrap("ccache", fmt.Errorf("%s: holds tickets of %s, not of %s; correct user, or leave it out", c.CCache, owner, principal))
+		}
+		warnIfOpen(logger, "ccache", path)
+		return negotiate.CCacheSecret(path), nil
 	case c.PasswordFile != "":
 		path, err := filepath.Abs(c.PasswordFile)
 		if err != nil {
@@ -271,6 +302,10 @@ func (c *Credentials) client(known atlas, realm string, logger *zap.Logger) (*kr
 func (c *Credentials) poolKey(principal messages.Principal, secret negotiate.Secret) string {
 	mac := hmac.New(sha256.New, poolSecret)
 	mac.Write([]byte(secret.Path))
+	if secret.Kind == negotiate.KindCCache {
+		// The cache may change hands; the identity follows it.
+		return fmt.Sprintf("%s %x", secret.Kind, mac.Sum(nil)[:16])
+	}
 	if secret.Path == "" {
 		password, _ := secretPlaceholders(c.Password)
 		mac.Write([]byte(password))

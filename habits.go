@@ -11,60 +11,45 @@ import (
 // habits is what is known, with `per_connection`, of how upstreams take requests
 // without a token on a connection that has been authenticated.
 type habits struct {
-	mu    sync.Mutex
-	known map[string]habit
+	mu     sync.Mutex
+	missed map[string]int // by service: refusals since one was let in
 }
-
-type habit int
 
 const (
-	unknownHabit  habit = iota
-	bindsToken          // one token serves a connection
-	wantsEachTime       // every request needs its own
+	// patience is how many requests in a row are refused for want of a token before
+	// each gets one. A single refusal may be the connection's fault: it was opened
+	// and never used, or the upstream has forgotten it.
+	patience = 3
+	// maxHabits bounds what is remembered, for services can come out of requests.
+	maxHabits = 1024
 )
 
-// maxHabits bounds what is remembered, for services can come out of requests.
-const maxHabits = 1024
-
-// skipToken tells whether a request may go without a token: where the service is
-// known to bind connections, or if a refusal can be made good.
-func (h *habits) skipToken(spn negotiate.SPN, repeatable bool) bool {
-	switch h.of(spn) {
-	case bindsToken:
-		return true
-	case wantsEachTime:
-		return false
-	default:
-		return repeatable
-	}
-}
-
-func (h *habits) of(spn negotiate.SPN) habit {
+// skipToken tells whether a request may go without a token.
+func (h *habits) skipToken(spn negotiate.SPN) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.known[spn.String()]
-}
-
-func (h *habits) learn(spn negotiate.SPN, what habit) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.known == nil || len(h.known) >= maxHabits {
-		h.known = make(map[string]habit)
-	}
-	h.known[spn.String()] = what
+	return h.missed[spn.String()] < patience
 }
 
 // served notes that a request without a token was let in.
 func (h *habits) served(spn negotiate.SPN) {
-	if h.of(spn) == unknownHabit {
-		h.learn(spn, bindsToken)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if n := h.missed[spn.String()]; n > 0 && n < patience {
+		delete(h.missed, spn.String())
 	}
 }
 
-// wantsEach notes that a request without a token was refused.
-func (h *habits) wantsEach(logger *zap.Logger, spn negotiate.SPN) {
-	if h.of(spn) != wantsEachTime {
-		h.learn(spn, wantsEachTime)
+// wantedToken notes that a request without a token was refused.
+func (h *habits) wantedToken(logger *zap.Logger, spn negotiate.SPN) {
+	h.mu.Lock()
+	if h.missed == nil || len(h.missed) >= maxHabits {
+		h.missed = make(map[string]int)
+	}
+	h.missed[spn.String()]++
+	enough := h.missed[spn.String()] == patience
+	h.mu.Unlock()
+	if enough {
 		logger.Warn("per_connection: the upstream wants a token in each request; it gets one from now on", zap.Stringer("spn", spn))
 	}
 }

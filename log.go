@@ -43,6 +43,9 @@ func observe(principal messages.Principal) func(negotiate.Event) {
 		case negotiate.SecretBroken:
 			logger.Warn("file with the keys has changed and cannot be used; the old keys serve on",
 				zap.String("principal", principal.String()), zap.String("path", e.Path), zap.Error(e.Err))
+		case negotiate.RenewFailed:
+			logger.Warn("cannot renew the ticket of the credential cache; it serves until it ends",
+				errorFields(e.Err, zap.String("path", e.Path), zap.Time("ticket_expires", e.Ends))...)
 		case negotiate.SecretStale:
 			logger.Warn("new keys are refused; the old ones still serve",
 				errorFields(e.Err, zap.String("principal", principal.String()), zap.String("path", e.Path))...)

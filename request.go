@@ -101,6 +101,11 @@ func placeholders(text string) ([]string, error) {
 	return names, err
 }
 
+// fixed tells whether a placeholder yields the operator's word, whoever sends a request.
+func fixed(name string) bool {
+	return strings.HasPrefix(name, "env.") || strings.HasPrefix(name, "file.") || strings.HasPrefix(name, "system.")
+}
+
 // compileSPN checks an SPN when the configuration is loaded.
 func compileSPN(text string, allow []string, transport bool) (spnTemplate, error) {
 	t := spnTemplate{text: text, allow: globs(allow)}
@@ -117,7 +122,7 @@ func compileSPN(text string, allow []string, transport bool) (spnTemplate, error
 	atLoad := true
 	for _, name := range names {
 		switch {
-		case strings.HasPrefix(name, "env."), strings.HasPrefix(name, "file."), strings.HasPrefix(name, "system."):
+		case fixed(name):
 		case strings.HasPrefix(name, "http.reverse_proxy.") && !transport:
 			return t, fmt.Errorf("{%s} is not known before reverse_proxy has chosen the upstream: use transport negotiate inside reverse_proxy, or state the host", name)
 		case strings.HasPrefix(name, "http.reverse_proxy.upstream."):

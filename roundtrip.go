@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,6 +40,8 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := &trip{
 		transport: t, ctx: r.Context(), check: r.Context().Value(caddyhttp.ServerCtxKey) == nil,
 	}
+	x.take(r)
+	defer x.body.Settle()
 	out := x.outcome(r)
 	var err error
 	if out.spn, err = x.spn(r); err != nil {
@@ -47,15 +52,12 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return x.fail(r, err)
 	}
 	out.grant = x.grant
-	x.body = negotiate.NewReplay(r.Body, r.ContentLength, t.replayBuffer())
-	defer x.body.Settle()
-
-	response, err := x.attempt(r, nil)
+	response, err := x.attempt(nil)
 	if err != nil {
 		return x.fail(r, err)
 	}
 	if response.StatusCode == http.StatusUnauthorized {
-		if response, err = x.afterRefusal(r, response); err != nil {
+		if response, err = x.afterRefusal(response); err != nil {
 			return x.fail(r, err)
 		}
 	}
@@ -94,12 +96,27 @@ type trip struct {
 	out       *outcome
 	target    negotiate.Target
 	grant     negotiate.Grant
+	request   *http.Request // what attempts are copies of
 	body      *negotiate.Replay
 
-	token  negotiate.Token
-	minted error             // why there is no token
-	bare   bool              // sent without a token, on the connection's standing
-	status negotiate.Verdict // of the last answer
+	token     negotiate.Token
+	minted    error             // why there is no token
+	bare      bool              // sent without a token, on the connection's standing
+	mustToken bool              // never again without one
+	status    negotiate.Verdict // of the last answer
+}
+
+// take makes the request ours: what a client must not say is taken off it, and
+// its body can be sent more than once. Whatever attempt reads that to its end, the
+// trailer is cleared then.
+func (x *trip) take(r *http.Request) {
+	x.request = negotiate.CloneRequest(x.ctx, r)
+	negotiate.DropAuthorization(x.request)
+	limit := x.transport.replayBuffer()
+	empty := r.Body == nil || r.Body == http.NoBody
+	// Without a token goes only what can be repeated, come what may.
+	x.mustToken = !x.transport.PerConnection || !empty && (r.ContentLength < 0 || r.ContentLength > limit)
+	x.body = negotiate.NewReplay(x.request.Body, r.ContentLength, limit)
 }
 
 // outcomeVar is where the placeholders' source is kept, one for all attempts at
@@ -126,51 +143,58 @@ func (x *trip) outcome(r *http.Request) *outcome {
 
 // spn names the service for the upstream that was chosen.
 func (x *trip) spn(r *http.Request) (negotiate.SPN, error) {
-	template := &x.transport.spn
-	if !template.known.IsZero() {
-		return template.known, nil
-	}
 	info, _ := reverseproxy.GetDialInfo(x.ctx)
-	if template.text != "" {
-		spn, err := template.eval(replacerOf(r), info.Host)
-		if err == nil || !x.check {
-			return spn, err
-		}
+	spn, err := x.transport.spn.eval(replacerOf(r), info.Host)
+	if err != nil && x.check {
+		spn, err = negotiate.HostSPN(info.Host)
 	}
-	if info.Upstream != nil && strings.Contains(info.Upstream.Dial, "{") && !x.check {
-		spn, err := negotiate.HostSPN(info.Host)
-		if err == nil && !template.allow.MatchString(spn.String()) {
-			err = errSPNNotAllowed
-		}
-		return spn, err
-	}
-	spn, err := negotiate.HostSPN(info.Host)
-	if err != nil {
+	switch {
+	case err != nil && (x.check || x.transport.spn.text == ""):
 		return spn, errors.Join(errUpstreamName, err)
+	case err != nil || x.check || info.Upstream == nil:
+		return spn, err
+	case chosenByClient(info.Upstream.Dial) && !x.transport.spn.allow.MatchString(spn.String()):
+		return spn, fmt.Errorf("%w: %s, of the upstream %s", errSPNNotAllowed, spn, info.Upstream.Dial)
 	}
 	return spn, nil
+}
+
+// chosenByClient tells whether an upstream's address is made of the request, so that
+// whoever sent it may say who gets our token.
+func chosenByClient(address string) bool {
+	if !strings.Contains(address, "{") {
+		return false
+	}
+	names, err := placeholders(address)
+	return err != nil || slices.ContainsFunc(names, func(name string) bool { return !fixed(name) })
 }
 
 // attempt sends the request once, as far as we are concerned: when a kept
 // connection turns out dead, net/http sends it again on another, with a token
 // minted for that one.
-func (x *trip) attempt(r *http.Request, ahead *time.Duration) (*http.Response, error) {
+func (x *trip) attempt(ahead *time.Duration) (*http.Response, error) {
 	body, err := x.body.Next(x.ctx)
 	if err != nil {
 		return nil, err
 	}
+	return x.sendWith(body, x.request.Header, ahead)
+}
+
+// sendWith sends the request with a token for the connection that it gets. The
+// header is this attempt's own: net/http may still be writing the last one's.
+func (x *trip) sendWith(body io.ReadCloser, header http.Header, ahead *time.Duration) (*http.Response, error) {
 	x.minted = nil
-	var out *http.Request
-	out = negotiate.CloneRequest(httptrace.WithClientTrace(x.ctx, &httptrace.ClientTrace{
+	out := x.request.WithContext(httptrace.WithClientTrace(x.ctx, &httptrace.ClientTrace{
+		// Called in the goroutine that sends, before the header is written; once
+		// more when net/http takes another connection, which it does when nobody
+		// writes to the first any more.
 		GotConn: func(info httptrace.GotConnInfo) {
-			if x.minted = x.mint(out.Header, info, ahead); x.minted != nil {
+			if x.minted = x.mint(header, info, ahead); x.minted != nil {
 				_ = info.Conn.Close() // nothing goes out without a token
 			}
 		},
-	}), r)
-	out.Body = body
-	negotiate.DropAuthorization(out)
-	out.GetBody = x.body.GetBody(x.ctx)
+	}))
+	out.Header, out.Body, out.GetBody = header, body, x.body.GetBody(x.ctx)
 	response, err := x.send(out)
 	if err != nil {
 		if x.minted != nil {
@@ -186,7 +210,7 @@ func (x *trip) attempt(r *http.Request, ahead *time.Duration) (*http.Response, e
 func (x *trip) mint(header http.Header, info httptrace.GotConnInfo, ahead *time.Duration) error {
 	t := x.transport
 	delete(header, "Authorization")
-	x.bare = t.PerConnection && ahead == nil && info.Reused && t.habits.skipToken(x.target.SPN, x.body.Unread() && x.body.Replayable())
+	x.bare = !x.mustToken && info.Reused && t.habits.skipToken(x.target.SPN)
 	if x.bare {
 		x.token = negotiate.Token{}
 		return nil
@@ -241,30 +265,32 @@ func (t *Transport) bindingsOf(info httptrace.GotConnInfo, into *gss.ChannelBind
 }
 
 // afterRefusal repeats the request, if the 401 refuses our token and there is any sense in it.
-func (x *trip) afterRefusal(r *http.Request, response *http.Response) (*http.Response, error) {
+func (x *trip) afterRefusal(response *http.Response) (*http.Response, error) {
 	t, v := x.transport, x.status
 	if !v.Refused {
 		return response, nil
 	}
-	if !x.body.Replayable() {
+	grant, ahead, ok := x.retry(v)
+	if !ok {
 		x.refused(v)
 		return response, nil
 	}
-	var ahead *time.Duration
+	// While a new ticket was on its way, the first attempt may have sent more of the
+	// body than is kept.
+	body, err := x.body.Next(x.ctx)
+	if err != nil {
+		x.refused(v)
+		return response, nil
+	}
 	if x.bare {
-		t.habits.wantsEach(t.logger, x.target.SPN)
+		x.mustToken = true
+		t.habits.wantedToken(t.logger, x.target.SPN)
 	} else {
-		grant, at, ok := t.account.identity.Retry(x.ctx, t.account.settings, &x.target, t.delegation, x.grant, v)
-		if !ok {
-			x.refused(v)
-			return response, nil
-		}
-		x.grant, x.out.grant, ahead = grant, grant, at
 		x.logRefusal(v, "token refused, repeating the request", zapcore.DebugLevel)
 	}
+	x.grant, x.out.grant = grant, grant
 	discard(response)
-	response, err := x.attempt(r, ahead)
-	if err != nil {
+	if response, err = x.sendWith(body, x.request.Header.Clone(), ahead); err != nil {
 		return nil, err
 	}
 	if x.status.Refused {
@@ -273,6 +299,19 @@ func (x *trip) afterRefusal(r *http.Request, response *http.Response) (*http.Res
 		t.account.identity.Confirm(t.account.settings, &x.target, x.grant.Ticket)
 	}
 	return response, nil
+}
+
+// retry gives what a refused request is repeated with, if it can be.
+func (x *trip) retry(v negotiate.Verdict) (negotiate.Grant, *time.Duration, bool) {
+	t := x.transport
+	switch {
+	case !x.body.Replayable():
+		return negotiate.Grant{}, nil, false
+	case x.bare:
+		return x.grant, nil, true // no token was refused
+	default:
+		return t.account.identity.Retry(x.ctx, t.account.settings, &x.target, t.delegation, x.grant, v)
+	}
 }
 
 // discard reads what little is left of an answer, so that its connection can be
@@ -299,8 +338,31 @@ func (x *trip) finish(r *http.Request, response *http.Response) (*http.Response,
 		x.warnOfSize()
 	}
 	negotiate.DropChallenges(response.Header)
-	negotiate.DropChallenges(response.Trailer)
+	dropTrailers(response)
 	return response, nil
+}
+
+// dropTrailers keeps challenges out of the trailer too. Only answers that may have
+// one are wrapped, and no 101: its body is the connection.
+func dropTrailers(response *http.Response) {
+	negotiate.DropChallenges(response.Trailer)
+	if response.StatusCode != http.StatusSwitchingProtocols && (response.ContentLength < 0 || len(response.Trailer) > 0) {
+		response.Body = &answerBody{response.Body, response}
+	}
+}
+
+// answerBody is a body at whose end the answer's trailer is there, announced or not.
+type answerBody struct {
+	io.ReadCloser
+	response *http.Response
+}
+
+func (b *answerBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		negotiate.DropChallenges(b.response.Trailer)
+	}
+	return n, err
 }
 
 // refused notes that the upstream's refusal is what the client gets.
@@ -335,7 +397,7 @@ func (x *trip) fail(r *http.Request, err error) (*http.Response, error) {
 	text := x.out.trouble.Name + "\n"
 	response := &http.Response{
 		StatusCode: x.out.trouble.Status,
-		Status:     http.StatusText(x.out.trouble.Status),
+		Status:     strconv.Itoa(x.out.trouble.Status) + " " + http.StatusText(x.out.trouble.Status),
 		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header:        http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "Cache-Control": {"no-store"}},
 		Body:          io.NopCloser(strings.NewReader(text)),

@@ -46,6 +46,8 @@ func diagnose(err error) trouble {
 		refused *negotiate.RefusedError
 		etypes  *exchange.ETypeError
 		fail    *krb5core.Error
+
+		wrongKey *exchange.WrongKeyError
 	)
 	switch {
 	case errors.Is(err, errSPNNotAllowed):
@@ -71,7 +73,9 @@ func diagnose(err error) trouble {
 		return diagnoseDelegation(fail)
 	case errors.As(err, &fail) && fail.Refused:
 		return diagnoseCode(fail)
-	case errors.As(err, &refused), errors.Is(err, exchange.ErrNoKey):
+	case errors.Is(err, negotiate.ErrCCache):
+		return trouble{http.StatusBadGateway, errCredentialsRefused, "fill the credential cache again: kinit -c FILE, or let cron or SSSD do it"}
+	case errors.As(err, &refused), errors.As(err, &wrongKey), errors.Is(err, exchange.ErrNoKey):
 		return trouble{http.StatusBadGateway, errCredentialsRefused, "check user, keytab and password"}
 	case errors.Is(err, context.Canceled):
 		return trouble{499, "", ""} // the client went away; nobody reads the answer

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
@@ -106,8 +107,9 @@ func (c *Client) drive(ctx context.Context, m exchange.Machine, second *opinion)
 			Message: request.Message,
 			PreAuth: request.PreAuth,
 			TCPOnly: c.cfg.TCPOnly || second != nil,
-			Check:   func(reply []byte) kdc.Verdict { return verdict(m, reply) },
 		}
+		var foreign atomic.Pointer[error] // why the last reply was passed over
+		query.Check = func(reply []byte) kdc.Verdict { return verdict(m, reply, &foreign) }
 		if second != nil {
 			query.Avoid = []kdc.Server{second.first}
 		}
@@ -117,6 +119,10 @@ func (c *Client) drive(ctx context.Context, m exchange.Machine, second *opinion)
 		out.realm = request.Realm
 		out.last, err = c.cfg.Sender.Send(ctx, query)
 		if err != nil {
+			if why := foreign.Load(); why != nil {
+				// Silence is only half the truth: something came, and was no good.
+				err = fmt.Errorf("%w; %w", err, *why)
+			}
 			return out, err
 		}
 		reply = out.last.Message
@@ -124,8 +130,9 @@ func (c *Client) drive(ctx context.Context, m exchange.Machine, second *opinion)
 }
 
 // verdict judges a reply for the sender.
-func verdict(m exchange.Machine, reply []byte) kdc.Verdict {
-	if errors.Is(m.Check(reply), exchange.ErrForeign) {
+func verdict(m exchange.Machine, reply []byte, foreign *atomic.Pointer[error]) kdc.Verdict {
+	if err := m.Check(reply); errors.Is(err, exchange.ErrForeign) {
+		foreign.Store(&err)
 		return kdc.Foreign
 	}
 	if refusal, err := messages.ParseKRBError(reply); err == nil && refusal.Code() == messages.KDC_ERR_SVC_UNAVAILABLE {

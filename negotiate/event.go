@@ -42,6 +42,14 @@ type SecretStale struct {
 	Err  error
 }
 
+// RenewFailed tells that a ticket of a credential cache could not be renewed; it serves
+// until it ends.
+type RenewFailed struct {
+	Path string
+	Ends time.Time
+	Err  error
+}
+
 // TicketWon tells that a service ticket was won.
 type TicketWon struct {
 	Credential *messages.Credential
@@ -60,5 +68,6 @@ func (LoginFailed) event()   {}
 func (SecretChanged) event() {}
 func (SecretBroken) event()  {}
 func (SecretStale) event()   {}
+func (RenewFailed) event()   {}
 func (TicketWon) event()     {}
 func (TicketFailed) event()  {}

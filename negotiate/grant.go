@@ -69,7 +69,7 @@ func (id *Identity) forwarded(ctx context.Context, s *Settings) (*Ticket, error)
 			if err != nil {
 				return nil, passing(err)
 			}
-			account, _ := id.keys.candidates()
+			account := id.origin.account()
 			cred, err := s.Client.Forward(ctx, account, tgt.cred)
 			if err != nil {
 				return nil, remembered(err, id.cfg.Now)

@@ -3,6 +3,7 @@ package negotiate
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/cache"
@@ -54,8 +55,13 @@ type Identity struct {
 	cfg     IdentityConfig
 	clock   *krb5core.Clock
 	stamps  sync.Map // realm -> *gss.Clock
-	keys    keyring
+	origin  origin
 	breaker breaker
+
+	// owner tells this identity's tickets from all others in the cache. It changes
+	// only when a credential cache changes hands.
+	owner   atomic.Pointer[string]
+	watched atomic.Int64 // when the credential cache was last looked at, in nanoseconds since 1970
 }
 
 // NewIdentity returns an identity. It reads the secret, to fail early, and talks
@@ -69,21 +75,60 @@ func NewIdentity(cfg IdentityConfig) (*Identity, error) {
 	}
 	clock := krb5core.NewClock(cfg.Now)
 	id := &Identity{
-		cfg:   cfg,
-		clock: clock,
-		keys: keyring{
-			principal: cfg.Principal, secret: cfg.Secret, clock: clock, observe: cfg.Observe,
-		},
+		cfg:     cfg,
+		clock:   clock,
 		breaker: breaker{now: cfg.Now},
 	}
-	if _, err := id.keys.reload(); err != nil {
+	if cfg.Secret.Kind == KindCCache {
+		id.origin = &credentialCache{path: cfg.Secret.Path, clock: clock, observe: cfg.Observe}
+	} else {
+		id.origin = &keyring{name: cfg.Principal, secret: cfg.Secret, clock: clock, observe: cfg.Observe}
+	}
+	if _, err := id.origin.reload(); err != nil {
 		return nil, err
 	}
+	id.own()
 	return id, nil
 }
 
-// Principal is the account as the configuration names it.
-func (id *Identity) Principal() messages.Principal { return id.cfg.Principal }
+// Principal is the account as the configuration or the credential cache names it.
+func (id *Identity) Principal() messages.Principal { return id.origin.principal() }
+
+// own sets whose tickets are looked for in the cache.
+func (id *Identity) own() {
+	owner := id.cfg.Key
+	if id.cfg.Secret.Kind == KindCCache {
+		owner += " " + id.origin.principal().String()
+	}
+	id.owner.Store(&owner)
+}
+
+// watch looks, once a second, whether the credential cache has changed hands:
+// tickets of the principal before must not be used any more. Keys need no such
+// care, they are looked at when they are used.
+func (id *Identity) watch() {
+	if id.cfg.Secret.Kind != KindCCache {
+		return
+	}
+	now, last := id.cfg.Now().UnixNano(), id.watched.Load()
+	if now-last < int64(time.Second) && now >= last || !id.watched.CompareAndSwap(last, now) {
+		return
+	}
+	id.reload()
+}
+
+// reload reads the file again if it has changed.
+func (id *Identity) reload() {
+	changed, err := id.origin.reload()
+	if err != nil || !changed {
+		return
+	}
+	id.breaker.reset()
+	before := *id.owner.Load()
+	id.own()
+	// What the new file holds counts, also where the principal is the same.
+	id.cfg.Tickets.Drop(func(k cache.Key) bool { return k.Identity == before && (before != *id.owner.Load() || k.SPN == tgtSPN) })
+}
 
 // Target is what a request is to be authenticated to, and for whom.
 type Target struct {
@@ -93,18 +138,21 @@ type Target struct {
 }
 
 func (id *Identity) key(s *Settings, t *Target) cache.Key {
-	return cache.Key{Identity: id.cfg.Key, User: t.User.key, Realm: t.SPN.principal.Realm, SPN: t.SPN.text, ETypes: s.etypes}
+	return cache.Key{Identity: *id.owner.Load(), User: t.User.key, Realm: t.SPN.principal.Realm, SPN: t.SPN.text, ETypes: s.etypes}
 }
 
 // tgtKey is that of the ticket-granting ticket. Its SPN cannot be a service's, for want
 // of a host.
 func (id *Identity) tgtKey(s *Settings) cache.Key {
-	return cache.Key{Identity: id.cfg.Key, Realm: id.cfg.Principal.Realm, SPN: "krbtgt", ETypes: s.etypes}
+	return cache.Key{Identity: *id.owner.Load(), Realm: id.Principal().Realm, SPN: tgtSPN, ETypes: s.etypes}
 }
+
+const tgtSPN = "krbtgt"
 
 // Ticket gives the ticket for the target: at once if one is held, even if no KDC
 // can be reached, else as soon as one was won.
 func (id *Identity) Ticket(ctx context.Context, s *Settings, t *Target) (*Ticket, cache.Source, error) {
+	id.watch()
 	key := id.key(s, t)
 	if ticket, ok := id.cfg.Tickets.Get(key); ok {
 		return ticket, cache.Cached, nil
@@ -152,6 +200,11 @@ func (id *Identity) loginPolicy(s *Settings) cache.Policy[*Ticket] {
 // fetch wins a service ticket.
 func (id *Identity) fetch(ctx context.Context, s *Settings, t *Target) (*Ticket, error) {
 	begin := id.cfg.Now()
+	if t.User.IsZero() {
+		if cred := id.origin.held(s, t.SPN); cred != nil {
+			return id.ticket(cred)
+		}
+	}
 	tgt, err := id.Login(ctx, s)
 	if err != nil {
 		return nil, passing(err)
@@ -165,7 +218,7 @@ func (id *Identity) fetch(ctx context.Context, s *Settings, t *Target) (*Ticket,
 	}
 	if err != nil {
 		err = remembered(err, id.cfg.Now)
-		id.cfg.Observe(TicketFailed{Principal: id.cfg.Principal, SPN: t.SPN, Err: err})
+		id.cfg.Observe(TicketFailed{Principal: id.Principal(), SPN: t.SPN, Err: err})
 		return nil, err
 	}
 	id.cfg.Observe(TicketWon{Credential: cred, Took: id.cfg.Now().Sub(begin)})
@@ -174,7 +227,7 @@ func (id *Identity) fetch(ctx context.Context, s *Settings, t *Target) (*Ticket,
 
 // ask asks for a service ticket, for us or for a user.
 func (id *Identity) ask(ctx context.Context, s *Settings, t *Target, tgt *Ticket) (*messages.Credential, error) {
-	account, _ := id.keys.candidates()
+	account := id.origin.account()
 	if t.User.IsZero() {
 		return s.Client.ServiceTicket(ctx, account, tgt.cred, t.SPN.principal)
 	}
@@ -219,21 +272,22 @@ func tgtRefused(err error) bool {
 
 // login wins a ticket-granting ticket.
 func (id *Identity) login(ctx context.Context, s *Settings) (*Ticket, error) {
-	changed, err := id.keys.reload()
+	changed, err := id.origin.reload()
 	if err != nil {
 		return nil, err
 	}
 	if changed {
 		id.breaker.reset()
+		id.own()
 	}
 	if err := id.breaker.allow(); err != nil {
 		return nil, err
 	}
 	begin := id.cfg.Now()
-	cred, err := id.loginAsEither(ctx, s)
+	cred, err := id.origin.tgt(ctx, s)
 	if err != nil {
 		answer, opened := id.breaker.record(err)
-		event := LoginFailed{Principal: id.cfg.Principal, Err: err}
+		event := LoginFailed{Principal: id.Principal(), Err: err}
 		if state := id.breaker.state(); opened && state != nil {
 			event.Opened = state.Until
 		}
@@ -245,46 +299,17 @@ func (id *Identity) login(ctx context.Context, s *Settings) (*Ticket, error) {
 	return id.ticket(cred)
 }
 
-// loginAsEither logs in with the keys at hand and, if they are refused, once
-// with those that were there before or have come since.
-func (id *Identity) loginAsEither(ctx context.Context, s *Settings) (*messages.Credential, error) {
-	first, second := id.keys.candidates()
-	cred, err := s.Client.Login(ctx, first)
-	if err == nil {
-		id.keys.worked(first)
-		return cred, nil
-	}
-	if second == nil || !keyRefused(err) {
-		return nil, err
-	}
-	id.keys.failed(first)
-	cred, errSecond := s.Client.LoginOnce(ctx, second)
-	if errSecond != nil {
-		return nil, err
-	}
-	id.keys.worked(second)
-	id.cfg.Observe(SecretStale{Path: id.cfg.Secret.Path, Err: err})
-	return cred, nil
-}
-
-// keyRefused tells whether it was the key that the KDC did not like.
-func keyRefused(err error) bool {
-	code, ok := krb5core.Code(err)
-	return ok && (code == messages.KDC_ERR_PREAUTH_FAILED || code == messages.KRB_AP_ERR_BAD_INTEGRITY ||
-		code == messages.KDC_ERR_ETYPE_NOSUPP)
-}
-
 // Flush forgets all tickets of the identity, closes its breaker, and tells how
 // many tickets there were.
 func (id *Identity) Flush() int {
 	id.breaker.reset()
-	id.keys.forget()
-	return id.cfg.Tickets.Flush(func(k cache.Key) bool { return k.Identity == id.cfg.Key })
+	id.origin.forget()
+	return id.cfg.Tickets.Flush(func(k cache.Key) bool { return k.Identity == *id.owner.Load() })
 }
 
 // Close forgets the tickets. Requests that hold one go on with it.
 func (id *Identity) Close() {
-	id.cfg.Tickets.Drop(func(k cache.Key) bool { return k.Identity == id.cfg.Key })
+	id.cfg.Tickets.Drop(func(k cache.Key) bool { return k.Identity == *id.owner.Load() })
 }
 
 // Refused is the error with which everything is answered while our credentials

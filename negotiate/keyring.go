@@ -1,6 +1,7 @@
 package negotiate
 
 import (
+	"context"
 	"sync"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
@@ -11,10 +12,10 @@ import (
 // keys that worked stay until the new ones have: a file is often in place before
 // the KDCs know of it, or the other way round.
 type keyring struct {
-	principal messages.Principal
-	secret    Secret
-	clock     *krb5core.Clock
-	observe   func(Event)
+	name    messages.Principal
+	secret  Secret
+	clock   *krb5core.Clock
+	observe func(Event)
 
 	mu      sync.Mutex
 	stamp   stamp
@@ -48,7 +49,7 @@ func (k *keyring) reload() (changed bool, err error) {
 	}
 	first := !k.read
 	k.stamp, k.read = now, true
-	account := krb5core.NewAccount(k.principal, keys, k.clock)
+	account := krb5core.NewAccount(k.name, keys, k.clock)
 	if k.proven == nil {
 		k.proven = account
 	} else {
@@ -104,3 +105,42 @@ func (k *keyring) forget() {
 		}
 	}
 }
+
+func (k *keyring) principal() messages.Principal { return k.name }
+
+func (k *keyring) account() *krb5core.Account {
+	first, _ := k.candidates()
+	return first
+}
+
+// tgt logs in with the keys at hand and, if they are refused, once with those
+// that were there before or have come since.
+func (k *keyring) tgt(ctx context.Context, s *Settings) (*messages.Credential, error) {
+	first, second := k.candidates()
+	cred, err := s.Client.Login(ctx, first)
+	if err == nil {
+		k.worked(first)
+		return cred, nil
+	}
+	if second == nil || !keyRefused(err) {
+		return nil, err
+	}
+	k.failed(first)
+	cred, errSecond := s.Client.LoginOnce(ctx, second)
+	if errSecond != nil {
+		return nil, err
+	}
+	k.worked(second)
+	k.observe(SecretStale{Path: k.secret.Path, Err: err})
+	return cred, nil
+}
+
+// keyRefused tells whether it was the key that the KDC did not like.
+func keyRefused(err error) bool {
+	code, ok := krb5core.Code(err)
+	return ok && (code == messages.KDC_ERR_PREAUTH_FAILED || code == messages.KRB_AP_ERR_BAD_INTEGRITY ||
+		code == messages.KDC_ERR_ETYPE_NOSUPP)
+}
+
+// held is nil: keys hold no tickets.
+func (k *keyring) held(*Settings, SPN) *messages.Credential { return nil }

@@ -23,16 +23,27 @@ const (
 
 // A Secret is where an account's long-term keys come from.
 type Secret struct {
-	// Kind is keytab, password or password_file.
+	// Kind is one of the kinds below.
 	Kind string
 	// Path is the file, empty for a password that stands in the configuration.
 	Path string
 	read func() (exchange.KeySource, error)
 }
 
+// The kinds of secrets.
+const (
+	KindKeytab       = "keytab"
+	KindPassword     = "password"
+	KindPasswordFile = "password_file"
+	KindCCache       = "ccache"
+)
+
+// CCacheSecret takes the tickets of a credential cache in place of keys.
+func CCacheSecret(path string) Secret { return Secret{Kind: KindCCache, Path: path} }
+
 // KeytabSecret takes the principal's keys from a keytab file.
 func KeytabSecret(path string, principal messages.Principal) Secret {
-	return Secret{Kind: "keytab", Path: path, read: func() (exchange.KeySource, error) {
+	return Secret{Kind: KindKeytab, Path: path, read: func() (exchange.KeySource, error) {
 		file, err := ReadKeytab(path)
 		if err != nil {
 			return nil, err
@@ -48,12 +59,12 @@ func KeytabSecret(path string, principal messages.Principal) Secret {
 // PasswordSecret makes keys of a password.
 func PasswordSecret(password string) Secret {
 	keys := krb5core.PasswordKeys(func() (string, error) { return password, nil })
-	return Secret{Kind: "password", read: func() (exchange.KeySource, error) { return keys, nil }}
+	return Secret{Kind: KindPassword, read: func() (exchange.KeySource, error) { return keys, nil }}
 }
 
 // PasswordFileSecret makes keys of the password in a file.
 func PasswordFileSecret(path string) Secret {
-	return Secret{Kind: "password_file", Path: path, read: func() (exchange.KeySource, error) {
+	return Secret{Kind: KindPasswordFile, Path: path, read: func() (exchange.KeySource, error) {
 		// Read at once, so that the keys are those of the file as it was seen to
 		// change, and made of it when the KDC has said how.
 		password, err := ReadPassword(path)

@@ -51,7 +51,7 @@ func (id *Identity) evidence(ctx context.Context, s *Settings, u User) (*Ticket,
 			if err != nil {
 				return nil, passing(err)
 			}
-			account, _ := id.keys.candidates()
+			account := id.origin.account()
 			cred, err := s.Client.TicketForUser(ctx, account, tgt.cred, u.principal)
 			if err != nil {
 				return nil, remembered(err, id.cfg.Now)
