@@ -15,5 +15,5 @@
 //
 // Begin with bench.go, which lists the sections; each section is a file: minting,
 // scaling, cold, herd, proxy, renewal. The peers are gokrb5.go and mit.go with
-// mit.c, the floor is floor.go.
+// mit/driver.c, the floor is floor.go.
 package bench

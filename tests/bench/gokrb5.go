@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"net/http"
+	"os"
 
 	"github.com/jcmturner/gokrb5/v8/client"
 	"github.com/jcmturner/gokrb5/v8/config"
@@ -13,6 +14,10 @@ import (
 // gokrb5Config is a krb5.conf for gokrb5 with one KDC. etypes is a list of names,
 // empty for gokrb5's own choice.
 func gokrb5Config(kdc, etypes string, tcp bool) (*config.Config, error) {
+	return config.NewFromString(gokrb5Conf(kdc, etypes, tcp))
+}
+
+func gokrb5Conf(kdc, etypes string, tcp bool) string {
 	text := "[libdefaults]\ndefault_realm = " + realmName + "\ndns_lookup_kdc = false\nforwardable = true\n"
 	if etypes != "" {
 		text += fmt.Sprintf("default_tkt_enctypes = %s\ndefault_tgs_enctypes = %s\npermitted_enctypes = %s\n", etypes, etypes, etypes)
@@ -20,8 +25,12 @@ func gokrb5Config(kdc, etypes string, tcp bool) (*config.Config, error) {
 	if tcp {
 		text += "udp_preference_limit = 1\n"
 	}
-	text += fmt.Sprintf("[realms]\n%s = {\nkdc = %s\n}\n[domain_realm]\n.corp.example = %s\n", realmName, kdc, realmName)
-	return config.NewFromString(text)
+	return text + fmt.Sprintf("[realms]\n%s = {\nkdc = %s\n}\n[domain_realm]\n.corp.example = %s\n", realmName, kdc, realmName)
+}
+
+// writeGokrb5Conf writes one with gokrb5's own choice of types.
+func writeGokrb5Conf(path, kdc string) error {
+	return os.WriteFile(path, []byte(gokrb5Conf(kdc, "", false)), 0o600)
 }
 
 // gokrb5Client is a client that has not logged in yet.

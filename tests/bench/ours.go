@@ -7,9 +7,11 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate/spnego"
 )
 
 // ourClient is a client for one KDC.
@@ -83,3 +85,36 @@ func target(spn string) (*negotiate.Target, error) {
 
 // errNoToken is for a side that gave no header.
 var errNoToken = errors.New("no token was made")
+
+// ticket gets a ticket for the service from the KDC.
+func (s *site) ticket(ctx context.Context) (*messages.Credential, error) {
+	account, err := ourAccount(s)
+	if err != nil {
+		return nil, err
+	}
+	client, err := ourClient(s.kdc.Addr(), false)
+	if err != nil {
+		return nil, err
+	}
+	return coldStart(ctx, client, account)
+}
+
+// templates makes n templates of a ticket, each with a clock of its own: one
+// clock alone gives no more than 934464 stamps a second.
+func templates(cred *messages.Credential, n int) ([]*gss.Template, error) {
+	made := make([]*gss.Template, n)
+	for i := range made {
+		clock, err := gss.NewClock(gss.ClockConfig{})
+		if err != nil {
+			return nil, err
+		}
+		made[i], err = gss.NewTemplate(cred, gss.TemplateConfig{
+			Flags:    gss.GSS_C_REPLAY_FLAG | gss.GSS_C_SEQUENCE_FLAG | gss.GSS_C_INTEG_FLAG | gss.GSS_C_CONF_FLAG,
+			Bindings: true, Framing: spnego.AppendInitPrefix, Clock: clock,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return made, nil
+}

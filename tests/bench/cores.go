@@ -1,0 +1,139 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
+)
+
+// parallel makes a side of a function that is done by some goroutines at once:
+// run(n) has each do it n times. make gives each its own function.
+func parallel(name string, goroutines int, make func(i int) func() error) *side {
+	list := []func() error{}
+	for i := range goroutines {
+		list = append(list, make(i))
+	}
+	return &side{name: name, run: func(n int) (time.Duration, error) {
+		errs := newErrors(goroutines)
+		var wg sync.WaitGroup
+		begin := time.Now()
+		for i, f := range list {
+			wg.Go(func() {
+				for range n {
+					if err := f(); err != nil {
+						errs[i] = err
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		return time.Since(begin), errors.Join(errs...)
+	}}
+}
+
+func newErrors(n int) []error { return make([]error, n) }
+
+// liveHeap is 256 MiB in pieces, as a server's connections and tickets are.
+func liveHeap() [][]byte {
+	heap := make([][]byte, 1<<18)
+	for i := range heap {
+		heap[i] = make([]byte, 1<<10)
+	}
+	return heap
+}
+
+// scaled is one who makes tokens on one core and on all.
+type scaled struct {
+	name     string
+	one, all *side
+}
+
+// cores measures how much more tokens two cores make than one.
+func (b *bench) cores(ctx context.Context) error {
+	n := runtime.GOMAXPROCS(0)
+	b.section("More cores", fmt.Sprintf("Tokens a second on %d cores over tokens a second on one, with 256 MiB of live heap in the Go processes for the "+
+		"garbage collector to look through.", n))
+	s, err := b.siteFor(ticketSizes[0])
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	cred, err := s.ticket(ctx)
+	if err != nil {
+		return err
+	}
+	made, err := templates(cred, 4*n)
+	if err != nil {
+		return err
+	}
+	bindings := gss.ChannelBindings{1}
+	ours := func(i int) func() error {
+		k := 0
+		return func() error {
+			k++
+			_, _, err := made[4*i+k%4].Header(ctx, &bindings)
+			return err
+		}
+	}
+	list := []scaled{{"ours, template", parallel("ours, 1 core", 1, ours), parallel("ours, all cores", n, ours)}}
+	cfg, err := gokrb5Config(s.kdc.Addr(), "", false)
+	if err != nil {
+		return err
+	}
+	peer, err := gokrb5Client(s, cfg)
+	if err != nil {
+		return err
+	}
+	defer peer.Destroy()
+	theirs := func(int) func() error {
+		return func() error {
+			_, err := gokrb5Header(peer, webName)
+			return err
+		}
+	}
+	list = append(list, scaled{"gokrb5 SetSPNEGOHeader", parallel("gokrb5, 1 core", 1, theirs), parallel("gokrb5, all cores", n, theirs)})
+	if b.mit != "" {
+		d, err := b.mitCache(ctx, s, "MEMORY", 10, writeTickets(cred))
+		if err != nil {
+			return err
+		}
+		defer d.stop()
+		threads := func(t int) func(int) (time.Duration, error) {
+			return func(n int) (time.Duration, error) { return d.run(n, t) }
+		}
+		list = append(list, scaled{"MIT, MEMORY cache", &side{name: "MIT, 1 thread", run: threads(1)}, &side{name: "MIT, a thread each core", run: threads(n)}})
+	}
+	heap := liveHeap()
+	var sides []*side
+	for _, l := range list {
+		sides = append(sides, l.one, l.all)
+	}
+	if err := race(pick(b, 31, 3), pick(b, 100*time.Millisecond, 10*time.Millisecond), sides...); err != nil {
+		return err
+	}
+	runtime.KeepAlive(heap)
+	b.reportCores(n, list)
+	return nil
+}
+
+func (b *bench) reportCores(n int, list []scaled) {
+	var rows [][]string
+	for i, l := range list {
+		// Each of the n does what the one does.
+		gain := ratios(l.one.samples, l.all.samples)
+		gain.median, gain.low, gain.high = gain.median*float64(n), gain.low*float64(n), gain.high*float64(n)
+		rows = append(rows, []string{
+			l.name, fmt.Sprintf("%.0f", 1e9/l.one.result().median), fmt.Sprintf("%.0f", float64(n)*1e9/l.all.result().median), gain.String(),
+		})
+		if i == 0 {
+			b.judge(3, fmt.Sprintf("tokens a second on %d cores", n), atLeast("to one core", gain, 1.7))
+		}
+	}
+	b.table([]string{"", "tokens a second, 1 core", fmt.Sprintf("%d cores", n), "gain"}, rows)
+}

@@ -1,0 +1,127 @@
+package bench
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// freePort is an address on which nobody listens now.
+func freePort() string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "127.0.0.1:0" // whoever listens there will say what is wrong
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// load sends requests over some connections that stay open.
+type load struct {
+	addr  string
+	conns []*loadConn
+}
+
+type loadConn struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+var request = []byte("GET / HTTP/1.1\r\nHost: intranet.corp.example\r\nUser-Agent: bench\r\nAccept: */*\r\nAccept-Encoding: gzip\r\n\r\n")
+
+// dial opens n connections.
+func dial(addr string, n int) (*load, error) {
+	l := &load{addr: addr}
+	for range n {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			l.close()
+			return nil, err
+		}
+		l.conns = append(l.conns, &loadConn{c, bufio.NewReader(c)})
+	}
+	return l, nil
+}
+
+func (l *load) close() {
+	for _, c := range l.conns {
+		_ = c.Close()
+	}
+}
+
+// ask sends one request and checks the answer.
+func (c *loadConn) ask() error {
+	if _, err := c.Write(request); err != nil {
+		return err
+	}
+	response, err := http.ReadResponse(c.in, nil)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	n, err := io.Copy(io.Discard, response.Body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK || n != 1000 {
+		return fmt.Errorf("%s, %d octets, is not the upstream's answer", response.Status, n)
+	}
+	return nil
+}
+
+// send sends n requests over all connections, as fast as they are answered.
+func (l *load) send(n int) error {
+	errs := make([]error, len(l.conns))
+	var wg sync.WaitGroup
+	for i, c := range l.conns {
+		wg.Go(func() {
+			for range n / len(l.conns) {
+				if errs[i] = c.ask(); errs[i] != nil {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// answer is when a request was sent, and how long its answer took.
+type answer struct {
+	at   time.Time
+	took time.Duration
+}
+
+// pace sends requests at a steady rate a connection, for a time. Those that
+// come due while an answer is awaited go out late, but count from when they were
+// due.
+func (l *load) pace(rate int, d time.Duration) ([]answer, error) {
+	lists := make([][]answer, len(l.conns))
+	errs := make([]error, len(l.conns))
+	begin := time.Now()
+	var wg sync.WaitGroup
+	for i, c := range l.conns {
+		wg.Go(func() {
+			step := time.Second / time.Duration(rate)
+			due := begin.Add(step * time.Duration(i) / time.Duration(len(l.conns)))
+			for ; due.Before(begin.Add(d)); due = due.Add(step) {
+				time.Sleep(time.Until(due))
+				if errs[i] = c.ask(); errs[i] != nil {
+					return
+				}
+				lists[i] = append(lists[i], answer{due, time.Since(due)})
+			}
+		})
+	}
+	wg.Wait()
+	var all []answer
+	for _, list := range lists {
+		all = append(all, list...)
+	}
+	return all, errors.Join(errs...)
+}

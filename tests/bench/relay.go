@@ -1,0 +1,172 @@
+package bench
+
+import (
+	"errors"
+	"net"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// relay stands before a KDC and holds each datagram, and each piece of a stream,
+// back for a time, in both directions: a KDC that is so far away.
+type relay struct {
+	to    string
+	delay time.Duration
+	udp   *net.UDPConn
+	tcp   *net.TCPListener
+	wg    sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	open   map[net.Conn]struct{}
+}
+
+// newRelay listens on one port for both protocols.
+func newRelay(to string, delay time.Duration) (*relay, error) {
+	for range 50 {
+		tcp, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			return nil, err
+		}
+		udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: tcp.Addr().(*net.TCPAddr).Port})
+		if err != nil {
+			_ = tcp.Close()
+			continue
+		}
+		r := &relay{to: to, delay: delay, udp: udp, tcp: tcp, open: make(map[net.Conn]struct{})}
+		r.wg.Go(r.serveUDP)
+		r.wg.Go(r.serveTCP)
+		return r, nil
+	}
+	return nil, errors.New("no port is free for UDP and TCP")
+}
+
+// addr is host:port.
+func (r *relay) addr() string {
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(r.tcp.Addr().(*net.TCPAddr).Port))
+}
+
+func (r *relay) stop() {
+	_ = r.udp.Close()
+	_ = r.tcp.Close()
+	r.mu.Lock()
+	r.closed = true
+	for c := range r.open {
+		_ = c.Close()
+	}
+	r.mu.Unlock()
+	r.wg.Wait()
+}
+
+// keep has a connection closed when the relay stops.
+func (r *relay) keep(c net.Conn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		_ = c.Close()
+		return false
+	}
+	r.open[c] = struct{}{}
+	return true
+}
+
+func (r *relay) drop(c net.Conn) {
+	_ = c.Close()
+	r.mu.Lock()
+	delete(r.open, c)
+	r.mu.Unlock()
+}
+
+// hold waits by the kernel's own clock: Go's timers are a millisecond coarse where
+// the process is idle.
+func (r *relay) hold(since time.Time) {
+	if left := r.delay - time.Since(since); left > 0 {
+		t := syscall.NsecToTimespec(int64(left))
+		_ = syscall.Nanosleep(&t, nil)
+	}
+}
+
+// serveUDP gives each datagram a socket of its own to the KDC, for one answer.
+func (r *relay) serveUDP() {
+	buf := make([]byte, 1<<16)
+	for {
+		n, from, err := r.udp.ReadFromUDPAddrPort(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue
+		}
+		came, question := time.Now(), append([]byte(nil), buf[:n]...)
+		r.wg.Go(func() {
+			c, err := net.Dial("udp", r.to)
+			if err != nil || !r.keep(c) {
+				return
+			}
+			defer r.drop(c)
+			r.hold(came)
+			_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+			answer := make([]byte, 1<<16)
+			if _, err := c.Write(question); err != nil {
+				return
+			}
+			n, err := c.Read(answer)
+			if err != nil {
+				return
+			}
+			r.hold(time.Now())
+			_, _ = r.udp.WriteToUDPAddrPort(answer[:n], from)
+		})
+	}
+}
+
+func (r *relay) serveTCP() {
+	for {
+		client, err := r.tcp.Accept()
+		if err != nil {
+			return
+		}
+		if !r.keep(client) {
+			return
+		}
+		r.wg.Go(func() {
+			defer r.drop(client)
+			server, err := net.Dial("tcp", r.to)
+			if err != nil || !r.keep(server) {
+				return
+			}
+			defer r.drop(server)
+			back := make(chan struct{})
+			r.wg.Go(func() {
+				defer close(back)
+				r.pass(client, server)
+			})
+			// The handshake would have taken a round trip, of which the client saw none.
+			r.hold(time.Now())
+			r.hold(time.Now())
+			r.pass(server, client)
+			<-back
+		})
+	}
+}
+
+// pass sends on what comes, each piece held back, until an end is closed.
+func (r *relay) pass(to, from net.Conn) {
+	buf := make([]byte, 1<<16)
+	for {
+		n, err := from.Read(buf)
+		if n > 0 {
+			r.hold(time.Now())
+			if _, err := to.Write(buf[:n]); err != nil {
+				break
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	_ = to.Close()
+	_ = from.Close()
+}
