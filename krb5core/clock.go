@@ -43,6 +43,10 @@ func (c *Clock) Offset(realm string) time.Duration {
 	return (*c.offsets.Load())[realm]
 }
 
+// Offsets are those of all realms of which one was learnt. Callers do not modify
+// the map.
+func (c *Clock) Offsets() map[string]time.Duration { return *c.offsets.Load() }
+
 // Learn sets the realm's offset. Only what a decrypted reply has confirmed
 // belongs here: a KRB-ERROR's time is a hint that anyone may forge.
 func (c *Clock) Learn(realm string, offset time.Duration) {

@@ -181,7 +181,7 @@ func (a *ask) judge(message []byte) (Verdict, error) {
 
 func (a *ask) decide(kind DecisionKind, reason error) {
 	a.sender.decide(a.observed, Decision{
-		Kind: kind, Realm: a.query.Realm, Server: a.peer.server, Addr: a.peer.addrString(), Reason: reason,
+		Kind: kind, Realm: a.query.Realm, Server: a.peer.server, Addr: a.peer.addrString(), Reason: reason, Question: a.query.Message,
 	})
 }
 
@@ -285,6 +285,6 @@ func (l *link) observe(direction Direction, data []byte, err error) {
 	}
 	observer.ObserveMessage(l.ask.observed, MessageEvent{
 		Direction: direction, Realm: l.ask.query.Realm, Server: l.ask.peer.server, Protocol: l.protocol,
-		Local: l.local, Remote: l.remote, Size: len(data), Elapsed: l.elapsed(), Data: data, Err: err,
+		Local: l.local, Remote: l.remote, Size: len(data), Elapsed: l.elapsed(), Data: data, Err: err, Question: l.ask.query.Message,
 	})
 }

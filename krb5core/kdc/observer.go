@@ -50,6 +50,8 @@ type MessageEvent struct {
 	// names, what a password can be guessed from): whoever shows it must
 	// redact it. It is valid only during the call.
 	Data []byte
+	// Question is the request that the message is, or answers; as Data.
+	Question []byte
 	// Err is why the message could not be sent, or why what was received is
 	// no message; nil otherwise.
 	Err error
@@ -103,6 +105,9 @@ type Decision struct {
 	Addr   string
 	// Until is when a dead KDC takes its place again.
 	Until time.Time
+	// Question is the request that it is about, nil if it is about none. It is
+	// valid only during the call.
+	Question []byte
 	// Reason is why; may be nil.
 	Reason error
 }

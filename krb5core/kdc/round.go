@@ -236,7 +236,7 @@ func (r *round) expand(o outcome) {
 func (r *round) fail(t *task, err error) {
 	until := r.sender.cfg.Memory.failed(t.peer, t.began, r.sender.cfg.Clock.Now(), err)
 	r.sender.decide(r.observed, Decision{
-		Kind: Dead, Realm: r.query.Realm, Server: t.server, Addr: t.addrString(), Until: until, Reason: err,
+		Kind: Dead, Realm: r.query.Realm, Server: t.server, Addr: t.addrString(), Until: until, Reason: err, Question: r.query.Message,
 	})
 }
 
