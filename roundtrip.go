@@ -148,15 +148,14 @@ func (x *trip) spn(r *http.Request) (negotiate.SPN, error) {
 	if err != nil && x.check {
 		spn, err = negotiate.HostSPN(info.Host)
 	}
+	chosen := !x.check && info.Upstream != nil && chosenByClient(info.Upstream.Dial)
 	switch {
-	case err != nil && (x.check || x.transport.spn.text == ""):
+	case err != nil && !chosen && (x.check || x.transport.spn.text == ""):
 		return spn, errors.Join(errUpstreamName, err)
-	case err != nil || x.check || info.Upstream == nil:
-		return spn, err
-	case chosenByClient(info.Upstream.Dial) && !x.transport.spn.allow.MatchString(spn.String()):
+	case err == nil && chosen && !x.transport.spn.allow.MatchString(spn.String()):
 		return spn, fmt.Errorf("%w: %s, of the upstream %s", errSPNNotAllowed, spn, info.Upstream.Dial)
 	}
-	return spn, nil
+	return spn, err
 }
 
 // chosenByClient tells whether an upstream's address is made of the request, so that
@@ -345,8 +344,9 @@ func (x *trip) finish(r *http.Request, response *http.Response) (*http.Response,
 // dropTrailers keeps challenges out of the trailer too. Only answers that may have
 // one are wrapped, and no 101: its body is the connection.
 func dropTrailers(response *http.Response) {
+	may := response.ContentLength < 0 || response.ProtoMajor > 1 || len(response.Trailer) > 0
 	negotiate.DropChallenges(response.Trailer)
-	if response.StatusCode != http.StatusSwitchingProtocols && (response.ContentLength < 0 || len(response.Trailer) > 0) {
+	if may && response.StatusCode != http.StatusSwitchingProtocols {
 		response.Body = &answerBody{response.Body, response}
 	}
 }
