@@ -75,7 +75,10 @@ func errorFields(err error, more ...zap.Field) []zap.Field {
 		if fail.Refused {
 			fields = append(fields, zap.Stringer("krb_error", fail.Code))
 		}
-		if fail.Salt != "" {
+		if fail.Status != 0 {
+			fields = append(fields, zap.Stringer("nt_status", fail.Status))
+		}
+		if fail.HasSalt {
 			fields = append(fields, zap.String("salt", fail.Salt))
 		}
 	}

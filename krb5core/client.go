@@ -205,9 +205,16 @@ func (e *Error) with(out outcome, err error) error {
 	}
 	var refusal *messages.KRBError
 	if errors.As(err, &refusal) {
-		e.Refused, e.Code = true, refusal.Code()
+		e.Refused, e.Code, e.Status = true, refusal.Code(), refusal.Data().Status
 	}
 	return e
+}
+
+// salted notes what the KDC said of the client's key.
+func (e *Error) salted(hint *exchange.PreAuthHint) {
+	if hint != nil && hint.HasSalt {
+		e.Salt, e.HasSalt = hint.Salt, true
+	}
 }
 
 // trace gives the machines a function that reports their decisions.
@@ -248,7 +255,9 @@ func (c *Client) login(ctx context.Context, a *Account, once bool) (*messages.Cr
 			Rand:         c.cfg.Rand,
 			Trace:        c.trace(ctx, OpLogin),
 		}
-		if !again {
+		if again {
+			fail.salted(login.Result().Hint) // the second one may not come as far
+		} else {
 			cfg.Hint = a.hint.Load()
 		}
 		var err error
@@ -257,6 +266,9 @@ func (c *Client) login(ctx context.Context, a *Account, once bool) (*messages.Cr
 	})
 	if err != nil {
 		a.hint.Store(nil)
+		if login != nil {
+			fail.salted(login.Result().Hint)
+		}
 		return nil, err
 	}
 	result := login.Result()

@@ -37,9 +37,14 @@ type Error struct {
 	// PreAuths counts the requests with pre-authentication that were sent.
 	// Each may count against the account's lockout threshold.
 	PreAuths int
-	// Salt is what the KDC said to salt the password with, if it did.
-	Salt string
-	Err  error
+	// Status is why Windows or Samba really refused, where they tell ([MS-KILE]
+	// 2.2.1), else 0.
+	Status messages.NTStatus
+	// Salt is what the KDC said that the password is salted with, valid if
+	// HasSalt: a keytab whose key was made with another is of no use.
+	Salt    string
+	HasSalt bool
+	Err     error
 }
 
 // Error names the operation, the parties and the cause.
@@ -56,7 +61,15 @@ func (e *Error) Error() string {
 		fmt.Fprintf(&b, " at %s", e.KDC)
 	}
 	fmt.Fprintf(&b, ": %v", e.Err)
+	if e.HasSalt && e.keyRefused() {
+		fmt.Fprintf(&b, "; the KDC salts the password with %q, as the key must have been", e.Salt)
+	}
 	return b.String()
+}
+
+// keyRefused tells whether the verdict was about the key.
+func (e *Error) keyRefused() bool {
+	return e.Refused && (e.Code == messages.KDC_ERR_PREAUTH_FAILED || e.Code == messages.KRB_AP_ERR_BAD_INTEGRITY)
 }
 
 // Unwrap gives the cause: a *messages.KRBError, an *exchange.ReplyError, a
