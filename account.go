@@ -42,19 +42,12 @@ var (
 	}()
 )
 
-// pooled is an identity in the pool.
-type pooled struct{ *negotiate.Identity }
-
-// Destruct forgets the identity's tickets when the last block that used it is gone.
-func (p pooled) Destruct() error {
-	p.Close()
-	return nil
-}
-
 // account is credentials that have been read: the identity that they are of, and
 // the settings of the block that stated them.
 type account struct {
 	identity *negotiate.Identity
+	presence *presence
+	counts   *kdcMeter
 	settings *negotiate.Settings
 	known    atlas
 	atStart  bool
@@ -65,13 +58,19 @@ type account struct {
 // share takes another reference to the same account.
 func (acct *account) share() *account {
 	// The pool has the key, because acct holds a reference.
-	_, _, _ = identities.LoadOrNew(acct.key, func() (caddy.Destructor, error) { return pooled{acct.identity}, nil })
-	return &account{identity: acct.identity, settings: acct.settings, known: acct.known, atStart: acct.atStart, key: acct.key}
+	_, _, _ = identities.LoadOrNew(acct.key, func() (caddy.Destructor, error) { return acct.presence, nil })
+	shared := &account{
+		identity: acct.identity, presence: acct.presence, counts: acct.counts,
+		settings: acct.settings, known: acct.known, atStart: acct.atStart, key: acct.key,
+	}
+	shared.presence.join(shared)
+	return shared
 }
 
 // release gives the reference back, once.
 func (acct *account) release() {
 	if acct.released.CompareAndSwap(false, true) {
+		acct.presence.leave(acct)
 		_, _ = identities.Delete(acct.key)
 	}
 }
@@ -94,16 +93,24 @@ func (a *App) account(c *Credentials, name string) (*account, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := c.client(known, principal.Realm, a.logger)
+	if err := a.checkStore(secret); err != nil {
+		return nil, err
+	}
+	tracer, err := newTracer(c, known, principal.Realm, a.logger)
+	if err != nil {
+		return nil, err
+	}
+	client, err := c.client(known, principal.Realm, tracer, kdcs)
 	if err != nil {
 		return nil, err
 	}
 	key := c.poolKey(principal, secret)
 	value, _, err := identities.LoadOrNew(key, func() (caddy.Destructor, error) {
-		identity, err := negotiate.NewIdentity(negotiate.IdentityConfig{
-			Key: key, Principal: principal, Secret: secret, Tickets: tickets, Observe: observe(principal),
+		p, err := new(presence), error(nil)
+		p.Identity, err = negotiate.NewIdentity(negotiate.IdentityConfig{
+			Key: key, Principal: principal, Secret: secret, Tickets: tickets, Observe: p.observe(observe(principal)),
 		})
-		return pooled{identity}, err
+		return p, err
 	})
 	if err != nil {
 		return nil, err
@@ -113,11 +120,14 @@ func (a *App) account(c *Credentials, name string) (*account, error) {
 	}
 	acct := &account{
 		identity: value.(pooled).Identity,
+		presence: value.(pooled),
+		counts:   tracer.counts,
 		settings: negotiate.NewSettings(name, client),
 		known:    known,
 		atStart:  c.LoginAtStart == nil || *c.LoginAtStart,
 		key:      key,
 	}
+	acct.presence.join(acct)
 	a.enlist(acct)
 	return acct, nil
 }
@@ -270,7 +280,7 @@ func (c *Credentials) checkKeytab(file *keytab.Keytab, principal messages.Princi
 }
 
 // client makes what asks the KDCs.
-func (c *Credentials) client(known atlas, realm string, logger *zap.Logger) (*krb5core.Client, error) {
+func (c *Credentials) client(known atlas, realm string, tracer krb5core.Tracer, memory *kdc.Memory) (*krb5core.Client, error) {
 	servers, err := c.servers()
 	if err != nil {
 		return nil, c.Origin.wrap("kdc", err)
@@ -287,8 +297,7 @@ func (c *Credentials) client(known atlas, realm string, logger *zap.Logger) (*kr
 	if err != nil {
 		return nil, c.Origin.wrap("encryption_types", err)
 	}
-	tracer := newTracer(c, logger)
-	sender, err := kdc.NewSender(kdc.Config{Finder: finder, Options: options, Memory: kdcs, Observer: tracer})
+	sender, err := kdc.NewSender(kdc.Config{Finder: finder, Options: options, Memory: memory, Observer: tracer})
 	if err != nil {
 		return nil, c.Origin.wrap("kdc_options", err)
 	}

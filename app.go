@@ -2,6 +2,7 @@ package caddynegotiate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -32,9 +33,19 @@ type App struct {
 	// recently used go first. Default: 256 MiB.
 	TicketMemory int64 `json:"ticket_memory,omitempty"`
 
+	// Where tickets are kept: `memory`, or `storage`: also in Caddy's storage,
+	// sealed, so that a fleet and restarts share them. Default: `memory`.
+	TicketStore string `json:"ticket_store,omitempty"`
+
+	// The key that stored tickets are sealed with: 32 bytes in base64, as
+	// `{env.X}` or `{file./abs}`. Identities without a keytab need it. Default:
+	// derived from each identity's keytab.
+	TicketStoreKey string `json:"ticket_store_key,omitempty"`
+
 	ctx    caddy.Context
 	logger *zap.Logger
 	named  map[string]*account
+	bound  *bound
 
 	mu       sync.Mutex
 	accounts []*account // to be logged in by Start
@@ -49,10 +60,17 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // Provision reads the files that the identities name. It talks to nobody.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
+	if err := register(ctx.GetMetricsRegistry()); err != nil {
+		return err
+	}
 	for name, realm := range a.Realms {
 		if err := realm.validate(); err != nil {
 			return fmt.Errorf("realm %s: %w", name, err)
 		}
+	}
+	var err error
+	if a.bound, err = a.newBound(); err != nil {
+		return err
 	}
 	a.named = make(map[string]*account)
 	for name, credentials := range a.Identities {
@@ -70,13 +88,22 @@ func (a *App) Validate() error {
 	if a.TicketMemory != 0 && a.TicketMemory < 1<<20 {
 		return fmt.Errorf("ticket_memory: %d bytes are too few; give at least 1MiB", a.TicketMemory)
 	}
+	switch a.TicketStore {
+	case "", "memory":
+		if a.TicketStoreKey != "" {
+			return errors.New("ticket_store_key: there is nothing to seal without ticket_store storage")
+		}
+	case "storage":
+	default:
+		return fmt.Errorf("ticket_store: %q is none of memory, storage", a.TicketStore)
+	}
 	return nil
 }
 
 // Start makes the bounds take effect and logs in, in the background, whoever is
 // to be logged in at start. No request depends on it.
 func (a *App) Start() error {
-	tickets.SetMemory(a.TicketMemory)
+	a.bound.enforce()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.started = true
@@ -86,8 +113,11 @@ func (a *App) Start() error {
 	return nil
 }
 
-// Stop has nothing to end: what runs in the background ends with the context.
-func (a *App) Stop() error { return nil }
+// Stop lifts the bounds. What runs in the background ends with the context.
+func (a *App) Stop() error {
+	a.bound.lift()
+	return nil
+}
 
 // Cleanup releases the named identities.
 func (a *App) Cleanup() error {

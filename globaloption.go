@@ -26,6 +26,7 @@ func init() {
 //			# as in negotiate: user, keytab, ...
 //		}
 //		ticket_memory <size>
+//		ticket_store  memory|storage [<key>]
 //	}
 func parseKerberos(d *caddyfile.Dispenser, existing any) (any, error) {
 	app := new(App)
@@ -73,6 +74,9 @@ func (a *App) given() Origin {
 	if a.TicketMemory != 0 {
 		o["ticket_memory"] = "an earlier kerberos block"
 	}
+	if a.TicketStore != "" {
+		o["ticket_store"] = "an earlier kerberos block"
+	}
 	return o
 }
 
@@ -81,9 +85,22 @@ func (a *App) block() block {
 	return block{
 		"krb5_conf":     readString(&a.Krb5Conf),
 		"ticket_memory": readSize(func(n int64) { a.TicketMemory = n }),
+		"ticket_store":  a.readStore,
 		"realm":         nil, // these may stand more often; here for the list of what is known
 		"identity":      nil,
 	}
+}
+
+func (a *App) readStore(d *caddyfile.Dispenser) error {
+	switch args := d.RemainingArgs(); {
+	case len(args) == 1 && (args[0] == "memory" || args[0] == "storage"):
+		a.TicketStore = args[0]
+	case len(args) == 2 && args[0] == "storage":
+		a.TicketStore, a.TicketStoreKey = args[0], args[1]
+	default:
+		return d.Err("ticket_store takes memory, or storage and perhaps a key: ticket_store storage {env.TICKET_KEY}")
+	}
+	return nil
 }
 
 func (a *App) readRealm(d *caddyfile.Dispenser) error {

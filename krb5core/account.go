@@ -51,6 +51,9 @@ func (a *Account) Principal() messages.Principal { return a.principal }
 // Clock is the account's clock.
 func (a *Account) Clock() *Clock { return a.clock }
 
+// Keys is where the account's keys come from.
+func (a *Account) Keys() exchange.KeySource { return a.keys }
+
 // canonicalize tells whether the name is only an alias of the account's.
 func (a *Account) canonicalize() bool {
 	return a.principal.Name.NameType == messages.KRB_NT_ENTERPRISE

@@ -76,6 +76,16 @@ func (k *keyring) candidates() (first, second *krb5core.Account) {
 	}
 }
 
+// newest is the account with the keys that were read last.
+func (k *keyring) newest() *krb5core.Account {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.fresh != nil {
+		return k.fresh
+	}
+	return k.proven
+}
+
 // worked makes the account the one to be used from now on.
 func (k *keyring) worked(a *krb5core.Account) {
 	k.mu.Lock()
