@@ -24,6 +24,7 @@ type handling struct {
 	grant   negotiate.Grant
 	token   negotiate.Token
 	body    *negotiate.Replay
+	meter   *meter
 
 	repeat *repeat // what a second attempt is made of; nil for none
 	failed error   // why the upstream's answer was withheld
@@ -64,6 +65,7 @@ func (x *handling) attempt(w http.ResponseWriter, r *http.Request, next caddyhtt
 		x.failed = err
 		return nil
 	}
+	tokenBytes.Observe(float64(len(x.token.Header)))
 	r.Header["Authorization"] = []string{x.token.Header}
 	answer.ResponseWriterWrapper = &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}
 	err = next.ServeHTTP(answer, r)
@@ -79,6 +81,7 @@ func (x *handling) judgeFirst(status int, header http.Header) (hold bool) {
 	if !v.Refused {
 		return x.withhold(status, v)
 	}
+	x.meter.refused(v)
 	if x.body.Replayable() {
 		h := x.handler
 		grant, ahead, ok := h.account.identity.Retry(x.ctx, h.account.settings, &x.target, h.delegation, x.grant, v)
@@ -98,6 +101,7 @@ func (x *handling) judgeFirst(status int, header http.Header) (hold bool) {
 func (x *handling) judgeSecond(status int, header http.Header) (hold bool) {
 	v := x.token.Judge(status, header)
 	if v.Refused {
+		x.meter.refused(v)
 		x.refused(v)
 		return false
 	}

@@ -118,14 +118,20 @@ func logRefusal(logger *zap.Logger, out *outcome, v negotiate.Verdict, message s
 type tracer struct {
 	logger *zap.Logger
 	trace  bool
+	counts *kdcMeter
 }
 
-func newTracer(c *Credentials, logger *zap.Logger) *tracer {
-	return &tracer{logger: logger, trace: c.Trace}
+func newTracer(c *Credentials, known atlas, realm string, logger *zap.Logger) (*tracer, error) {
+	servers, err := c.servers()
+	if err != nil {
+		return nil, c.Origin.wrap("kdc", err)
+	}
+	return &tracer{logger: logger, trace: c.Trace, counts: newKDCMeter(known, realm, servers)}, nil
 }
 
 // ObserveMessage implements kdc.Observer.
 func (t *tracer) ObserveMessage(_ context.Context, m kdc.MessageEvent) {
+	t.counts.message(m)
 	if !t.trace {
 		return
 	}
@@ -140,6 +146,7 @@ func (t *tracer) ObserveMessage(_ context.Context, m kdc.MessageEvent) {
 
 // ObserveDecision implements kdc.Observer.
 func (t *tracer) ObserveDecision(_ context.Context, d kdc.Decision) {
+	t.counts.decision(d)
 	level := zapcore.DebugLevel
 	if d.Kind == kdc.Dead || d.Kind == kdc.PassedOver {
 		level = zapcore.WarnLevel
@@ -153,6 +160,7 @@ func (t *tracer) ObserveDecision(_ context.Context, d kdc.Decision) {
 
 // ObserveExchange implements krb5core.Tracer.
 func (t *tracer) ObserveExchange(_ context.Context, op krb5core.Op, e exchange.Event) {
+	t.counts.event(e)
 	if !t.trace {
 		return
 	}

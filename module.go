@@ -149,19 +149,23 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		handler: h, ctx: r.Context(), out: out,
 		target: negotiate.Target{SPN: out.spn},
 		body:   negotiate.NewReplay(r.Body, r.ContentLength, h.replayBuffer()),
+		meter:  h.account.meter(),
 	}
 	defer x.body.Settle()
 	x.grant, err = h.account.identity.Grant(r.Context(), h.account.settings, &x.target, h.delegation)
+	x.meter.looked(x.grant.Source, err)
 	if err != nil {
 		return h.fail(w, out, err)
 	}
 	out.grant = x.grant
 	if err := x.serve(w, r, next); err != nil {
+		x.meter.broken(r.Context())
 		return err
 	}
 	if x.failed != nil {
 		return h.fail(w, out, x.failed)
 	}
+	x.meter.answered(out, x.repeat != nil)
 	return nil
 }
 
@@ -169,6 +173,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 func (h *Handler) fail(w http.ResponseWriter, out *outcome, err error) error {
 	out.fail(err)
 	if out.trouble.Name != "" {
+		h.account.meter().failed.Inc()
 		logFailure(h.logger, out, err)
 	}
 	if out.trouble.Status == http.StatusServiceUnavailable {

@@ -48,7 +48,9 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return x.fail(r, err)
 	}
 	x.target = negotiate.Target{SPN: out.spn}
-	if x.grant, err = x.acquire(r); err != nil {
+	x.grant, err = x.acquire(r)
+	t.account.meter().looked(x.grant.Source, err)
+	if err != nil {
 		return x.fail(r, err)
 	}
 	out.grant = x.grant
@@ -100,6 +102,7 @@ type trip struct {
 	body      *negotiate.Replay
 
 	token     negotiate.Token
+	repeated  bool              // after a refusal
 	minted    error             // why there is no token
 	bare      bool              // sent without a token, on the connection's standing
 	mustToken bool              // never again without one
@@ -226,6 +229,7 @@ func (x *trip) mint(header http.Header, info httptrace.GotConnInfo, ahead *time.
 	if x.token, err = x.grant.Mint(x.ctx, features); err != nil {
 		return err
 	}
+	tokenBytes.Observe(float64(len(x.token.Header)))
 	header["Authorization"] = []string{x.token.Header}
 	x.warnIfLong()
 	return nil
@@ -269,6 +273,9 @@ func (x *trip) afterRefusal(response *http.Response) (*http.Response, error) {
 	if !v.Refused {
 		return response, nil
 	}
+	if !x.bare {
+		t.account.meter().refused(v)
+	}
 	grant, ahead, ok := x.retry(v)
 	if !ok {
 		x.refused(v)
@@ -285,6 +292,7 @@ func (x *trip) afterRefusal(response *http.Response) (*http.Response, error) {
 		x.mustToken = true
 		t.habits.wantedToken(t.logger, x.target.SPN)
 	} else {
+		x.repeated = true
 		x.logRefusal(v, "token refused, repeating the request", zapcore.DebugLevel)
 	}
 	x.grant, x.out.grant = grant, grant
@@ -293,6 +301,7 @@ func (x *trip) afterRefusal(response *http.Response) (*http.Response, error) {
 		return nil, err
 	}
 	if x.status.Refused {
+		t.account.meter().refused(x.status)
 		x.refused(x.status)
 	} else {
 		t.account.identity.Confirm(t.account.settings, &x.target, x.grant.Ticket)
@@ -338,6 +347,9 @@ func (x *trip) finish(r *http.Request, response *http.Response) (*http.Response,
 	}
 	negotiate.DropChallenges(response.Header)
 	dropTrailers(response)
+	if !x.check {
+		t.account.meter().answered(x.out, x.repeated)
+	}
 	return response, nil
 }
 
@@ -385,6 +397,9 @@ func (x *trip) logRefusal(v negotiate.Verdict, message string, level zapcore.Lev
 // connection to the upstream, and of a client that went away, are passed on: they
 // are reverse_proxy's to judge. So are all of a health check, which they fail.
 func (x *trip) fail(r *http.Request, err error) (*http.Response, error) {
+	if !x.check {
+		x.transport.account.meter().broken(x.ctx)
+	}
 	if !ours(err) || x.ctx.Err() != nil {
 		x.hint(err)
 		return nil, err

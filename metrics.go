@@ -1,0 +1,393 @@
+package caddynegotiate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-negotiate/caddy-negotiate/cache"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+)
+
+// other is the label of what the configuration does not name.
+const other = "other"
+
+// The collectors belong to the process, as the identities do: each configuration
+// registers the same ones with its own registry, so that nothing begins anew at a
+// reload.
+var (
+	requestsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "caddy_negotiate_requests_total",
+		Help: "Requests by what became of their authentication: ok, retried (accepted at the second try), rejected (by the upstream), error (nothing was sent, or no answer came that can be trusted).",
+	}, []string{"identity", "result"})
+	tokenBytes = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "caddy_negotiate_token_bytes",
+		Help:    "Size of the Authorization header's value.",
+		Buckets: []float64{1024, 2048, 4096, 6144, 8190, 12288, 16384, 32768, 65536},
+	})
+	upstreamRejections = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "caddy_negotiate_upstream_rejections_total",
+		Help: "Tokens that upstreams refused, by the number of the Kerberos error that came with it.",
+	}, []string{"identity", "code"})
+	exchangesTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "caddy_kerberos_kdc_exchanges_total",
+		Help: "Questions to KDCs by type (as, tgs) and result: ok (a ticket), challenge (the KDC asks for more), refused, failed (no answer).",
+	}, []string{"realm", "kdc", "type", "result"})
+	exchangeSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "caddy_kerberos_kdc_exchange_duration_seconds",
+		Help:    "Time from a question to a KDC to its answer.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	}, []string{"realm", "type"})
+	cacheLookups = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "caddy_kerberos_cache_lookups_total",
+		Help: "Tickets by where they came from: hit, storage, miss (a KDC was asked), error.",
+	}, []string{"identity", "result"})
+	badReplies = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "caddy_kerberos_bad_replies_total",
+		Help: "Replies that were not believed: malformed, foreign (to another question), nonce, wrong_key, unexpected (other content than asked for).",
+	}, []string{"realm", "reason"})
+)
+
+// register makes the collectors part of a configuration's registry.
+func register(registry *prometheus.Registry) error {
+	if registry == nil {
+		return nil
+	}
+	for _, c := range []prometheus.Collector{
+		requestsTotal, tokenBytes, upstreamRejections, exchangesTotal, exchangeSeconds, cacheLookups, badReplies, gauges{},
+	} {
+		err := registry.Register(c)
+		if known := (prometheus.AlreadyRegisteredError{}); err != nil && !errors.As(err, &known) {
+			return err
+		}
+	}
+	return nil
+}
+
+// meter is the counters of one identity, looked up once.
+type meter struct {
+	identity string
+
+	ok, retried, rejected, failed prometheus.Counter
+	hit, stored, missed, unlucky  prometheus.Counter
+}
+
+func meterOf(identity string) *meter {
+	identity = label(identity)
+	requests := func(result string) prometheus.Counter { return requestsTotal.WithLabelValues(identity, result) }
+	lookups := func(result string) prometheus.Counter { return cacheLookups.WithLabelValues(identity, result) }
+	return &meter{
+		identity: identity,
+		ok:       requests("ok"), retried: requests("retried"), rejected: requests("rejected"), failed: requests("error"),
+		hit: lookups("hit"), stored: lookups("storage"), missed: lookups("miss"), unlucky: lookups("error"),
+	}
+}
+
+// looked counts a lookup. An answer without a ticket that is remembered counts as
+// one too: somebody went without.
+func (m *meter) looked(source cache.Source, err error) {
+	switch {
+	case err != nil && !negotiate.Remembered(err):
+		return // it did not come to a lookup
+	case err != nil:
+		m.unlucky.Inc()
+	case source == cache.Cached:
+		m.hit.Inc()
+	case source == cache.Stored:
+		m.stored.Inc()
+	default:
+		m.missed.Inc()
+	}
+}
+
+// answered counts a request that got the upstream's answer.
+func (m *meter) answered(out *outcome, repeated bool) {
+	switch {
+	case out.trouble.Name == errTokenRefused:
+		m.rejected.Inc()
+	case repeated:
+		m.retried.Inc()
+	default:
+		m.ok.Inc()
+	}
+}
+
+// broken counts a request that got no answer, unless its client did not wait for one.
+func (m *meter) broken(ctx context.Context) {
+	if ctx.Err() == nil {
+		m.failed.Inc()
+	}
+}
+
+// refused counts a token that the upstream refused, not what it forbids somebody whom it knows.
+func (m *meter) refused(v negotiate.Verdict) {
+	if v.Refused && !v.Proven {
+		upstreamRejections.WithLabelValues(m.identity, codeLabel(v.Error)).Inc()
+	}
+}
+
+// codeLabel is the number of a registered error. Anything else may be an upstream's
+// invention.
+func codeLabel(e *messages.KRBError) string {
+	if e == nil {
+		return "none"
+	}
+	if strings.HasPrefix(e.Code().String(), "K") {
+		return codeText(e.Code())
+	}
+	return other
+}
+
+// kdcMeter counts what one account's KDCs are asked. It knows which realms and
+// KDCs the configuration names: others come out of the DNS and of referrals, and
+// get no label of their own.
+type kdcMeter struct {
+	own     string     // the account's realm
+	stated  kdc.Static // KDCs by realm
+	servers map[kdc.Server]struct{}
+}
+
+func newKDCMeter(known atlas, own string, stated []kdc.Server) *kdcMeter {
+	m := &kdcMeter{own: own, stated: known.named(own, stated), servers: make(map[kdc.Server]struct{})}
+	for _, servers := range m.stated {
+		for _, s := range servers {
+			m.servers[s] = struct{}{}
+		}
+	}
+	return m
+}
+
+// named gives the realms that the configuration names, each with its KDCs as far as
+// it names them too.
+func (a atlas) named(own string, stated []kdc.Server) kdc.Static {
+	all := kdc.Static{own: nil}
+	add := func(realm string, addresses []string) {
+		for _, address := range addresses {
+			if s, err := kdc.ParseServer(address); err == nil {
+				all[realm] = append(all[realm], s)
+			}
+		}
+	}
+	for name, realm := range a.realms {
+		all[name] = nil
+		add(name, realm.KDC)
+	}
+	if len(stated) > 0 {
+		all[own] = stated
+	}
+	if a.conf != nil {
+		for name, realm := range a.conf.Realms {
+			if len(all[name]) == 0 {
+				all[name] = nil
+				add(name, realm.KDCs)
+			}
+		}
+	}
+	return all
+}
+
+func (m *kdcMeter) realm(name string) string {
+	if _, ok := m.stated[name]; ok {
+		return label(name)
+	}
+	return other
+}
+
+func (m *kdcMeter) server(s kdc.Server) string {
+	if _, ok := m.servers[s]; ok {
+		return label(s.String())
+	}
+	return other
+}
+
+// label makes what Prometheus takes of names that may come out of files.
+func label(name string) string { return strings.ToValidUTF8(name, "?") }
+
+// questionType is as or tgs, by the tag of the request (RFC 4120 5.4.1).
+func questionType(question []byte) string {
+	switch messages.TypeOf(question) {
+	case messages.KRB_AS_REQ:
+		return "as"
+	case messages.KRB_TGS_REQ:
+		return "tgs"
+	}
+	return other
+}
+
+// message counts an answer.
+func (m *kdcMeter) message(e kdc.MessageEvent) {
+	if m == nil || e.Direction != kdc.Received {
+		return
+	}
+	realm := m.realm(e.Realm)
+	if e.Err != nil {
+		if errors.Is(e.Err, kdc.ErrForeign) {
+			badReplies.WithLabelValues(realm, "malformed").Inc()
+		}
+		return // what becomes of it is a decision
+	}
+	kind := questionType(e.Question)
+	exchangesTotal.WithLabelValues(realm, m.server(e.Server), kind, answerResult(e.Data)).Inc()
+	exchangeSeconds.WithLabelValues(realm, kind).Observe(e.Elapsed.Seconds())
+}
+
+// answerResult tells a ticket from a question back and from a refusal.
+func answerResult(answer []byte) string {
+	refusal, err := messages.ParseKRBError(answer)
+	if err != nil {
+		return "ok"
+	}
+	switch refusal.Code() {
+	case messages.KDC_ERR_PREAUTH_REQUIRED, messages.KDC_ERR_MORE_PREAUTH_DATA_REQUIRED, messages.KDC_ERR_PREAUTH_EXPIRED,
+		messages.KRB_ERR_RESPONSE_TOO_BIG, messages.KDC_ERR_WRONG_REALM, messages.KRB_AP_ERR_SKEW:
+		return "challenge"
+	}
+	return "refused"
+}
+
+// decision counts what did not come.
+func (m *kdcMeter) decision(d kdc.Decision) {
+	if m == nil {
+		return
+	}
+	switch d.Kind {
+	case kdc.Asking, kdc.Hedging:
+		asked.note(d.Realm, d.Server)
+	case kdc.Dead:
+		exchangesTotal.WithLabelValues(m.realm(d.Realm), m.server(d.Server), questionType(d.Question), "failed").Inc()
+	}
+}
+
+// event counts replies whose content was not believed.
+func (m *kdcMeter) event(e exchange.Event) {
+	if refused, ok := e.(exchange.ReplyRefused); ok && m != nil {
+		badReplies.WithLabelValues(m.realm(m.own), refusedReason(refused.Err)).Inc()
+	}
+}
+
+func refusedReason(err error) string {
+	var (
+		wrongKey *exchange.WrongKeyError
+		reply    *exchange.ReplyError
+	)
+	switch {
+	case errors.As(err, &wrongKey):
+		return "wrong_key"
+	case errors.Is(err, exchange.ErrForeign):
+		return "foreign"
+	case errors.As(err, &reply) && reply.Field == "nonce":
+		return "nonce"
+	default:
+		return "unexpected"
+	}
+}
+
+// gauges reads the pools when somebody asks.
+type gauges struct{}
+
+var (
+	ticketsDesc = prometheus.NewDesc("caddy_kerberos_tickets", "Tickets that are held.", []string{"identity"}, nil)
+	expiryDesc  = prometheus.NewDesc("caddy_kerberos_tgt_expiry_timestamp_seconds",
+		"When the ticket-granting ticket ends; in the past if there is none any more.", []string{"identity"}, nil)
+	breakerDesc = prometheus.NewDesc("caddy_kerberos_breaker_open",
+		"1 while no login is tried because the KDC refused our credentials.", []string{"identity"}, nil)
+	offsetDesc = prometheus.NewDesc("caddy_kerberos_clock_offset_seconds",
+		"By how much the realm's clock is ahead of ours; of several, the largest.", []string{"realm"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (gauges) Describe(out chan<- *prometheus.Desc) {
+	out <- ticketsDesc
+	out <- expiryDesc
+	out <- breakerDesc
+	out <- offsetDesc
+}
+
+// reading is what identities that share a label come to.
+type reading struct {
+	tickets int
+	end     time.Time
+	open    bool
+}
+
+// Collect implements prometheus.Collector.
+func (gauges) Collect(out chan<- prometheus.Metric) {
+	held := tickets.Snapshot(nil)
+	readings := make(map[string]reading)
+	offsets := make(map[string]time.Duration)
+	for _, p := range present() {
+		mine := p.filter(held)
+		m := p.meter.Load()
+		if m == nil || !p.tried.Load() && len(mine) == 0 {
+			continue
+		}
+		r := readings[m.identity]
+		r.tickets += len(mine)
+		if end := p.endOf(mine); !end.IsZero() && (r.end.IsZero() || end.Before(r.end)) {
+			r.end = end
+		}
+		r.open = r.open || p.Refused() != nil
+		readings[m.identity] = r
+		p.addOffsets(offsets)
+	}
+	gauge := func(desc *prometheus.Desc, value float64, label string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, label)
+	}
+	for identity, r := range readings {
+		gauge(ticketsDesc, float64(r.tickets), identity)
+		if !r.end.IsZero() {
+			gauge(expiryDesc, float64(r.end.UnixMilli())/1e3, identity)
+		}
+		gauge(breakerDesc, map[bool]float64{true: 1}[r.open], identity)
+	}
+	for realm, offset := range offsets {
+		gauge(offsetDesc, offset.Seconds(), realm)
+	}
+}
+
+// addOffsets takes over the offsets that are larger than what is there. The own realm
+// has one from the first login on, zero if the clocks agree.
+func (p *presence) addOffsets(into map[string]time.Duration) {
+	mine := map[string]time.Duration{p.Principal().Realm: 0}
+	maps.Copy(mine, p.Offsets())
+	for realm, offset := range mine {
+		label := p.realmLabel(realm)
+		if before, ok := into[label]; !ok || cmp.Compare(offset.Abs(), before.Abs()) > 0 {
+			into[label] = offset
+		}
+	}
+}
+
+// realmLabel is the realm's name if the configuration has it.
+func (p *presence) realmLabel(realm string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for acct := range p.users {
+		if l := acct.counts.realm(realm); l != other {
+			return l
+		}
+	}
+	return other
+}
+
+// ticketItem is what the cache shows of a ticket.
+type ticketItem = cache.Item[*negotiate.Ticket]
+
+// filter picks the identity's tickets.
+func (p *presence) filter(items []ticketItem) []ticketItem {
+	var mine []ticketItem
+	for _, item := range items {
+		if p.Owns(item.Key) {
+			mine = append(mine, item)
+		}
+	}
+	return mine
+}
