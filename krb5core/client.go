@@ -273,14 +273,30 @@ func (c *Client) login(ctx context.Context, a *Account, once bool) (*messages.Cr
 	}
 	result := login.Result()
 	a.hint.Store(result.Hint)
-	a.learn(realm, result.Offset, result.OffsetConfirmed)
+	a.learn(realm, learnt{result.Offset, result.OffsetConfirmed, realm}, result.Credential.Service.Realm)
 	return result.Credential, nil
 }
 
-// learn takes over an offset that a machine found on top of what was known.
-func (a *Account) learn(realm string, offset time.Duration, confirmed bool) {
-	if confirmed && offset != 0 {
-		a.clock.Learn(realm, a.clock.Offset(realm)+offset)
+// learnt is an offset that a machine found on top of what was known.
+type learnt struct {
+	offset    time.Duration
+	confirmed bool
+	realm     string // whose; any if offset is 0
+}
+
+// learn takes over what a machine that went by the clock of the base realm has
+// learnt. The KDC of the realm that it ended in has accepted that time: what was
+// known of that realm's clock stays only if the two do not exclude each other.
+func (a *Account) learn(base string, l learnt, end string) {
+	used := a.clock.Offset(base) + l.offset
+	if l.offset != 0 {
+		if !l.confirmed {
+			return
+		}
+		a.clock.Learn(l.realm, used)
+	}
+	if (a.clock.Offset(end) - used).Abs() > exchange.DefaultMaxSkew {
+		a.clock.Learn(end, used)
 	}
 }
 
@@ -355,7 +371,7 @@ func (c *Client) ask(
 	}
 	result := x.Result()
 	a.remember(result.Referrals)
-	a.learn(result.OffsetRealm, result.Offset, result.OffsetConfirmed)
+	a.learn(tgt.Service.Realm, learnt{result.Offset, result.OffsetConfirmed, result.OffsetRealm}, result.Credential.Service.Realm)
 	return result.Credential, nil
 }
 
