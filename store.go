@@ -263,6 +263,10 @@ func (s *ticketStore) Lock(ctx context.Context, key cache.Key) (unlock func()) {
 	if !ok {
 		return func() {}
 	}
+	// What is read when the time is up is cancelled, and no fault of the storage.
+	peek, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer context.AfterFunc(ctx, stop)()
 	tick := time.NewTicker(storePoll)
 	defer tick.Stop()
 	for {
@@ -270,7 +274,7 @@ func (s *ticketStore) Lock(ctx context.Context, key cache.Key) (unlock func()) {
 		case <-l.done:
 		case <-ctx.Done():
 		case <-tick.C:
-			if now, ok := s.read(ctx, entry.name); !ok || string(now) == string(before) {
+			if now, ok := s.read(peek, entry.name); !ok || string(now) == string(before) {
 				continue
 			}
 		}
