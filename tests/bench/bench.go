@@ -23,7 +23,8 @@ type Config struct {
 	Only []string
 	// Notes is a file whose text ends the document; none if empty.
 	Notes string
-	// Profiles is a folder for CPU profiles of the Caddys; none if empty.
+	// Profiles is a folder for profiles of the Caddys, of processor time and
+	// allocations; none if empty.
 	Profiles string
 	// Log is told of the progress.
 	Log io.Writer

@@ -125,9 +125,10 @@ func startCaddy(ctx context.Context, folder, program, name, block string) (*cadd
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
 
-// profile fetches a CPU profile of the next seconds.
-func (c *caddy) profile(path string, seconds int) error {
-	response, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", c.admin, seconds))
+// profile fetches a profile of the next seconds: "profile" for processor time,
+// "allocs" for what is allocated.
+func (c *caddy) profile(kind, path string, seconds int) error {
+	response, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/%s?seconds=%d", c.admin, kind, seconds))
 	if err != nil {
 		return err
 	}

@@ -58,6 +58,8 @@ func (b *bench) minting(ctx context.Context) error {
 			return err
 		}
 	}
+	b.printf("A header from the ticket of 6 kB takes %s times as long as one from that of 1.3 kB; at the floor it is %s: the longer string has to be "+
+		"written to memory.\n\n", sets[1].header.to(sets[0].header), sets[1].floor.to(sets[0].floor))
 	b.judgeMinting(sets[0], sets[1])
 	return b.fileCaches(ctx, sets[0])
 }

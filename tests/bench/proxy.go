@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -117,7 +116,7 @@ func (p *proxies) start(name, program, block string, s *site, acceptor *kdctest.
 		c.stop()
 		return nil, err
 	}
-	n := pick(p.bench, 8000, 800)
+	n := pick(p.bench, 4000, 800)
 	v.side = &side{name: name, n: n, run: func(n int) (time.Duration, error) {
 		before, err := c.cpu()
 		if err != nil {
@@ -257,7 +256,7 @@ func (p *proxies) judge(sets []*proxySet) {
 		atMost("transport to static header with a buffer that is large enough", large.transport.side.to(large.buffered.side), 1.1))
 }
 
-// profiles writes a CPU profile of each variant under load.
+// profiles writes profiles of each variant under load.
 func (p *proxies) profiles() error {
 	if p.Profiles == "" {
 		return nil
@@ -266,26 +265,30 @@ func (p *proxies) profiles() error {
 		return err
 	}
 	for i, v := range p.all {
-		seconds := pick(p.bench, 10, 2)
-		done := make(chan error, 1)
-		go func() {
-			name := fmt.Sprintf("%d-%s.pprof", i, strings.ReplaceAll(v.name, " ", "-"))
-			done <- v.caddy.profile(filepath.Join(p.Profiles, name), seconds)
-		}()
-		var err error
-		for sent := false; !sent && err == nil; {
-			select {
-			case err = <-done:
-				sent = true
-			default:
-				err = v.load.send(800)
+		for _, kind := range []string{"profile", "allocs"} {
+			name := fmt.Sprintf("%d-%s.%s.pprof", i, strings.ReplaceAll(v.name, " ", "-"), kind)
+			if err := v.profiled(kind, filepath.Join(p.Profiles, name), pick(p.bench, 10, 2)); err != nil {
+				return fmt.Errorf("profile of %s: %w", v.name, err)
 			}
-		}
-		if err != nil {
-			return errors.Join(errors.New("profile of "+v.name), err)
 		}
 	}
 	return nil
+}
+
+// profiled sends requests until the profile has been fetched.
+func (v *variant) profiled(kind, path string, seconds int) error {
+	done := make(chan error, 1)
+	go func() { done <- v.caddy.profile(kind, path, seconds) }()
+	for {
+		select {
+		case err := <-done:
+			return err
+		default:
+			if err := v.load.send(800); err != nil {
+				return err
+			}
+		}
+	}
 }
 
 // micros writes nanoseconds as microseconds.

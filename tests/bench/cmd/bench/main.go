@@ -20,7 +20,7 @@ func main() {
 	flag.StringVar(&cfg.Out, "out", "performance.md", "`file` to write; its plots go to a folder beside it")
 	flag.BoolVar(&cfg.Quick, "quick", false, "make everything short: shows that it runs, gives no figures")
 	flag.StringVar(&cfg.Notes, "notes", "notes.md", "`file` whose text ends the document; empty for none")
-	flag.StringVar(&cfg.Profiles, "profiles", "", "`folder` for CPU profiles of the Caddys; none if empty")
+	flag.StringVar(&cfg.Profiles, "profiles", "", "`folder` for profiles of the Caddys; none if empty")
 	only := flag.String("only", "", "`sections` to run, with commas between them: "+strings.Join(bench.Sections(), ", "))
 	flag.Parse()
 	if *only != "" {
