@@ -154,7 +154,7 @@ func (c *Client) exchange(ctx context.Context, fail *Error, believe bool, start 
 		return fail.with(outcome{}, err)
 	}
 	out, err := c.drive(ctx, m, nil)
-	fail.PreAuths += out.preAuths
+	fail.count(out, err)
 	var refusal *messages.KRBError
 	if err == nil || !errors.As(err, &refusal) {
 		return fail.with(out, err)
@@ -166,10 +166,11 @@ func (c *Client) exchange(ctx context.Context, fail *Error, believe bool, start 
 	}
 	m, startErr := start(true)
 	if startErr != nil {
+		fail.Confirmed = stream
 		return fail.with(out, err)
 	}
 	again, errAgain := c.drive(ctx, m, &opinion{out.last.Server})
-	fail.PreAuths += again.preAuths
+	fail.count(again, errAgain)
 	if errAgain == nil {
 		return nil
 	}
@@ -180,6 +181,14 @@ func (c *Client) exchange(ctx context.Context, fail *Error, believe bool, start 
 	// Nobody else could be asked: what came by a stream is as good as it gets.
 	fail.Confirmed = stream
 	return fail.with(out, err)
+}
+
+// count adds up the proofs of a key that were sent, and those that were refused.
+func (e *Error) count(out outcome, err error) {
+	e.PreAuths += out.preAuths
+	if code, ok := Code(err); ok && (code == messages.KDC_ERR_PREAUTH_FAILED || code == messages.KRB_AP_ERR_BAD_INTEGRITY) {
+		e.KeysRefused += out.preAuths
+	}
 }
 
 // hasOther tells whether the realm has a KDC beside the given one.
@@ -225,26 +234,43 @@ func (c *Client) trace(ctx context.Context, op Op) func(exchange.Event) {
 	return func(e exchange.Event) { c.cfg.Tracer.ObserveExchange(ctx, op, e) }
 }
 
+// maxPreAuths is how many pre-authenticated requests a login sends, however many
+// KDCs there are: each may count towards lockout.
+const maxPreAuths = 3
+
 // Login gets a ticket-granting ticket by the account's keys (RFC 4120 3.1). The
 // first login of an account asks what its password is salted with; later ones
 // know. At most two pre-authenticated requests prove the same key, and three are
-// sent in all, however many KDCs there are: each may count towards lockout.
+// sent in all.
 func (c *Client) Login(ctx context.Context, a *Account) (*messages.Credential, error) {
-	return c.login(ctx, a, false)
+	return c.login(ctx, a, maxPreAuths, false)
 }
 
-// LoginOnce is Login with a key that is not expected to work: if it is refused,
-// nobody else is asked.
+// LoginWithin is Login with at most that many pre-authenticated requests, for
+// accounts of which some were refused before.
+func (c *Client) LoginWithin(ctx context.Context, a *Account, preAuths int) (*messages.Credential, error) {
+	return c.login(ctx, a, preAuths, false)
+}
+
+// LoginOnce is Login with a key that is not expected to work: it is proved once,
+// and if it is refused, nobody else is asked.
 func (c *Client) LoginOnce(ctx context.Context, a *Account) (*messages.Credential, error) {
-	return c.login(ctx, a, true)
+	return c.login(ctx, a, 1, true)
 }
 
-func (c *Client) login(ctx context.Context, a *Account, once bool) (*messages.Credential, error) {
+// errNoProofLeft ends a login that may not send another pre-authenticated request.
+var errNoProofLeft = errors.New("no pre-authenticated request may be sent any more")
+
+func (c *Client) login(ctx context.Context, a *Account, preAuths int, once bool) (*messages.Credential, error) {
 	realm := a.principal.Realm
 	fail := &Error{Op: OpLogin, Realm: realm, Client: a.principal.String()}
 	var login *exchange.AS
 	err := c.exchange(ctx, fail, once, func(again bool) (exchange.Machine, error) {
+		if fail.PreAuths >= preAuths {
+			return nil, errNoProofLeft
+		}
 		cfg := exchange.ASConfig{
+			MaxPreAuth:   preAuths - fail.PreAuths,
 			Client:       a.principal,
 			Canonicalize: a.canonicalize(),
 			ETypes:       c.cfg.ETypes,

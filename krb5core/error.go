@@ -37,6 +37,9 @@ type Error struct {
 	// PreAuths counts the requests with pre-authentication that were sent.
 	// Each may count against the account's lockout threshold.
 	PreAuths int
+	// KeysRefused counts those of them that the KDC answered by saying that the
+	// key is wrong.
+	KeysRefused int
 	// Status is why Windows or Samba really refused, where they tell ([MS-KILE]
 	// 2.2.1), else 0.
 	Status messages.NTStatus

@@ -43,9 +43,10 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 type breaker struct {
 	now func() time.Time
 
-	mu    sync.Mutex
-	spent int // refused pre-authenticated requests since the last success
-	open  *RefusedError
+	mu      sync.Mutex
+	spent   int       // refused pre-authenticated requests since the last success
+	refused time.Time // when the last of them was
+	open    *RefusedError
 }
 
 // allow gives the error to answer with while the breaker is open.
@@ -59,8 +60,16 @@ func (b *breaker) allow() error {
 		return b.open
 	}
 	b.open = nil
-	b.spent = 0
 	return nil
+}
+
+// forgive forgets refused keys after the long pause, and not after the short one: a
+// KDC that locks the account after two would otherwise have it locked again and
+// again. Under the mutex.
+func (b *breaker) forgive() {
+	if b.spent > 0 && b.now().Sub(b.refused) >= refusedPause {
+		b.spent = 0
+	}
 }
 
 // state is the error while the breaker is open, else nil.
@@ -89,30 +98,36 @@ func (b *breaker) record(err error) (answer error, opened bool) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if e.KeysRefused > 0 {
+		b.forgive()
+		b.spent += e.KeysRefused
+		b.refused = b.now()
+	}
 	var pause time.Duration
 	switch e.Code {
 	case messages.KDC_ERR_PREAUTH_FAILED, messages.KRB_AP_ERR_BAD_INTEGRITY:
-		b.spent += e.PreAuths
-		if !e.Confirmed && b.spent < mostPreAuths {
-			return err, false
-		}
 		pause = refusedPause
 	case messages.KDC_ERR_C_PRINCIPAL_UNKNOWN, messages.KDC_ERR_POLICY, messages.KDC_ERR_CLIENT_REVOKED,
 		messages.KDC_ERR_NAME_EXP, messages.KDC_ERR_KEY_EXPIRED, messages.KDC_ERR_ETYPE_NOSUPP:
-		if !e.Confirmed {
-			return err, false
-		}
 		pause = accountPause
 	default:
+		return err, false
+	}
+	switch {
+	case b.spent >= mostPreAuths:
+		pause = refusedPause
+	case !e.Confirmed:
 		return err, false
 	}
 	b.open = &RefusedError{Until: b.now().Add(pause), Err: err}
 	return b.open, true
 }
 
-// left is how many pre-authenticated requests may still be refused.
+// left is how many pre-authenticated requests may still be refused: one at least,
+// for while there is none the breaker is open.
 func (b *breaker) left() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return mostPreAuths - b.spent
+	b.forgive()
+	return max(mostPreAuths-b.spent, 1)
 }

@@ -126,7 +126,7 @@ func (c *credentialCache) best() *messages.Credential {
 	return tgt
 }
 
-func (c *credentialCache) tgt(ctx context.Context, s *Settings) (*messages.Credential, error) {
+func (c *credentialCache) tgt(ctx context.Context, s *Settings, _ int) (*messages.Credential, error) {
 	tgt := c.best()
 	if tgt == nil {
 		return nil, fmt.Errorf("%w %s: no ticket-granting ticket of %s that is still good; fill it again (kinit -c %s)",

@@ -2,6 +2,8 @@ package negotiate
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +59,7 @@ type Identity struct {
 	stamps  sync.Map // realm -> *gss.Clock
 	origin  origin
 	breaker breaker
+	logins  chan struct{} // one at a time, whatever the settings: each may count towards lockout
 
 	// owner tells this identity's tickets from all others in the cache. It changes
 	// only when a credential cache changes hands.
@@ -78,6 +81,7 @@ func NewIdentity(cfg IdentityConfig) (*Identity, error) {
 		cfg:     cfg,
 		clock:   clock,
 		breaker: breaker{now: cfg.Now},
+		logins:  make(chan struct{}, 1),
 	}
 	if cfg.Secret.Kind == KindCCache {
 		id.origin = &credentialCache{path: cfg.Secret.Path, clock: clock, observe: cfg.Observe}
@@ -153,18 +157,40 @@ const tgtSPN = "krbtgt"
 // can be reached, else as soon as one was won.
 func (id *Identity) Ticket(ctx context.Context, s *Settings, t *Target) (*Ticket, cache.Source, error) {
 	id.watch()
-	key := id.key(s, t)
-	if ticket, ok := id.cfg.Tickets.Get(key); ok {
-		return ticket, cache.Cached, nil
+	for again := true; ; again = false {
+		key := id.key(s, t)
+		if ticket, ok := id.cfg.Tickets.Get(key); ok {
+			return ticket, cache.Cached, nil
+		}
+		ticket, source, err := id.cfg.Tickets.Fetch(ctx, key, id.policy(key, s, t))
+		if !again || !errors.Is(err, errChangedHands) {
+			return ticket, source, err
+		}
 	}
-	return id.cfg.Tickets.Fetch(ctx, key, id.policy(s, t))
+}
+
+// errChangedHands is for what was won with a credential cache that belongs to
+// somebody else now, or since it was looked for: it must not be kept as the
+// other's.
+var errChangedHands = errors.New("the credential cache has changed hands meanwhile")
+
+// owned makes sure that what is fetched for the key is of whom it names.
+func (id *Identity) owned(key cache.Key, fetch func(context.Context) (*Ticket, error)) func(context.Context) (*Ticket, error) {
+	return func(ctx context.Context) (*Ticket, error) {
+		ticket, err := fetch(ctx)
+		if key.Identity != *id.owner.Load() {
+			return nil, passing(errChangedHands)
+		}
+		return ticket, err
+	}
 }
 
 // Successor gives a ticket other than the held one, which the service refused.
 // The held one serves others until then. How often that may be is bounded, for
 // anybody can make a service refuse (cache.ErrRationed).
 func (id *Identity) Successor(ctx context.Context, s *Settings, t *Target, held *Ticket) (*Ticket, cache.Source, error) {
-	return id.cfg.Tickets.Successor(ctx, id.key(s, t), held, id.policy(s, t))
+	key := id.key(s, t)
+	return id.cfg.Tickets.Successor(ctx, key, held, id.policy(key, s, t))
 }
 
 // Confirm tells that the service accepted the ticket.
@@ -172,11 +198,11 @@ func (id *Identity) Confirm(s *Settings, t *Target, ticket *Ticket) {
 	id.cfg.Tickets.Confirm(id.key(s, t), ticket)
 }
 
-func (id *Identity) policy(s *Settings, t *Target) cache.Policy[*Ticket] {
+func (id *Identity) policy(key cache.Key, s *Settings, t *Target) cache.Policy[*Ticket] {
 	target := *t
 	return cache.Policy[*Ticket]{
 		Timeout: s.Client.Timeout(),
-		Fetch:   func(ctx context.Context) (*Ticket, error) { return id.fetch(ctx, s, &target) },
+		Fetch:   id.owned(key, func(ctx context.Context) (*Ticket, error) { return id.fetch(ctx, s, &target) }),
 	}
 }
 
@@ -186,14 +212,14 @@ func (id *Identity) Login(ctx context.Context, s *Settings) (*Ticket, error) {
 	if tgt, ok := id.cfg.Tickets.Get(key); ok {
 		return tgt, nil
 	}
-	tgt, _, err := id.cfg.Tickets.Fetch(ctx, key, id.loginPolicy(s))
+	tgt, _, err := id.cfg.Tickets.Fetch(ctx, key, id.loginPolicy(key, s))
 	return tgt, err
 }
 
-func (id *Identity) loginPolicy(s *Settings) cache.Policy[*Ticket] {
+func (id *Identity) loginPolicy(key cache.Key, s *Settings) cache.Policy[*Ticket] {
 	return cache.Policy[*Ticket]{
 		Timeout: s.Client.Timeout(),
-		Fetch:   func(ctx context.Context) (*Ticket, error) { return id.login(ctx, s) },
+		Fetch:   id.owned(key, func(ctx context.Context) (*Ticket, error) { return id.login(ctx, s) }),
 	}
 }
 
@@ -212,7 +238,8 @@ func (id *Identity) fetch(ctx context.Context, s *Settings, t *Target) (*Ticket,
 	cred, err := id.ask(ctx, s, t, tgt)
 	if tgtRefused(err) {
 		// The KDC's own key has changed, or it lost its memory: a new login helps.
-		if tgt, _, err = id.cfg.Tickets.Successor(ctx, id.tgtKey(s), tgt, id.loginPolicy(s)); err == nil {
+		key := id.tgtKey(s)
+		if tgt, _, err = id.cfg.Tickets.Successor(ctx, key, tgt, id.loginPolicy(key, s)); err == nil {
 			cred, err = id.ask(ctx, s, t, tgt)
 		}
 	}
@@ -272,6 +299,12 @@ func tgtRefused(err error) bool {
 
 // login wins a ticket-granting ticket.
 func (id *Identity) login(ctx context.Context, s *Settings) (*Ticket, error) {
+	select {
+	case id.logins <- struct{}{}:
+		defer func() { <-id.logins }()
+	case <-ctx.Done():
+		return nil, remembered(fmt.Errorf("waiting for another login of %s to end: %w", id.Principal(), ctx.Err()), id.cfg.Now)
+	}
 	changed, err := id.origin.reload()
 	if err != nil {
 		return nil, err
@@ -284,7 +317,7 @@ func (id *Identity) login(ctx context.Context, s *Settings) (*Ticket, error) {
 		return nil, err
 	}
 	begin := id.cfg.Now()
-	cred, err := id.origin.tgt(ctx, s)
+	cred, err := id.origin.tgt(ctx, s, id.breaker.left())
 	if err != nil {
 		answer, opened := id.breaker.record(err)
 		event := LoginFailed{Principal: id.Principal(), Err: err}

@@ -2,6 +2,7 @@ package negotiate
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
@@ -125,19 +126,25 @@ func (k *keyring) account() *krb5core.Account {
 
 // tgt logs in with the keys at hand and, if they are refused, once with those
 // that were there before or have come since.
-func (k *keyring) tgt(ctx context.Context, s *Settings) (*messages.Credential, error) {
+func (k *keyring) tgt(ctx context.Context, s *Settings, preAuths int) (*messages.Credential, error) {
 	first, second := k.candidates()
-	cred, err := s.Client.Login(ctx, first)
+	cred, err := s.Client.LoginWithin(ctx, first, preAuths)
 	if err == nil {
 		k.worked(first)
 		return cred, nil
 	}
-	if second == nil || !keyRefused(err) {
+	var fail *krb5core.Error
+	if second == nil || !keyRefused(err) || !errors.As(err, &fail) || fail.PreAuths >= preAuths {
 		return nil, err
 	}
 	k.failed(first)
 	cred, errSecond := s.Client.LoginOnce(ctx, second)
 	if errSecond != nil {
+		var again *krb5core.Error
+		if errors.As(errSecond, &again) {
+			fail.PreAuths += again.PreAuths
+			fail.KeysRefused += again.KeysRefused
+		}
 		return nil, err
 	}
 	k.worked(second)

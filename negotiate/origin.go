@@ -18,8 +18,9 @@ type origin interface {
 	principal() messages.Principal
 	// account is whom to ask for further tickets as.
 	account() *krb5core.Account
-	// tgt wins a ticket-granting ticket.
-	tgt(ctx context.Context, s *Settings) (*messages.Credential, error)
+	// tgt wins a ticket-granting ticket, with at most that many pre-authenticated
+	// requests. It is not called twice at a time.
+	tgt(ctx context.Context, s *Settings, preAuths int) (*messages.Credential, error)
 	// held gives a service ticket that is there without asking, nil if there is none.
 	held(s *Settings, spn SPN) *messages.Credential
 	// forget lets everything be tried again.

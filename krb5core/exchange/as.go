@@ -32,6 +32,10 @@ type ASConfig struct {
 	RenewLifetime time.Duration // 0 for a ticket that need not be renewable
 	PAC           *bool         // PA-PAC-REQUEST ([MS-KILE] 2.2.3); nil sends none, the KDC decides
 
+	// MaxPreAuth bounds the pre-authenticated requests further than the exchange does by itself, each of which may count
+	// towards lockout; 0 for no further bound.
+	MaxPreAuth int
+
 	// Hint is the type and salt of an earlier login. With it the first request is pre-authenticated at once.
 	Hint *PreAuthHint
 
@@ -122,6 +126,9 @@ func NewAS(cfg ASConfig) (*AS, error) {
 		mechanisms: mechanisms,
 		realm:      cfg.Client.Realm,
 		via:        []string{cfg.Client.Realm},
+	}
+	if cfg.MaxPreAuth <= 0 || cfg.MaxPreAuth > maxPreAuth {
+		a.cfg.MaxPreAuth = maxPreAuth
 	}
 	if cfg.Canonicalize || cfg.Client.Name.NameType == messages.KRB_NT_ENTERPRISE {
 		a.options |= messages.KDC_OPT_CANONICALIZE
@@ -230,7 +237,7 @@ func (a *AS) onError(e *messages.KRBError) (*Request, error) {
 		a.trace(AskedAgain{a.realm, "type and salt known from an earlier login may have changed"})
 		return a.ask(nil)
 	case messages.KRB_AP_ERR_SKEW:
-		if a.result.PreAuthRequests >= maxPreAuth || !a.learnOffset(a.realm, e) {
+		if a.result.PreAuthRequests >= a.cfg.MaxPreAuth || !a.learnOffset(a.realm, e) {
 			return nil, e
 		}
 		a.trace(AskedAgain{a.realm, "with the KDC's time"})
@@ -264,7 +271,7 @@ func (a *AS) onPreAuthRequired(e *messages.KRBError) (*Request, error) {
 	if named {
 		a.result.Hint = &PreAuthHint{info.EType, info.Salt, info.HasSalt, info.Params}
 	}
-	if a.result.PreAuthRequests >= maxPreAuth || slices.ContainsFunc(a.tried, key.Equal) {
+	if a.result.PreAuthRequests >= a.cfg.MaxPreAuth || slices.ContainsFunc(a.tried, key.Equal) {
 		if a.refused != nil {
 			return nil, a.refused
 		}
