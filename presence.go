@@ -95,6 +95,14 @@ func (p *presence) names() []string {
 	return p.sortedNames()
 }
 
+// name is the first of them.
+func (p *presence) name() string {
+	if names := p.names(); len(names) > 0 {
+		return names[0]
+	}
+	return p.Principal().String()
+}
+
 // servers are the KDCs that the configuration names for the identity's realm.
 func (p *presence) servers() []kdc.Server {
 	p.mu.Lock()
