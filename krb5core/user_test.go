@@ -1,0 +1,84 @@
+package krb5core_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+)
+
+func TestParseUserReadsEveryForm(t *testing.T) {
+	netbios := func(domain string) string {
+		if strings.EqualFold(domain, "CORP") {
+			return "CORP.EXAMPLE"
+		}
+		return ""
+	}
+	const enterprise, plain = messages.KRB_NT_ENTERPRISE, messages.KRB_NT_PRINCIPAL
+	for _, row := range []struct {
+		user, realm, byDefault string
+		parts                  string // joined by |
+		inRealm                string
+		nameType               messages.NameType
+	}{
+		{"svc-proxy@CORP.EXAMPLE", "", "", "svc-proxy", "CORP.EXAMPLE", plain},
+		{"svc-proxy@corp.example", "", "", "svc-proxy", "CORP.EXAMPLE", plain},
+		{"svc-proxy@corp.example", "", "OTHER.EXAMPLE", "svc-proxy", "CORP.EXAMPLE", plain},
+		{"CORP.EXAMPLE/svc-proxy", "", "", "svc-proxy", "CORP.EXAMPLE", plain},
+		{"corp.example/svc-proxy", "", "", "svc-proxy", "CORP.EXAMPLE", plain},
+		{`CORP.EXAMPLE\svc-proxy`, "", "", "svc-proxy", "CORP.EXAMPLE", plain},
+		{`corp\svc-proxy`, "", "", "svc-proxy", "CORP.EXAMPLE", plain},
+		{`other\svc-proxy`, "", "", "svc-proxy", "OTHER", plain},
+		{`CORP\svc-proxy`, "corp.example", "", "svc-proxy", "corp.example", plain},
+		{"svc-proxy", "", "CORP.EXAMPLE", "svc-proxy", "CORP.EXAMPLE", plain},
+		{"svc-proxy", "CORP.EXAMPLE", "OTHER.EXAMPLE", "svc-proxy", "CORP.EXAMPLE", plain},
+		{"HTTP/proxy.corp.example@CORP.EXAMPLE", "", "", "HTTP|proxy.corp.example", "CORP.EXAMPLE", plain},
+		{"HTTP/proxy.corp.example", "CORP.EXAMPLE", "", "HTTP|proxy.corp.example", "CORP.EXAMPLE", plain},
+		{"svc-proxy@corp.example", "CORP.EXAMPLE", "", "svc-proxy", "CORP.EXAMPLE", plain},
+		{"alice@corp.example", "AD.EXAMPLE", "", "alice@corp.example", "AD.EXAMPLE", enterprise},
+		{"alice/admin@corp.example", "AD.EXAMPLE", "", "alice/admin@corp.example", "AD.EXAMPLE", enterprise},
+		{"CORP$@CORP.EXAMPLE", "", "", "CORP$", "CORP.EXAMPLE", plain},
+		{`a\@b@CORP.EXAMPLE`, "", "", "a@b", "CORP.EXAMPLE", plain},
+		{`a\/b@CORP.EXAMPLE`, "", "", "a/b", "CORP.EXAMPLE", plain},
+	} {
+		t.Run(row.user+" in "+row.realm, func(t *testing.T) {
+			p, err := krb5core.ParseUser(row.user, krb5core.UserForm{Realm: row.realm, Default: row.byDefault, NetBIOS: netbios})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := fmt.Sprint(strings.Join(p.Name.NameString, "|"), " ", p.Realm, " ", p.Name.NameType)
+			want := fmt.Sprint(row.parts, " ", row.inRealm, " ", row.nameType)
+			if got != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+		})
+	}
+}
+
+func TestParseUserRefusesWhatIsNoName(t *testing.T) {
+	for _, row := range []struct{ user, realm, says string }{
+		{"", "", "empty"},
+		{"svc-proxy", "", "names no realm"},
+		{"svc-proxy@", "", "no realm after"},
+		{"@CORP.EXAMPLE", "", "empty"},
+		{"CORP.EXAMPLE/", "", "empty"},
+		{"/svc-proxy", "", "empty realm"},
+		{`\svc-proxy`, "", "empty realm"},
+		{`CORP\`, "", "empty"},
+		{"HTTP//host@CORP.EXAMPLE", "", "empty"},
+		{`CORP\svc-proxy`, "OTHER.EXAMPLE", "drop one of them"},
+		{`svc-proxy\@CORP.EXAMPLE\`, "CORP.EXAMPLE", ""},
+	} {
+		t.Run(row.user, func(t *testing.T) {
+			p, err := krb5core.ParseUser(row.user, krb5core.UserForm{Realm: row.realm})
+			if err == nil {
+				t.Fatalf("taken for %s", p)
+			}
+			if !strings.Contains(err.Error(), row.says) {
+				t.Errorf("%q does not say %q", err, row.says)
+			}
+		})
+	}
+}
