@@ -1,9 +1,12 @@
 package caddynegotiate
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -47,14 +50,18 @@ func (x *handling) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	}
 	first := &answerWriter{hold: x.judgeFirst}
 	err = x.attempt(w, r, next, first, nil)
-	if x.repeat == nil {
-		return err
+	if x.repeat != nil {
+		asked.restore(r)
+		restoreHeader(w.Header(), answered)
+		x.grant, x.out.grant = x.repeat.grant, x.repeat.grant
+		r.Body = x.repeat.body
+		err = x.attempt(w, r, next, &answerWriter{hold: x.judgeSecond}, x.repeat.ahead)
 	}
-	asked.restore(r)
-	restoreHeader(w.Header(), answered)
-	x.grant, x.out.grant = x.repeat.grant, x.repeat.grant
-	r.Body = x.repeat.body
-	return x.attempt(w, r, next, &answerWriter{hold: x.judgeSecond}, x.repeat.ahead)
+	if x.failed != nil { // nothing of the withheld answer may show in ours
+		restoreHeader(w.Header(), answered)
+		return nil
+	}
+	return err
 }
 
 // attempt passes the request on with a fresh token.
@@ -192,6 +199,17 @@ func (w *answerWriter) FlushError() error {
 	}
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
+
+// Hijack hands the connection over, but not that of an answer that is held back.
+func (w *answerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if w.held {
+		return nil, nil, errWithheld
+	}
+	return http.NewResponseController(w.ResponseWriter).Hijack()
+}
+
+// errWithheld ends the upgrade of a connection whose answer is held back.
+var errWithheld = errors.New("the upstream's answer is held back")
 
 // snapshot is what handlers further down may change of a request.
 type snapshot struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -22,8 +23,8 @@ const authorization = "Authorization"
 // request's header; a transport makes itself a request with CloneRequest first.
 func DropAuthorization(r *http.Request) {
 	dropField(r.Header)
-	dropToken(r.Header, "Connection")
-	dropToken(r.Header, "Trailer")
+	dropTokens(r.Header, "Connection", isAuthorization)
+	dropTokens(r.Header, "Trailer", isAuthorization)
 	dropField(r.Trailer)
 	if r.Body != nil && r.Body != http.NoBody {
 		r.Body = &trailerGuard{ReadCloser: r.Body, request: r, trailer: r.Trailer}
@@ -43,27 +44,32 @@ func CloneRequest(ctx context.Context, r *http.Request) *http.Request {
 	return out
 }
 
+// isAuthorization reports whether name is the field's, in any case.
+func isAuthorization(name string) bool {
+	return len(name) == len(authorization) && strings.EqualFold(name, authorization)
+}
+
 // dropField deletes Authorization from h, in any case.
 func dropField(h http.Header) {
 	delete(h, authorization)
 	for name := range h {
-		if len(name) == len(authorization) && strings.EqualFold(name, authorization) {
+		if isAuthorization(name) {
 			delete(h, name)
 		}
 	}
 }
 
-// dropToken takes Authorization out of a field that lists field names and leaves
-// the others, and the field, if any is left.
-func dropToken(h http.Header, field string) {
+// dropTokens takes the tokens that match out of a field that lists field names, and
+// leaves the others, and the field, if any is left.
+func dropTokens(h http.Header, field string, match func(name string) bool) {
 	values := h[field]
-	if !names(values) {
+	if !slices.ContainsFunc(values, func(v string) bool { return lists(v, match) }) {
 		return
 	}
 	var left []string
 	for _, v := range values {
 		for token := range strings.SplitSeq(v, ",") {
-			if token = strings.Trim(token, " \t"); token != "" && !strings.EqualFold(token, authorization) {
+			if token = strings.Trim(token, " \t"); token != "" && !match(token) {
 				left = append(left, token)
 			}
 		}
@@ -75,16 +81,14 @@ func dropToken(h http.Header, field string) {
 	h[field] = []string{strings.Join(left, ", ")}
 }
 
-// names reports whether Authorization is one of the tokens in values.
-func names(values []string) bool {
-	for _, v := range values {
-		if len(v) < len(authorization) { // keep-alive, close, Upgrade
-			continue
-		}
-		for token := range strings.SplitSeq(v, ",") {
-			if strings.EqualFold(strings.Trim(token, " \t"), authorization) {
-				return true
-			}
+// lists reports whether one of the tokens in v matches.
+func lists(v string, match func(name string) bool) bool {
+	if len(v) < len(authorization) { // keep-alive, close, Upgrade: the shortest name that matters
+		return false
+	}
+	for token := range strings.SplitSeq(v, ",") {
+		if match(strings.Trim(token, " \t")) {
+			return true
 		}
 	}
 	return false

@@ -167,11 +167,13 @@ func isChallengeField(name string) bool {
 // DropChallenges takes every WWW-Authenticate, Authentication-Info and
 // Persistent-Auth out of a response's header (or trailer), whatever their
 // scheme: a browser that saw one would begin an authentication of its own, with
-// the proxy's name, and its answer would not be let through.
+// the proxy's name, and its answer would not be let through. It takes them out of
+// the announcement of the trailer, and of trailers that were not announced, too.
 func DropChallenges(h http.Header) {
 	for name := range h {
-		if isChallengeField(name) {
+		if isChallengeField(strings.TrimPrefix(name, http.TrailerPrefix)) {
 			delete(h, name)
 		}
 	}
+	dropTokens(h, "Trailer", isChallengeField)
 }

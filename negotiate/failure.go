@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
 // How long failures are remembered: nobody waits again for what was in vain a
@@ -37,7 +38,7 @@ func remembered(err error, now func() time.Time) error {
 		return err // the breaker remembers it
 	}
 	var e *krb5core.Error
-	if errors.As(err, &e) && e.Refused && e.Confirmed {
+	if errors.As(err, &e) && e.Refused && e.Confirmed && e.Code != messages.KDC_ERR_SVC_UNAVAILABLE {
 		return &failure{err: err, shortest: refusalShortest, longest: refusalLongest, now: now}
 	}
 	return &failure{err: err, shortest: outageShortest, longest: outageLongest, now: now}

@@ -156,9 +156,8 @@ func (s *site) caddyfile(block string) string {
 }
 http://:%s {
 	bind 127.0.0.1
-	header X-Error "{http.negotiate.error}"
-	header X-Error-Code "{http.negotiate.error.code}"
-	header defer
+	header >X-Error "{http.negotiate.error}"
+	header >X-Error-Code "{http.negotiate.error.code}"
 	negotiate {
 		%s
 	}
