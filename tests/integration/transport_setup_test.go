@@ -79,6 +79,9 @@ func (s *site) sites(global, address string, does ...string) string {
 		output capture %s
 		level INFO
 	}
+	servers {
+		enable_full_duplex
+	}
 	%s
 }
 %s
@@ -93,9 +96,12 @@ func (s *site) site(address string, does ...string) string {
 	}, does...)...)
 }
 
-// run loads a site that proxies to the upstreams over the transport.
+// run loads a site that proxies to the upstreams over the transport. Each has an
+// address of its own: where Caddy takes one over from itself, the kernel may reset
+// a connection that comes at that moment.
 func (s *site) run(upstreams string, transport ...string) {
 	s.t.Helper()
+	s.address = freeAddress(s.t)
 	s.mustLoad(s.config("", proxying(upstreams, s.negotiating(transport...))))
 }
 
