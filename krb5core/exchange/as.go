@@ -39,6 +39,10 @@ type ASConfig struct {
 	// Hint is the type and salt of an earlier login. With it the first request is pre-authenticated at once.
 	Hint *PreAuthHint
 
+	// Armor is a TGT of the client's realm, of whatever client, to protect the exchange with (FAST, RFC 6113 5.4). With it
+	// nothing is sent or believed without. Nil for none.
+	Armor *messages.Credential
+
 	Now     func() time.Time // the realm's time as far as known; nil for time.Now
 	Rand    io.Reader        // nil for crypto/rand
 	MaxSkew time.Duration    // 0 for DefaultMaxSkew
@@ -51,6 +55,9 @@ type PreAuthHint struct {
 	Salt    string
 	HasSalt bool   // the KDC named the salt
 	Params  []byte // string-to-key parameters, nil for the type's default
+
+	// PAType is how the key was proved, 0 if that is not known.
+	PAType messages.PADataType
 }
 
 // ASResult is what an AS exchange has shown so far.
@@ -80,35 +87,19 @@ type AS struct {
 	options    messages.KDCOptions
 	offered    []enctype.ID // types in the request: those with keys come first
 	mechanisms []mechanism  // of pre-authentication, in order of preference
+	armor      *armor       // nil if there is none, or if it has to be made
 
 	realm   string   // asked now
 	via     []string // realms asked
 	cookie  []byte   // PA-FX-COOKIE to be echoed
 	infos   []KeyInfo
 	tried   []enctype.Key
+	begun   int                // conversations about a key
 	refused *messages.KRBError // the last verdict on a key
 
 	open   *asQuestion // nil before the first Step
 	ended  bool
 	result ASResult
-}
-
-// asQuestion is an AS-REQ that waits for its answer.
-type asQuestion struct {
-	nonce   uint32
-	service messages.PrincipalName
-	message []byte // as sent: PA-REQ-ENC-PA-REP covers it
-	sent    time.Time
-	proof   *proof // nil in a bare request
-}
-
-// proof is a key and how it is proved.
-type proof struct {
-	mechanism mechanism
-	value     []byte
-	info      KeyInfo
-	key       enctype.Key
-	hinted    bool
 }
 
 // NewAS prepares an exchange. It fails if the configuration cannot lead to a login.
@@ -118,18 +109,23 @@ func NewAS(cfg ASConfig) (*AS, error) {
 		return nil, fmt.Errorf("logging in as %q: a client needs a name and a realm", cfg.Client)
 	case cfg.Keys == nil:
 		return nil, fmt.Errorf("logging in as %s: no key source", cfg.Client)
+	case cfg.Armor != nil && checkTGT(cfg.Armor) != nil:
+		return nil, fmt.Errorf("logging in as %s: FAST armor: %w", cfg.Client, checkTGT(cfg.Armor))
+	case cfg.Armor != nil && tgtRealm(cfg.Armor) != cfg.Client.Realm:
+		return nil, fmt.Errorf("logging in as %s: FAST armor: %s is for another realm", cfg.Client, cfg.Armor.Service)
 	}
 	a := &AS{
 		common:     newCommon(cfg.ETypes, cfg.Now, cfg.Rand, cfg.MaxSkew, cfg.Trace),
 		cfg:        cfg,
 		options:    cfg.Options,
-		mechanisms: mechanisms,
+		mechanisms: mechanisms(cfg.Armor != nil),
 		realm:      cfg.Client.Realm,
 		via:        []string{cfg.Client.Realm},
 	}
 	if cfg.MaxPreAuth <= 0 || cfg.MaxPreAuth > maxPreAuth {
 		a.cfg.MaxPreAuth = maxPreAuth
 	}
+	a.fast = cfg.Armor != nil
 	if cfg.Canonicalize || cfg.Client.Name.NameType == messages.KRB_NT_ENTERPRISE {
 		a.options |= messages.KDC_OPT_CANONICALIZE
 	}
@@ -181,7 +177,7 @@ func (a *AS) Step(reply []byte) (*Request, error) {
 		return nil, a.refuse(err)
 	}
 	a.ended = req == nil
-	return req, err
+	return req, a.hint(reply, err)
 }
 
 func (a *AS) step(reply []byte) (*Request, error) {
@@ -192,6 +188,9 @@ func (a *AS) step(reply []byte) (*Request, error) {
 	switch {
 	case err != nil:
 		return nil, err
+	case krbErr != nil && a.fast && !armored(reply):
+		a.note(reply)
+		return a.onHint(krbErr)
 	case krbErr != nil:
 		a.note(reply)
 		return a.onError(krbErr)
@@ -211,7 +210,7 @@ func (a *AS) begin() (*Request, error) {
 	if err != nil {
 		return a.ask(nil)
 	}
-	m, _, err := unasked(a.mechanisms)
+	m, err := unasked(a.mechanisms, h.PAType)
 	if err != nil {
 		return a.ask(nil)
 	}
@@ -225,6 +224,8 @@ func (a *AS) onError(e *messages.KRBError) (*Request, error) {
 	switch e.ErrorCode {
 	case messages.KDC_ERR_PREAUTH_REQUIRED:
 		return a.onPreAuthRequired(e)
+	case messages.KDC_ERR_MORE_PREAUTH_DATA_REQUIRED:
+		return a.onMorePreAuth(e)
 	case messages.KDC_ERR_PREAUTH_FAILED, messages.KDC_ERR_ETYPE_NOSUPP:
 		if pre == nil {
 			return nil, e
@@ -240,12 +241,45 @@ func (a *AS) onError(e *messages.KRBError) (*Request, error) {
 		if a.result.PreAuthRequests >= a.cfg.MaxPreAuth || !a.learnOffset(a.realm, e) {
 			return nil, e
 		}
+		a.armor = nil // its authenticator bears the time too
 		a.trace(AskedAgain{a.realm, "with the KDC's time"})
 		return a.ask(pre)
 	case messages.KDC_ERR_WRONG_REALM:
 		return a.onWrongRealm(e)
 	}
 	return nil, e
+}
+
+// onHint acts on a KRB-ERROR without the armor that the request had. The KDC's time may be believed on trial; for the rest
+// it ends the exchange.
+func (a *AS) onHint(e *messages.KRBError) (*Request, error) {
+	if e.ErrorCode == messages.KRB_AP_ERR_SKEW {
+		return a.onError(e)
+	}
+	return nil, e
+}
+
+// onMorePreAuth goes on with a mechanism that takes several rounds (RFC 6113 5.2).
+func (a *AS) onMorePreAuth(e *messages.KRBError) (*Request, error) {
+	if a.open.proof == nil {
+		return nil, e
+	}
+	next := *a.open.proof
+	offer := e.Data().PAData
+	value, ok := offer.Find(next.mechanism.padata)
+	if !ok {
+		return nil, e
+	}
+	a.keepCookie(offer)
+	next.value, next.said, next.round = value, a.open.said, next.round+1
+	return a.ask(&next)
+}
+
+// keepCookie keeps what the KDC wants to have back (RFC 6113 5.2).
+func (a *AS) keepCookie(offer messages.MethodData) {
+	if cookie, ok := offer.Find(messages.PA_FX_COOKIE); ok {
+		a.cookie = cookie
+	}
 }
 
 // onPreAuthRequired proves the key that the error's METHOD-DATA describes, unless that very key was refused already.
@@ -255,9 +289,7 @@ func (a *AS) onPreAuthRequired(e *messages.KRBError) (*Request, error) {
 	if data.Status != 0 { // what stands in PA-PW-SALT is no salt
 		offer = slices.DeleteFunc(slices.Clone(offer), func(p messages.PAData) bool { return p.Type == messages.PA_PW_SALT })
 	}
-	if cookie, ok := offer.Find(messages.PA_FX_COOKIE); ok {
-		a.cookie = cookie
-	}
+	a.keepCookie(offer)
 	m, value, err := choose(a.mechanisms, offer)
 	if err != nil {
 		return nil, err
@@ -269,9 +301,10 @@ func (a *AS) onPreAuthRequired(e *messages.KRBError) (*Request, error) {
 		return nil, err
 	}
 	if named {
-		a.result.Hint = &PreAuthHint{info.EType, info.Salt, info.HasSalt, info.Params}
+		a.result.Hint = &PreAuthHint{info.EType, info.Salt, info.HasSalt, info.Params, m.padata}
 	}
-	if a.result.PreAuthRequests >= a.cfg.MaxPreAuth || slices.ContainsFunc(a.tried, key.Equal) {
+	a.begun++
+	if a.begun > maxPreAuth || a.result.PreAuthRequests >= a.cfg.MaxPreAuth || slices.ContainsFunc(a.tried, key.Equal) {
 		if a.refused != nil {
 			return nil, a.refused
 		}
@@ -296,6 +329,8 @@ func (a *AS) onWrongRealm(e *messages.KRBError) (*Request, error) {
 		failure.Reason = "loop"
 	case len(a.via) > MaxHops:
 		failure.Reason = "too many hops"
+	case a.fast:
+		failure.Reason = "the FAST armor is for the realm before; log in with the name that the account has in that realm, and with armor of it"
 	default:
 		a.trace(ClientReferral{a.realm, next})
 		a.realm, a.via = next, append(a.via, next)
@@ -303,66 +338,4 @@ func (a *AS) onWrongRealm(e *messages.KRBError) (*Request, error) {
 		return a.ask(nil)
 	}
 	return nil, fmt.Errorf("%w: %w", e, failure)
-}
-
-// ask makes an AS-REQ, with a proof or bare. A later wrapper of the request (FAST) belongs here.
-func (a *AS) ask(pre *proof) (*Request, error) {
-	nonce, err := a.nonce()
-	if err != nil {
-		return nil, err
-	}
-	now := a.now()
-	body := messages.KDCReqBody{
-		KDCOptions: a.options,
-		CName:      a.cfg.Client.Name,
-		Realm:      a.realm,
-		SName:      a.cfg.Service,
-		Till:       till(now, a.cfg.Lifetime),
-		Nonce:      nonce,
-		EType:      a.offered,
-	}
-	if body.SName.IsZero() {
-		body.SName = messages.TGSName(a.realm)
-	}
-	if a.cfg.RenewLifetime > 0 {
-		body.RTime = now.Add(a.cfg.RenewLifetime)
-	}
-	body.Raw = body.Marshal()
-	padata, err := a.padata(pre, body.Raw, now)
-	if err != nil {
-		return nil, err
-	}
-	req := messages.KDCReq{MsgType: messages.KRB_AS_REQ, PAData: padata, Body: body}
-	a.open = &asQuestion{nonce, body.SName, req.Marshal(), a.nowFunc(), pre}
-	return &Request{Realm: a.realm, Message: a.open.message, PreAuth: pre != nil}, nil
-}
-
-func (a *AS) padata(pre *proof, body []byte, now time.Time) (messages.MethodData, error) {
-	var padata messages.MethodData
-	if a.cookie != nil {
-		padata = append(padata, messages.PAData{Type: messages.PA_FX_COOKIE, Value: a.cookie})
-	}
-	if pre != nil {
-		elements, err := pre.mechanism.respond(challenge{pre.key, pre.value, body, now, a.rand})
-		if err != nil {
-			return nil, err
-		}
-		padata = append(padata, elements...)
-		a.result.PreAuthRequests++
-		a.tried = append(a.tried, pre.key)
-		a.trace(KeyChosen{pre.info.EType, pre.info.Salt, pre.info.HasSalt, pre.hinted})
-	}
-	if a.cfg.PAC != nil {
-		value := messages.PACRequest{IncludePAC: *a.cfg.PAC}.Marshal()
-		padata = append(padata, messages.PAData{Type: messages.PA_PAC_REQUEST, Value: value})
-	}
-	return append(padata, messages.PAData{Type: messages.PA_REQ_ENC_PA_REP}), nil
-}
-
-// till is the end to ask for. 1970 means as late as may be (RFC 4120 5.4.1).
-func till(now time.Time, lifetime time.Duration) time.Time {
-	if lifetime == 0 {
-		return time.Unix(0, 0).UTC()
-	}
-	return now.Add(lifetime)
 }

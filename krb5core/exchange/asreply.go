@@ -49,6 +49,9 @@ func (a *AS) judge(reply []byte) (*asAnswer, *messages.KRBError, error) {
 	case err != nil:
 		return nil, nil, err
 	case krbErr != nil:
+		if krbErr, err = a.open.armor.openError(krbErr, a.open.nonce); err != nil {
+			return nil, nil, err
+		}
 		return nil, krbErr, a.checkError(krbErr, reply)
 	}
 	answer, err := a.checkReply(rep)
@@ -56,7 +59,8 @@ func (a *AS) judge(reply []byte) (*asAnswer, *messages.KRBError, error) {
 }
 
 func (a *AS) checkError(e *messages.KRBError, reply []byte) error {
-	if e.ErrorCode == messages.KDC_ERR_PREAUTH_REQUIRED && a.stale(reply) {
+	asks := e.ErrorCode == messages.KDC_ERR_PREAUTH_REQUIRED || e.ErrorCode == messages.KDC_ERR_MORE_PREAUTH_DATA_REQUIRED
+	if asks && a.stale(reply) {
 		return mismatch("error-code", "an answer to the latest request", "a copy of an earlier answer")
 	}
 	canonicalize := a.options&messages.KDC_OPT_CANONICALIZE != 0
@@ -64,10 +68,14 @@ func (a *AS) checkError(e *messages.KRBError, reply []byte) error {
 }
 
 func (a *AS) checkReply(rep *messages.KDCRep) (*asAnswer, error) {
+	rep, strengthen, err := a.open.armor.openReply(rep, a.open.nonce, false)
+	if err != nil {
+		return nil, err
+	}
 	if err := a.checkClient(rep); err != nil {
 		return nil, err
 	}
-	key, answer, err := a.openReply(rep)
+	key, answer, err := a.openReply(rep, strengthen)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +91,16 @@ func (a *AS) checkReply(rep *messages.KDCRep) (*asAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return answer, nil
+	return answer, a.checkProof(rep)
+}
+
+// checkProof verifies the KDC's own proof, where the mechanism has one.
+func (a *AS) checkProof(rep *messages.KDCRep) error {
+	pre := a.open.proof
+	if pre == nil || pre.mechanism.verify == nil {
+		return nil
+	}
+	return pre.mechanism.verify(a.open.armor.key, pre.key, rep.PAData)
 }
 
 // checkClient holds the reply's client against the one asked for, unless the KDC was asked to correct it.
@@ -124,22 +141,37 @@ func (a *AS) checkService(part *messages.EncKDCRepPart) error {
 	return mismatch("srealm", a.realm, part.SRealm)
 }
 
-// openReply finds the reply key and decrypts. What the reply says of salt and parameters wins over what an error said
+// openReply finds the reply key, which the armor may strengthen, and decrypts. What the reply says of salt and parameters wins over what an error said
 // (RFC 4120 5.2.7.5).
-func (a *AS) openReply(rep *messages.KDCRep) (enctype.Key, *asAnswer, error) {
+func (a *AS) openReply(rep *messages.KDCRep, strengthen enctype.Key) (enctype.Key, *asAnswer, error) {
 	id := rep.EncPart.EType
 	if !slices.Contains(a.offered, id) {
 		return enctype.Key{}, nil, mismatch("enc-part.etype", fmt.Sprint("one of ", a.offered), id)
 	}
 	answer := &asAnswer{rep: rep}
 	answer.info, answer.named = a.replyInfo(rep)
-	if pre := a.open.proof; pre != nil {
-		if part, err := decrypt(pre.key, enctype.KEY_USAGE_AS_REP, rep.EncPart); err != errWrongKey {
-			answer.part = part
-			return pre.key, answer, err
+	opens := func(key enctype.Key) (enctype.Key, error) {
+		key, err := strengthened(strengthen, key)
+		if err != nil {
+			return key, malformed("strengthen-key", err)
 		}
+		answer.part, err = decrypt(key, enctype.KEY_USAGE_AS_REP, rep.EncPart)
+		return key, err
 	}
 	info := answer.info
+	if pre := a.open.proof; pre != nil {
+		own := pre.key
+		if !a.open.replyKey.IsZero() {
+			own = a.open.replyKey
+		}
+		key, err := opens(own)
+		if err != errWrongKey {
+			return key, answer, err
+		}
+		if !a.open.replyKey.IsZero() { // no other key will do
+			return enctype.Key{}, nil, malformed("enc-part", &WrongKeyError{id, rep.EncPart.KVNO, pre.info.Salt, pre.info.HasSalt})
+		}
+	}
 	var lookup error
 	for _, kvno := range versions(rep.EncPart) {
 		info.KVNO = kvno
@@ -151,8 +183,7 @@ func (a *AS) openReply(rep *messages.KDCRep) (enctype.Key, *asAnswer, error) {
 			}
 			continue
 		}
-		if part, err := decrypt(key, enctype.KEY_USAGE_AS_REP, rep.EncPart); err != errWrongKey {
-			answer.part = part
+		if key, err = opens(key); err != errWrongKey {
 			return key, answer, err
 		}
 		lookup = nil
@@ -226,7 +257,12 @@ func (a *AS) accept(answer *asAnswer) {
 	r.LastReq, r.KeyExpiration = part.LastReq, keyExpiration(part)
 	if answer.named {
 		i := answer.info
-		r.Hint = &PreAuthHint{i.EType, i.Salt, i.HasSalt, i.Params}
+		r.Hint = &PreAuthHint{EType: i.EType, Salt: i.Salt, HasSalt: i.HasSalt, Params: i.Params}
+	}
+	if pre := a.open.proof; pre != nil && r.Hint != nil {
+		hint := *r.Hint
+		hint.PAType = pre.mechanism.padata
+		r.Hint = &hint
 	}
 	if answer.verified {
 		a.trace(EncPARepVerified{a.realm})

@@ -21,6 +21,7 @@ type common struct {
 	rand    io.Reader
 	maxSkew time.Duration
 	trace   func(Event)
+	fast    bool // requests are armored (RFC 6113 5.4)
 
 	offset      time.Duration // KDC's time less ours
 	offsetRealm string

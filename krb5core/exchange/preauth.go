@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"crypto/fips140"
 	"errors"
 	"fmt"
 	"io"
@@ -16,34 +17,57 @@ import (
 // first that the KDC offers.
 type mechanism struct {
 	padata  messages.PADataType // by which METHOD-DATA offers it
-	unasked bool                // may be sent without an offer, when type and salt are known
-	respond func(challenge) (messages.MethodData, error)
+	assumed bool                // a KDC that does not say what it takes is taken to take this
+	respond func(challenge) (response, error)
+	// verify checks, unless it is nil, what the reply must hold if it is from somebody who has the client's key too.
+	verify func(armor, key enctype.Key, padata messages.MethodData) error
 }
 
 // challenge is what a mechanism has to work with.
 type challenge struct {
 	key   enctype.Key // the client's, of the type and salt that the KDC named
+	armor enctype.Key // of FAST, zero without
 	value []byte      // of the mechanism's element in METHOD-DATA, nil if unasked
+	said  []byte      // what we said before, if this is the KDC's answer to it
+	round int         // how often the KDC has answered
 	body  []byte      // the KDC-REQ-BODY that the answer goes with
 	now   time.Time   // the KDC's time as far as known
 	rand  io.Reader
 }
 
-// mechanisms is the list for a request without FAST armor.
-var mechanisms = []mechanism{encryptedTimestamp}
+// response is what a mechanism makes of it.
+type response struct {
+	padata   messages.MethodData
+	proves   bool        // shows a key to the KDC: a wrong one counts towards lockout
+	said     []byte      // to be in the next challenge, if one follows
+	replyKey enctype.Key // of the reply that follows, zero for the client's
+}
+
+// mechanisms is the list for requests with or without FAST armor. SPAKE's groups are not approved under FIPS 140.
+func mechanisms(fast bool) []mechanism {
+	list := []mechanism{passwordAuthenticated, encryptedTimestamp}
+	if fast {
+		// The armor protects the challenge as well as SPAKE would, in fewer rounds. RFC 6113 5.4.6 replaces the timestamp.
+		list = []mechanism{encryptedChallenge, passwordAuthenticated}
+	}
+	if fips140.Enforced() {
+		list = slices.DeleteFunc(list, func(m mechanism) bool { return m.padata == messages.PA_SPAKE })
+	}
+	return list
+}
 
 // encryptedTimestamp proves knowledge of the key by encrypting the time with it (RFC 4120 5.2.7.2).
 var encryptedTimestamp = mechanism{
 	padata:  messages.PA_ENC_TIMESTAMP,
-	unasked: true,
-	respond: func(c challenge) (messages.MethodData, error) {
+	assumed: true,
+	respond: func(c challenge) (response, error) {
 		stamp := messages.NewPAEncTSEnc(c.now).Marshal()
 		cipher, err := c.key.Encrypt(c.rand, enctype.KEY_USAGE_AS_REQ_PA_ENC_TIMESTAMP, stamp)
 		if err != nil {
-			return nil, fmt.Errorf("encrypting the timestamp: %w", err)
+			return response{}, fmt.Errorf("encrypting the timestamp: %w", err)
 		}
 		value := messages.EncryptedData{EType: c.key.EType(), Cipher: cipher}.Marshal()
-		return messages.MethodData{{Type: messages.PA_ENC_TIMESTAMP, Value: value}}, nil
+		return response{padata: messages.MethodData{{Type: messages.PA_ENC_TIMESTAMP, Value: value}}, proves: true}, nil
 	},
 }
 
@@ -66,7 +90,8 @@ func choose(list []mechanism, offer messages.MethodData) (mechanism, []byte, err
 		}
 	}
 	if len(offer) == 0 {
-		return unasked(list)
+		m, err := unasked(list, 0)
+		return m, nil, err
 	}
 	e := &PreAuthError{}
 	for _, p := range offer {
@@ -75,13 +100,15 @@ func choose(list []mechanism, offer messages.MethodData) (mechanism, []byte, err
 	return mechanism{}, nil, e
 }
 
-func unasked(list []mechanism) (mechanism, []byte, error) {
-	for _, m := range list {
-		if m.unasked {
-			return m, nil, nil
-		}
+// unasked returns the mechanism that served before, or that most KDCs know.
+func unasked(list []mechanism, before messages.PADataType) (mechanism, error) {
+	if i := slices.IndexFunc(list, func(m mechanism) bool { return m.padata == before }); i >= 0 {
+		return list[i], nil
 	}
-	return mechanism{}, nil, &PreAuthError{}
+	if i := slices.IndexFunc(list, func(m mechanism) bool { return m.assumed }); i >= 0 {
+		return list[i], nil
+	}
+	return mechanism{}, &PreAuthError{}
 }
 
 // keyInfos lists the keys that padata describes, in the KDC's order and each type once: of ETYPE-INFO2, else ETYPE-INFO,

@@ -22,6 +22,7 @@ type S4U2ProxyConfig struct {
 	ETypes   []enctype.ID // allowed types of the session key in order of preference, nil for enctype.Strong
 	Options  messages.KDCOptions
 	Lifetime time.Duration // 0 for as long as the TGT
+	FAST     bool          // as in TGSConfig
 
 	// Known and CAPath are as in TGSConfig.
 	Known  func(realm string) *messages.Credential
@@ -63,6 +64,7 @@ func NewS4U2Proxy(cfg S4U2ProxyConfig) (*S4U2Proxy, error) {
 		tgt:     cfg.TGT,
 		via:     []string{cfg.TGT.Client.Realm},
 	}
+	s.fast = cfg.FAST
 	switch {
 	case tgtRealm(cfg.TGT) != s.home:
 		return nil, fmt.Errorf("acting for a user takes a ticket-granting ticket of our own realm %s, not %s", s.home, cfg.TGT.Service)
@@ -109,7 +111,7 @@ func (s *S4U2Proxy) Step(reply []byte) (*Request, error) {
 		return nil, s.refuse(err)
 	}
 	s.ended = req == nil
-	return req, err
+	return req, s.hint(reply, err)
 }
 
 func (s *S4U2Proxy) step(reply []byte) (*Request, error) {

@@ -26,7 +26,8 @@ type S4U2SelfConfig struct {
 	Options  messages.KDCOptions // KDC_OPT_FORWARDABLE for a ticket that serves S4U2Proxy without resource-based delegation
 	Lifetime time.Duration       // 0 for as long as the TGT
 
-	// Known and CAPath are as in TGSConfig.
+	// FAST, Known and CAPath are as in TGSConfig.
+	FAST   bool
 	Known  func(realm string) *messages.Credential
 	CAPath func(client, server string) []string
 
@@ -65,6 +66,7 @@ func NewS4U2Self(cfg S4U2SelfConfig) (*S4U2Self, error) {
 		home:    cfg.TGT.Client.Realm,
 		user:    cfg.User,
 	}
+	s.fast = cfg.FAST
 	switch {
 	case tgtRealm(cfg.TGT) != s.home:
 		return nil, fmt.Errorf("acting for a user takes a ticket-granting ticket of our own realm %s, not %s", s.home, cfg.TGT.Service)
@@ -116,7 +118,10 @@ func (s *S4U2Self) Step(reply []byte) (*Request, error) {
 		return nil, s.refuse(err)
 	}
 	s.ended = req == nil
-	return req, err
+	if s.probe != nil { // which asks without armor
+		return req, err
+	}
+	return req, s.hint(reply, err)
 }
 
 func (s *S4U2Self) step(reply []byte) (*Request, error) {

@@ -27,6 +27,10 @@ type TGSConfig struct {
 	Lifetime time.Duration // 0 for as long as the TGT
 	Renew    bool          // renew the TGT instead; it must be renewable and not have ended
 
+	// FAST armors the requests with the TGT that they bear (RFC 6113 5.4.1.1). The KDCs of the client's own realm must
+	// then answer with armor; those of other realms may not know it, and their tickets are accepted without.
+	FAST bool
+
 	// Known returns the TGT for a foreign realm that is held already, or nil.
 	Known func(realm string) *messages.Credential
 	// CAPath returns the realms between client and server ([capaths]); nil if nothing is configured for the two, empty if
@@ -80,6 +84,7 @@ func NewTGS(cfg TGSConfig) (*TGS, error) {
 		cfg:     cfg,
 		route:   newRoute(cfg.TGT, cfg.Known, cfg.CAPath),
 	}
+	t.fast = cfg.FAST
 	if cfg.Renew {
 		return t, t.prepareRenewal()
 	}
@@ -134,7 +139,7 @@ func (t *TGS) Step(reply []byte) (*Request, error) {
 		return nil, t.refuse(err)
 	}
 	t.ended = req == nil
-	return req, err
+	return req, t.hint(reply, err)
 }
 
 func (t *TGS) step(reply []byte) (*Request, error) {

@@ -37,6 +37,7 @@ type tgsQuestion struct {
 	message []byte
 	sent    time.Time           // by our clock
 	extra   messages.MethodData // what spec.padata made
+	armor   *armor              // nil without FAST
 }
 
 // tgsAnswer is a TGS-REP that has passed every check.
@@ -90,7 +91,7 @@ func masked(o messages.KDCOptions, tgt *messages.Credential) messages.KDCOptions
 }
 
 // ask makes a TGS-REQ (RFC 4120 3.3.1): PA-TGS-REQ with the TGT, an authenticator with a checksum over the body, and a
-// fresh subkey for the reply. A later wrapper of the request (FAST) belongs here.
+// fresh subkey for the reply. With FAST all other padata goes into the armor.
 func (c *tgsCore) ask(spec tgsSpec) (*Request, error) {
 	nonce, err := c.nonce()
 	if err != nil {
@@ -125,6 +126,17 @@ func (c *tgsCore) ask(spec tgsSpec) (*Request, error) {
 		if q.extra, err = spec.padata(nonce, subkey); err != nil {
 			return nil, err
 		}
+	}
+	if c.fast {
+		if q.armor, err = implicitArmor(spec.tgt, subkey); err != nil {
+			return nil, err
+		}
+		fast, err := q.armor.wrap(c.rand, &messages.KrbFastReq{PAData: q.extra, ReqBody: body}, apReq)
+		if err != nil {
+			return nil, err
+		}
+		padata = append(padata, fast)
+	} else {
 		padata = append(padata, q.extra...)
 	}
 	req := messages.KDCReq{MsgType: messages.KRB_TGS_REQ, PAData: padata, Body: body}
@@ -166,6 +178,9 @@ func (c *tgsCore) judge(reply []byte) (*tgsAnswer, *messages.KRBError, error) {
 	case err != nil:
 		return nil, nil, err
 	case krbErr != nil:
+		if krbErr, err = c.open.armor.openError(krbErr, c.open.nonce); err != nil {
+			return nil, nil, err
+		}
 		return nil, krbErr, c.checkError(krbErr)
 	}
 	answer, err := c.checkReply(rep)
@@ -188,9 +203,13 @@ func (c *tgsCore) checkError(e *messages.KRBError) error {
 // checkReply decrypts a TGS-REP and checks it (RFC 4120 3.3.4).
 func (c *tgsCore) checkReply(rep *messages.KDCRep) (*tgsAnswer, error) {
 	q := c.open
+	abroad := q.realm != q.tgt.Client.Realm
+	rep, strengthen, err := q.armor.openReply(rep, q.nonce, abroad)
+	if err != nil {
+		return nil, err
+	}
 	a := &tgsAnswer{rep: rep}
-	var err error
-	if a.part, a.sessionKey, err = q.decrypt(rep.EncPart); err != nil {
+	if a.part, a.sessionKey, err = q.decrypt(rep.EncPart, strengthen); err != nil {
 		return nil, err
 	}
 	if err := c.checkTicket(rep, a.part, q.nonce, c.now()); err != nil {
@@ -212,8 +231,7 @@ func (c *tgsCore) checkReply(rep *messages.KDCRep) (*tgsAnswer, error) {
 	}
 	a.cred = messages.NewCredential(rep, a.part)
 	// A foreign KDC's word that a service may have our TGT counts only if all KDCs on the way have that trust.
-	home := q.tgt.Client.Realm == q.realm
-	if !home && q.tgt.Flags&messages.TKT_FLG_OK_AS_DELEGATE == 0 && a.cred.Flags&messages.TKT_FLG_OK_AS_DELEGATE != 0 {
+	if abroad && q.tgt.Flags&messages.TKT_FLG_OK_AS_DELEGATE == 0 && a.cred.Flags&messages.TKT_FLG_OK_AS_DELEGATE != 0 {
 		a.cred.Flags &^= messages.TKT_FLG_OK_AS_DELEGATE
 		a.distrusted = true
 	}
@@ -222,11 +240,18 @@ func (c *tgsCore) checkReply(rep *messages.KDCRep) (*tgsAnswer, error) {
 
 // decrypt opens the reply with the subkey, usage 9, or as KDCs do that ignore the subkey: session key, usage 8. (With RC4
 // the enctype package tries both usages, for KDCs that follow RFC 4757 to the letter.)
-func (q *tgsQuestion) decrypt(e messages.EncryptedData) (part *messages.EncKDCRepPart, sessionKey bool, err error) {
-	part, err = decrypt(q.subkey, enctype.KEY_USAGE_TGS_REP_SUBKEY, e)
+func (q *tgsQuestion) decrypt(e messages.EncryptedData, strengthen enctype.Key) (part *messages.EncKDCRepPart, sessionKey bool, err error) {
+	open := func(key enctype.Key, usage enctype.Usage) (*messages.EncKDCRepPart, error) {
+		key, err := strengthened(strengthen, key)
+		if err != nil {
+			return nil, malformed("strengthen-key", err)
+		}
+		return decrypt(key, usage, e)
+	}
+	part, err = open(q.subkey, enctype.KEY_USAGE_TGS_REP_SUBKEY)
 	if err == errWrongKey {
 		sessionKey = true
-		part, err = decrypt(q.tgt.Key, enctype.KEY_USAGE_TGS_REP_SESSION, e)
+		part, err = open(q.tgt.Key, enctype.KEY_USAGE_TGS_REP_SESSION)
 	}
 	if err == errWrongKey {
 		err = malformed("enc-part", fmt.Errorf("%w with the key of our request", errWrongKey))

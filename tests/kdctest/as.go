@@ -20,9 +20,14 @@ type asExchange struct {
 	client *view
 	server *view
 	proof  proof
+	fast   *fastState    // nil without armor
+	talk   *conversation // nil unless the cookie is of one
 }
 
 func (x *asExchange) run() (outcome, error) {
+	if err := x.unarmor(); err != nil {
+		return outcome{}, err
+	}
 	p, err := x.realm.findClient(x.req.Body.CName, x.req.Body.KDCOptions)
 	if err != nil {
 		return outcome{}, err
@@ -64,7 +69,7 @@ func (x *asExchange) issue() ([]byte, error) {
 	body := &x.req.Body
 	i := &issue{
 		kdc: x.kdc, realm: x.realm, req: x.req, alter: x.alter,
-		server: x.server, sname: body.SName, keyKVNO: x.proof.set.kvno,
+		server: x.server, sname: body.SName, keyKVNO: x.proof.set.kvno, fast: x.fast,
 	}
 	life := x.realm.lifetimes(x.now, body, x.client, x.server)
 	if !life.end.After(x.now) {
@@ -94,21 +99,28 @@ func (x *asExchange) issue() ([]byte, error) {
 	if err := i.sessionKey(); err != nil {
 		return nil, err
 	}
-	i.padata = messages.MethodData{etypeInfo2(x.proof.key.EType(), x.proof.set)}
+	replyKey, err := x.fast.replyKey(x.kdc, x.proof.key)
+	if err != nil {
+		return nil, err
+	}
+	i.padata = append(messages.MethodData{etypeInfo2(x.proof.key.EType(), x.proof.set)}, x.proof.padata...)
 	if _, asked := x.req.PAData.Find(messages.PA_REQ_ENC_PA_REP); asked {
 		// RFC 6806 11: a checksum over the request as it came proves that
 		// nobody took the better offers out of it.
-		sum, err := x.proof.key.Checksum(enctype.KEY_USAGE_AS_REQ, x.raw)
+		sum, err := replyKey.Checksum(enctype.KEY_USAGE_AS_REQ, x.raw)
 		if err != nil {
 			return nil, err
 		}
 		i.part.Flags |= messages.TKT_FLG_ENC_PA_REP
 		i.encPA = append(i.encPA, messages.PAData{
 			Type:  messages.PA_REQ_ENC_PA_REP,
-			Value: messages.Checksum{Type: x.proof.key.ChecksumType(), Value: sum}.Marshal(),
+			Value: messages.Checksum{Type: replyKey.ChecksumType(), Value: sum}.Marshal(),
 		})
+		if x.realm.doesFAST() {
+			i.encPA = append(i.encPA, messages.PAData{Type: messages.PA_FX_FAST})
+		}
 	}
-	return i.reply(messages.KRB_AS_REP, x.proof.key, enctype.KEY_USAGE_AS_REP)
+	return i.reply(messages.KRB_AS_REP, replyKey, enctype.KEY_USAGE_AS_REP)
 }
 
 // clientName is the name for ticket and reply: canonical for enterprise names

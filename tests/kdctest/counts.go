@@ -21,6 +21,8 @@ type Counts struct {
 	// ASReq and TGSReq are questions; ASReqPreAuth those AS-REQs that carried
 	// proof of a key. Other is what is neither.
 	ASReq, ASReqPreAuth, TGSReq, Other int
+	// Armored are the questions in FAST armor that was good.
+	Armored int
 	// ASRep and TGSRep are tickets issued and sent: logins and exchanges. An
 	// answer that was too big for UDP counts as TooBig instead.
 	ASRep, TGSRep, TooBig int

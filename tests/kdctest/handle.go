@@ -90,26 +90,30 @@ func refuse(code messages.ErrorCode, format string, args ...any) error {
 func (k *KDC) process(q *Question, now time.Time) outcome {
 	req, err := messages.ParseKDCReq(q.Message)
 	if err != nil {
-		return k.failed(nil, now, refuse(messages.KRB_AP_ERR_MSG_TYPE, "malformed message"))
+		return k.failed(nil, now, refuse(messages.KRB_AP_ERR_MSG_TYPE, "malformed message"), nil)
 	}
 	realm := k.realms[req.Body.Realm]
 	if realm == nil {
-		return k.failed(req, now, refuse(messages.KDC_ERR_S_PRINCIPAL_UNKNOWN, "realm %q is not served here", req.Body.Realm))
+		return k.failed(req, now, refuse(messages.KDC_ERR_S_PRINCIPAL_UNKNOWN, "realm %q is not served here", req.Body.Realm), nil)
 	}
-	var out outcome
 	if req.MsgType == messages.KRB_AS_REQ {
-		out, err = (&asExchange{kdc: k, realm: realm, req: req, raw: q.Message, now: now, alter: q.alter}).run()
-	} else {
-		out, err = (&tgsExchange{kdc: k, realm: realm, req: req, now: now, alter: q.alter}).run()
+		x := &asExchange{kdc: k, realm: realm, req: req, raw: q.Message, now: now, alter: q.alter}
+		out, err := x.run()
+		if err != nil {
+			return k.failed(x.req, now, err, x.fast)
+		}
+		return out
 	}
+	x := &tgsExchange{kdc: k, realm: realm, req: req, now: now, alter: q.alter}
+	out, err := x.run()
 	if err != nil {
-		return k.failed(req, now, err)
+		return k.failed(x.req, now, err, x.fast)
 	}
 	return out
 }
 
 // failed makes the KRB-ERROR of an exchange that came to nothing.
-func (k *KDC) failed(req *messages.KDCReq, now time.Time, err error) outcome {
+func (k *KDC) failed(req *messages.KDCReq, now time.Time, err error, fast *fastState) outcome {
 	var r *refusal
 	if !errors.As(err, &r) {
 		r = &refusal{code: messages.KRB_ERR_GENERIC, text: err.Error()}
@@ -119,6 +123,7 @@ func (k *KDC) failed(req *messages.KDCReq, now time.Time, err error) outcome {
 	if r.crealm != "" {
 		e.CRealm = r.crealm
 	}
+	fast.wrapError(k, e)
 	return outcome{e.Marshal(), func(n *Counts) { n.Errors[r.code]++ }}
 }
 

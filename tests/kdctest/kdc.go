@@ -44,6 +44,7 @@ type KDC struct {
 
 	counter   counter
 	lookaside lookaside
+	talks     conversations
 
 	faultsMu sync.Mutex
 	faults   []Fault

@@ -14,29 +14,71 @@ type proof struct {
 	key   enctype.Key
 	set   *keySet
 	given bool
+
+	padata messages.MethodData // for the reply
 }
 
-// mechanism is a way to pre-authenticate. Encrypted timestamp is the one that
-// this KDC speaks; a further one is a row in mechanisms.
+// mechanism is a way to pre-authenticate. A further one is a row in mechanisms.
 type mechanism struct {
 	padata messages.PADataType
+	armor  armorNeed
 	// verify checks what the client sent.
 	verify func(x *asExchange, value []byte) (proof, error)
 }
 
+// armorNeed is whether a mechanism goes with FAST armor.
+type armorNeed int
+
+const (
+	either armorNeed = iota
+	armored
+	unarmored
+)
+
 func mechanisms() []mechanism {
 	return []mechanism{
-		{messages.PA_ENC_TIMESTAMP, (*asExchange).verifyTimestamp},
+		{messages.PA_ENC_TIMESTAMP, unarmored, (*asExchange).verifyTimestamp},
+		{messages.PA_ENCRYPTED_CHALLENGE, armored, (*asExchange).verifyChallenge},
+		{messages.PA_SPAKE, either, (*asExchange).verifySPAKE},
 	}
+}
+
+// SetPreAuth chooses which proofs the realm takes: PA_ENC_TIMESTAMP and
+// PA_ENCRYPTED_CHALLENGE, unless it is told otherwise, and PA_SPAKE.
+func (r *Realm) SetPreAuth(types ...messages.PADataType) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.preauth = slices.Clone(types)
+}
+
+// mechanisms are those that the client may use as it came.
+func (x *asExchange) mechanisms() []mechanism {
+	x.realm.mu.RLock()
+	takes := x.realm.preauth
+	x.realm.mu.RUnlock()
+	if takes == nil {
+		takes = []messages.PADataType{messages.PA_ENC_TIMESTAMP, messages.PA_ENCRYPTED_CHALLENGE}
+	}
+	without := armored
+	if x.fast != nil {
+		without = unarmored
+	}
+	return slices.DeleteFunc(mechanisms(), func(m mechanism) bool {
+		return m.armor == without || !slices.Contains(takes, m.padata)
+	})
 }
 
 // carriesPreAuth tells whether a request bears proof of a key, which a KDC may
 // count against the account.
 func carriesPreAuth(req *messages.KDCReq) bool {
 	return slices.ContainsFunc(mechanisms(), func(m mechanism) bool {
-		_, ok := req.PAData.Find(m.padata)
+		value, ok := req.PAData.Find(m.padata)
+		if ok && m.padata == messages.PA_SPAKE {
+			s, err := messages.ParsePASPAKE(value)
+			return err == nil && s.Response != nil
+		}
 		return ok
-	}) || hasAny(req.PAData, messages.PA_ENCRYPTED_CHALLENGE, messages.PA_SPAKE)
+	})
 }
 
 func hasAny(data messages.MethodData, types ...messages.PADataType) bool {
@@ -47,14 +89,19 @@ func hasAny(data messages.MethodData, types ...messages.PADataType) bool {
 // give one.
 func (x *asExchange) authenticate() error {
 	if cookie, ok := x.req.PAData.Find(messages.PA_FX_COOKIE); ok && !slices.Equal(cookie, x.cookie()) {
-		return refuse(messages.KDC_ERR_PREAUTH_FAILED, "cookie is not the one that was given")
+		if x.talk = x.kdc.talks.find(cookie); x.talk == nil {
+			return refuse(messages.KDC_ERR_PREAUTH_FAILED, "cookie is not the one that was given")
+		}
+	}
+	if x.client.has(ArmoredOnly) && x.fast == nil {
+		return refuse(messages.KDC_ERR_POLICY, "unarmored requests are refused")
 	}
 	key, set := x.replyKey()
 	if set == nil {
 		return refuse(messages.KDC_ERR_ETYPE_NOSUPP, "client has no key of the types asked for")
 	}
 	x.proof = proof{key: key, set: set}
-	for _, m := range mechanisms() {
+	for _, m := range x.mechanisms() {
 		value, ok := x.req.PAData.Find(m.padata)
 		if !ok {
 			continue
@@ -92,6 +139,12 @@ func (x *asExchange) replyKey() (enctype.Key, *keySet) {
 // verifyTimestamp checks PA-ENC-TIMESTAMP (RFC 4120 5.2.7.2) with every key of
 // its type, old ones that were kept included.
 func (x *asExchange) verifyTimestamp(value []byte) (proof, error) {
+	asItIs := func(key enctype.Key) (enctype.Key, error) { return key, nil }
+	return x.verifyTime(value, enctype.KEY_USAGE_AS_REQ_PA_ENC_TIMESTAMP, asItIs)
+}
+
+// verifyTime checks a time that was encrypted with what derive makes of a key.
+func (x *asExchange) verifyTime(value []byte, usage enctype.Usage, derive func(enctype.Key) (enctype.Key, error)) (proof, error) {
 	data, err := messages.ParseEncryptedData(value)
 	if err != nil {
 		return proof{}, refuse(messages.KDC_ERR_PREAUTH_FAILED, "%v", err)
@@ -99,10 +152,11 @@ func (x *asExchange) verifyTimestamp(value []byte) (proof, error) {
 	for i := range x.client.keys {
 		set := &x.client.keys[i]
 		for _, key := range set.keys {
-			if key.EType() != data.EType {
+			proving, err := derive(key)
+			if err != nil || proving.EType() != data.EType {
 				continue
 			}
-			plain, err := key.Decrypt(enctype.KEY_USAGE_AS_REQ_PA_ENC_TIMESTAMP, data.Cipher)
+			plain, err := proving.Decrypt(usage, data.Cipher)
 			if err != nil {
 				continue
 			}
@@ -113,7 +167,7 @@ func (x *asExchange) verifyTimestamp(value []byte) (proof, error) {
 			if ts.PATimestamp.Sub(x.now).Abs() > x.kdc.cfg.MaxSkew {
 				return proof{}, refuse(messages.KRB_AP_ERR_SKEW, "clock skew too great")
 			}
-			return proof{key, set, true}, nil
+			return proof{key: key, set: set, given: true}, nil
 		}
 	}
 	x.client.attempt(false)
@@ -137,10 +191,20 @@ func (x *asExchange) hints() messages.MethodData {
 		// RFC 4120 3.1.3: PW-SALT is for clients that know no newer type.
 		data = append(data, messages.PAData{Type: messages.PA_PW_SALT, Value: []byte(set.salt)})
 	}
-	for _, m := range mechanisms() {
-		data = append(data, messages.PAData{Type: m.padata})
+	if x.realm.doesFAST() {
+		data = append(data, messages.PAData{Type: messages.PA_FX_FAST})
 	}
-	return append(data, messages.PAData{Type: messages.PA_FX_COOKIE, Value: x.cookie()})
+	cookie := x.cookie()
+	for _, m := range x.mechanisms() {
+		offer := messages.PAData{Type: m.padata}
+		if how := x.realm.howSPAKE(); m.padata == messages.PA_SPAKE && how.Optimistic {
+			if value, c, err := x.challengeSPAKE(how.Groups[0], nil); err == nil {
+				offer.Value, cookie = value, c
+			}
+		}
+		data = append(data, offer)
+	}
+	return append(data, messages.PAData{Type: messages.PA_FX_COOKIE, Value: cookie})
 }
 
 // isNewer tells the types for which ETYPE-INFO2 is the only hint.

@@ -39,6 +39,9 @@ const (
 	// TrustedToAuth makes its S4U2Self tickets forwardable
 	// (TRUSTED_TO_AUTH_FOR_DELEGATION: protocol transition).
 	TrustedToAuth
+	// ArmoredOnly refuses logins without FAST armor with KDC_ERR_POLICY, as Windows does where it is to fail
+	// unarmored requests.
+	ArmoredOnly
 )
 
 // Principal is one account of a realm. Its methods are safe for concurrent use.

@@ -27,6 +27,9 @@ type Realm struct {
 	domains    map[string]string     // host or .domain -> realm
 	suffixes   map[string]string     // UPN suffix -> realm, "" for ours
 	ignoreCase bool
+	noFAST     bool
+	preauth    []messages.PADataType // nil: the usual ones
+	spake      SPAKE
 	lockout    int
 	lifetime   time.Duration
 	renewable  time.Duration
@@ -75,7 +78,7 @@ func (r *Realm) AddService(name string, opts ...Option) *Principal {
 
 func (r *Realm) add(p *Principal, password *string, opts []Option) *Principal {
 	p.realm = r
-	p.etypes = []enctype.ID{enctype.AES256_CTS_HMAC_SHA1_96, enctype.AES128_CTS_HMAC_SHA1_96}
+	p.etypes = usualETypes()
 	p.kvno = 1
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -85,6 +88,14 @@ func (r *Realm) add(p *Principal, password *string, opts []Option) *Principal {
 	}
 	r.fail(p.rekey(password, rand.Reader))
 	return p
+}
+
+// usualETypes are AES-SHA1, or AES-SHA2 where FIPS 140 is enforced.
+func usualETypes() []enctype.ID {
+	if enctype.AES256_CTS_HMAC_SHA1_96.Check() != nil {
+		return []enctype.ID{enctype.AES256_CTS_HMAC_SHA384_192, enctype.AES128_CTS_HMAC_SHA256_128}
+	}
+	return []enctype.ID{enctype.AES256_CTS_HMAC_SHA1_96, enctype.AES128_CTS_HMAC_SHA1_96}
 }
 
 // enter makes a principal known by a name; mu is held.

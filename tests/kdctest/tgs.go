@@ -20,6 +20,7 @@ type tgsExchange struct {
 	headerName  messages.PrincipalName  // what it is for
 	headerRealm string                  // who issued it
 	auth        *messages.Authenticator
+	fast        *fastState // nil without armor
 }
 
 // subject is for whom the ticket will be.
@@ -38,7 +39,7 @@ const unsupported = messages.KDC_OPT_PROXY | messages.KDC_OPT_POSTDATED | messag
 	messages.KDC_OPT_ENC_TKT_IN_SKEY | messages.KDC_OPT_REQUEST_ANONYMOUS
 
 func (x *tgsExchange) run() (outcome, error) {
-	for _, step := range []func() error{x.openHeader, x.openAuthenticator, x.checkBody} {
+	for _, step := range []func() error{x.openHeader, x.openAuthenticator, x.checkBody, x.unarmor} {
 		if err := step(); err != nil {
 			return outcome{}, err
 		}
@@ -238,6 +239,11 @@ func (x *tgsExchange) grant(s subject, t target, pa replyPAData, tally func(*Cou
 // reply encrypts for the subkey if the client sent one (RFC 4120 3.3.3).
 func (x *tgsExchange) reply(i *issue, tally func(*Counts)) (outcome, error) {
 	key, usage := x.replyKey()
+	key, err := x.fast.replyKey(x.kdc, key)
+	if err != nil {
+		return outcome{}, err
+	}
+	i.fast = x.fast
 	message, err := i.reply(messages.KRB_TGS_REP, key, usage)
 	if err != nil {
 		return outcome{}, err

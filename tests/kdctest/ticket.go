@@ -83,6 +83,7 @@ type issue struct {
 	padata  messages.MethodData    // of the reply
 	encPA   messages.MethodData    // inside its encrypted part
 	keyKVNO uint32                 // kvno to state with the reply's encrypted part; 0 for none
+	fast    *fastState             // armor of the reply
 }
 
 // sessionKey draws a key of the first type asked for that the service takes.
@@ -147,6 +148,9 @@ func (i *issue) reply(msgType messages.MsgType, key enctype.Key, usage enctype.U
 	rep := messages.KDCRep{
 		MsgType: msgType, PAData: i.padata, CRealm: i.part.CRealm, CName: i.part.CName, Ticket: ticket,
 		EncPart: messages.EncryptedData{EType: key.EType(), KVNO: i.keyKVNO, HasKVNO: i.keyKVNO != 0, Cipher: cipher},
+	}
+	if err := i.fast.wrapReply(i.kdc, &rep, i.kdc.Now()); err != nil {
+		return nil, err
 	}
 	return rep.Marshal(), nil
 }
