@@ -37,9 +37,7 @@ const drainLimit = 64 << 10
 // RoundTrip sends the request with a fresh token, and once more if the token is
 // refused.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	x := &trip{
-		transport: t, ctx: r.Context(), check: r.Context().Value(caddyhttp.ServerCtxKey) == nil,
-	}
+	x := &trip{transport: t, ctx: r.Context(), check: isHealthCheck(r.Context())}
 	x.take(r)
 	defer x.body.Settle()
 	out := x.outcome(r)
@@ -64,6 +62,13 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 	}
 	return x.finish(r, response)
+}
+
+// isHealthCheck tells active health checks from requests of clients: nobody has
+// prepared variables for them. The server does not tell: it is in the context that
+// reverse_proxy was provisioned with, and so in that of its checks.
+func isHealthCheck(ctx context.Context) bool {
+	return ctx.Value(caddyhttp.VarsCtxKey) == nil
 }
 
 // acquire gets what tokens are made of: as ourselves, or as the user. Health
