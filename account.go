@@ -89,7 +89,7 @@ func (a *App) account(c *Credentials, name string) (*account, error) {
 	if err != nil {
 		return nil, err
 	}
-	secret, err := c.secret(principal, a.logger)
+	secret, err := c.secret(principal, known, a.logger)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +151,12 @@ func (a *App) atlas(c *Credentials) (atlas, error) {
 		for _, w := range known.conf.Warnings {
 			a.logger.Warn("krb5.conf has something that is ignored", zap.Error(w))
 		}
+		for name, realm := range known.conf.Realms {
+			_, odd := kdcsOf(realm)
+			for _, err := range odd {
+				a.logger.Warn("krb5.conf has a kdc that is ignored", zap.String("realm", name), zap.Error(err))
+			}
+		}
 	}
 	return known, nil
 }
@@ -208,7 +214,7 @@ func (c *Credentials) readCCache() (path string, principal messages.Principal, e
 }
 
 // secret reads what the credentials log in with, to fail early.
-func (c *Credentials) secret(principal messages.Principal, logger *zap.Logger) (negotiate.Secret, error) {
+func (c *Credentials) secret(principal messages.Principal, known atlas, logger *zap.Logger) (negotiate.Secret, error) {
 	var none negotiate.Secret
 	switch {
 	case c.Keytab != "":
@@ -220,7 +226,7 @@ func (c *Credentials) secret(principal messages.Principal, logger *zap.Logger) (
 		if err != nil {
 			return none, c.Origin.wrap("keytab", err)
 		}
-		if err := c.checkKeytab(file, principal); err != nil {
+		if err := c.checkKeytab(file, principal, known); err != nil {
 			return none, c.Origin.wrap("keytab", fmt.Errorf("%s: %w", c.Keytab, err))
 		}
 		warnIfOpen(logger, "keytab", path)
@@ -259,12 +265,12 @@ func (c *Credentials) secret(principal messages.Principal, logger *zap.Logger) (
 }
 
 // checkKeytab makes sure that the keytab has a key that can be used.
-func (c *Credentials) checkKeytab(file *keytab.Keytab, principal messages.Principal) error {
+func (c *Credentials) checkKeytab(file *keytab.Keytab, principal messages.Principal, known atlas) error {
 	keys, err := krb5core.KeytabKeys(file, principal)
 	if err != nil {
 		return fmt.Errorf("%w; export it for this account, or correct user", err)
 	}
-	allowed, err := c.enctypes()
+	allowed, err := c.permitted(known)
 	if err != nil {
 		return err
 	}
@@ -293,7 +299,10 @@ func (c *Credentials) client(known atlas, realm string, tracer krb5core.Tracer, 
 	if err != nil {
 		return nil, c.Origin.wrap("kdc_options", err)
 	}
-	etypes, err := c.enctypes()
+	if err := known.limitSockets(&options, realm); err != nil {
+		return nil, c.Origin.wrap("krb5_conf", err)
+	}
+	etypes, err := c.permitted(known)
 	if err != nil {
 		return nil, c.Origin.wrap("encryption_types", err)
 	}
@@ -301,10 +310,12 @@ func (c *Credentials) client(known atlas, realm string, tracer krb5core.Tracer, 
 	if err != nil {
 		return nil, c.Origin.wrap("kdc_options", err)
 	}
-	return krb5core.NewClient(krb5core.Config{
+	cfg := krb5core.Config{
 		Sender: sender, Finder: finder, TCPOnly: c.UseTCP, ETypes: etypes,
 		Timeout: time.Duration(c.Timeout), Realms: known, Tracer: tracer,
-	})
+	}
+	known.limit(&cfg, realm)
+	return krb5core.NewClient(cfg)
 }
 
 // poolKey tells accounts apart: by principal, realm and where the keys come from.

@@ -74,6 +74,17 @@ type Credentials struct {
 
 	// Path of a krb5.conf to take realms, KDCs and limits from. Default: none,
 	// but the system's is read if it exists and no `kdc` is given.
+	//
+	// What counts of it, where the configuration says nothing itself: of
+	// `[libdefaults]` `default_realm`, `permitted_enctypes` (as a limit on the
+	// strong types), `request_timeout` or `kdc_timeout`, `ticket_lifetime`,
+	// `clockskew`, `canonicalize`, `udp_preference_limit`, `dns_lookup_kdc`; of
+	// `[realms]` `kdc` in all its forms, `primary_kdc`, `http_anchors`,
+	// `sitename`; `[domain_realm]` and `[capaths]`. What does not:
+	// `allow_weak_crypto` (it must be stated here), `default_tkt_enctypes` and
+	// `default_tgs_enctypes`, `forwardable`, `renew_lifetime`, `kdc_timesync`
+	// (always on), and all that resolves host names (they are taken as they are
+	// given).
 	Krb5Conf string `json:"krb5_conf,omitempty"`
 
 	// Settings of the sockets towards the KDCs.

@@ -1,7 +1,6 @@
 package caddynegotiate
 
 import (
-	"context"
 	"errors"
 	"net/http"
 
@@ -11,8 +10,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
-	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
-	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
@@ -113,61 +110,3 @@ func logRefusal(logger *zap.Logger, out *outcome, v negotiate.Verdict, message s
 		c.Write(fields...)
 	}
 }
-
-// tracer logs decisions, and messages if `trace` asks for it.
-type tracer struct {
-	logger *zap.Logger
-	trace  bool
-	counts *kdcMeter
-}
-
-func newTracer(c *Credentials, known atlas, realm string, logger *zap.Logger) (*tracer, error) {
-	servers, err := c.servers()
-	if err != nil {
-		return nil, c.Origin.wrap("kdc", err)
-	}
-	return &tracer{logger: logger, trace: c.Trace, counts: newKDCMeter(known, realm, servers)}, nil
-}
-
-// ObserveMessage implements kdc.Observer.
-func (t *tracer) ObserveMessage(_ context.Context, m kdc.MessageEvent) {
-	t.counts.message(m)
-	if !t.trace {
-		return
-	}
-	if c := t.logger.Check(zapcore.DebugLevel, "kdc message "+m.Direction.String()); c != nil {
-		c.Write(
-			zap.String("realm", m.Realm), zap.Stringer("kdc", m.Server), zap.String("protocol", string(m.Protocol)),
-			zap.String("local", m.Local), zap.String("remote", m.Remote), zap.Int("size", m.Size),
-			zap.Duration("elapsed", m.Elapsed), zap.Error(m.Err),
-		)
-	}
-}
-
-// ObserveDecision implements kdc.Observer.
-func (t *tracer) ObserveDecision(_ context.Context, d kdc.Decision) {
-	t.counts.decision(d)
-	level := zapcore.DebugLevel
-	if d.Kind == kdc.Dead || d.Kind == kdc.PassedOver {
-		level = zapcore.WarnLevel
-	} else if !t.trace {
-		return
-	}
-	if c := t.logger.Check(level, "kdc "+d.Kind.String()); c != nil {
-		c.Write(zap.String("realm", d.Realm), zap.Stringer("kdc", d.Server), zap.String("address", d.Addr), zap.NamedError("reason", d.Reason))
-	}
-}
-
-// ObserveExchange implements krb5core.Tracer.
-func (t *tracer) ObserveExchange(_ context.Context, op krb5core.Op, e exchange.Event) {
-	t.counts.event(e)
-	if !t.trace {
-		return
-	}
-	if c := t.logger.Check(zapcore.DebugLevel, e.String()); c != nil {
-		c.Write(zap.String("op", string(op)))
-	}
-}
-
-// Interface guards
-var _ krb5core.Tracer = (*tracer)(nil)

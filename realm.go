@@ -115,14 +115,7 @@ func (a atlas) finder(own string, stated []kdc.Server) (kdc.Finder, error) {
 	if a.conf != nil {
 		conf := make(kdc.Static)
 		for name, realm := range a.conf.Realms {
-			var servers []kdc.Server
-			for _, address := range realm.KDCs {
-				// What MIT would pass over must not keep Caddy from starting.
-				if s, err := kdc.ParseServer(address); err == nil {
-					servers = append(servers, s)
-				}
-			}
-			conf[name] = servers
+			conf[name], _ = kdcsOf(realm)
 		}
 		finders = append(finders, conf)
 	}
@@ -140,6 +133,13 @@ type srvFinders struct {
 
 func (a atlas) dns() kdc.Finder {
 	f := srvFinders{sites: make(map[string]*kdc.SRV), other: kdc.NewSRV(kdc.SRVConfig{})}
+	if a.conf != nil {
+		for name, realm := range a.conf.Realms {
+			if realm.SiteName != "" {
+				f.sites[name] = kdc.NewSRV(kdc.SRVConfig{Site: realm.SiteName})
+			}
+		}
+	}
 	for name, realm := range a.realms {
 		if realm.Site != "" {
 			f.sites[name] = kdc.NewSRV(kdc.SRVConfig{Site: realm.Site})

@@ -43,6 +43,12 @@ type Config struct {
 	Timeout time.Duration
 	// Lifetime is asked for tickets; zero asks for as long as the KDC allows.
 	Lifetime time.Duration
+	// MaxSkew is how far a KDC's clock and ours may differ before it matters.
+	// Default: exchange.DefaultMaxSkew.
+	MaxSkew time.Duration
+	// Canonicalize lets KDCs correct the name of every account, and refer to
+	// another realm, not only of those that are user principal names (RFC 6806).
+	Canonicalize bool
 	// Realms may be nil: then every host is looked for in the account's own
 	// realm, whose KDC may refer to another (RFC 6806 8).
 	Realms Realms
@@ -68,6 +74,9 @@ func NewClient(cfg Config) (*Client, error) {
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = DefaultTimeout
+	}
+	if cfg.MaxSkew == 0 {
+		cfg.MaxSkew = exchange.DefaultMaxSkew
 	}
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
@@ -272,13 +281,14 @@ func (c *Client) login(ctx context.Context, a *Account, preAuths int, once bool)
 		cfg := exchange.ASConfig{
 			MaxPreAuth:   preAuths - fail.PreAuths,
 			Client:       a.principal,
-			Canonicalize: a.canonicalize(),
+			Canonicalize: a.canonicalize() || c.cfg.Canonicalize,
 			ETypes:       c.cfg.ETypes,
 			Keys:         a.keys,
 			Options:      messages.KDC_OPT_FORWARDABLE | messages.KDC_OPT_RENEWABLE_OK,
 			Lifetime:     c.cfg.Lifetime,
 			Now:          func() time.Time { return a.clock.Now(realm) },
 			Rand:         c.cfg.Rand,
+			MaxSkew:      c.cfg.MaxSkew,
 			Trace:        c.trace(ctx, OpLogin),
 		}
 		if again {
@@ -299,7 +309,7 @@ func (c *Client) login(ctx context.Context, a *Account, preAuths int, once bool)
 	}
 	result := login.Result()
 	a.hint.Store(result.Hint)
-	a.learn(realm, learnt{result.Offset, result.OffsetConfirmed, realm}, result.Credential.Service.Realm)
+	a.learn(realm, learnt{result.Offset, result.OffsetConfirmed, realm, c.cfg.MaxSkew}, result.Credential.Service.Realm)
 	return result.Credential, nil
 }
 
@@ -308,6 +318,7 @@ type learnt struct {
 	offset    time.Duration
 	confirmed bool
 	realm     string // whose; any if offset is 0
+	maxSkew   time.Duration
 }
 
 // learn takes over what a machine that went by the clock of the base realm has
@@ -321,7 +332,7 @@ func (a *Account) learn(base string, l learnt, end string) {
 		}
 		a.clock.Learn(l.realm, used)
 	}
-	if (a.clock.Offset(end) - used).Abs() > exchange.DefaultMaxSkew {
+	if (a.clock.Offset(end) - used).Abs() > l.maxSkew {
 		a.clock.Learn(end, used)
 	}
 }
@@ -369,6 +380,7 @@ func (c *Client) tgs(ctx context.Context, a *Account, op Op, cfg exchange.TGSCon
 	cfg.CAPath = c.caPath()
 	cfg.Now = a.nowAt(cfg.TGT)
 	cfg.Rand = c.cfg.Rand
+	cfg.MaxSkew = c.cfg.MaxSkew
 	cfg.Trace = c.trace(ctx, op)
 	return c.ask(ctx, a, op, cfg.TGT, messages.Principal{Name: cfg.Service, Realm: cfg.Realm}, func() (ticketMachine, error) {
 		return exchange.NewTGS(cfg)
@@ -397,7 +409,7 @@ func (c *Client) ask(
 	}
 	result := x.Result()
 	a.remember(result.Referrals)
-	a.learn(tgt.Service.Realm, learnt{result.Offset, result.OffsetConfirmed, result.OffsetRealm}, result.Credential.Service.Realm)
+	a.learn(tgt.Service.Realm, learnt{result.Offset, result.OffsetConfirmed, result.OffsetRealm, c.cfg.MaxSkew}, result.Credential.Service.Realm)
 	return result.Credential, nil
 }
 

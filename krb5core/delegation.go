@@ -25,6 +25,7 @@ func (c *Client) TicketForUser(ctx context.Context, a *Account, tgt *messages.Cr
 		CAPath:   c.caPath(),
 		Now:      a.nowAt(tgt),
 		Rand:     c.cfg.Rand,
+		MaxSkew:  c.cfg.MaxSkew,
 		Trace:    c.trace(ctx, OpS4USelf),
 	}
 	return c.ask(ctx, a, OpS4USelf, tgt, user, func() (ticketMachine, error) { return exchange.NewS4U2Self(cfg) })
@@ -46,6 +47,7 @@ func (c *Client) TicketOnBehalf(ctx context.Context, a *Account, tgt, evidence *
 		CAPath:   c.caPath(),
 		Now:      a.nowAt(tgt),
 		Rand:     c.cfg.Rand,
+		MaxSkew:  c.cfg.MaxSkew,
 		Trace:    c.trace(ctx, OpS4UProxy),
 	}
 	return c.ask(ctx, a, OpS4UProxy, tgt, service, func() (ticketMachine, error) { return exchange.NewS4U2Proxy(cfg) })
