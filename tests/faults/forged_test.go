@@ -1,0 +1,94 @@
+package faults
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+)
+
+// registered are all error codes that have a name.
+func registered() []messages.ErrorCode {
+	var codes []messages.ErrorCode
+	for code := range messages.ErrorCode(256) {
+		if code.Meaning() != "" {
+			codes = append(codes, code)
+		}
+	}
+	return codes
+}
+
+// datagrams counts what an observer saw.
+type datagrams struct {
+	mu   sync.Mutex
+	errs int
+}
+
+func (d *datagrams) ObserveMessage(_ context.Context, m kdc.MessageEvent) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m.Direction == kdc.Received && m.Protocol == kdc.UDP && messages.TypeOf(m.Data) == messages.KRB_ERROR {
+		d.errs++
+	}
+}
+
+func (d *datagrams) ObserveDecision(context.Context, kdc.Decision) {}
+
+// A forged error in front of each true answer costs a question by a stream, and
+// nothing else: the ticket comes, nothing is remembered, nothing is proved more often
+// than twice, no clock is set, no server is thought dead.
+func TestForgedErrorOfEachCodeChangesNothing(t *testing.T) {
+	codes := registered()
+	if len(codes) < 60 {
+		t.Fatalf("only %d codes have a name", len(codes))
+	}
+	for _, code := range codes {
+		t.Run(code.String(), func(t *testing.T) {
+			l := newLab(t)
+			l.kdc.Use(kdctest.UDP(kdctest.ForgeFirst(code)))
+			id, seen := l.identity(negotiate.PasswordSecret(password)), new(datagrams)
+			s := l.observed(seen)
+			g, err := l.grant(id, s, service)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := g.Ticket.Credential(); got.Client.String() != principal || got.Service.String() != service+"@"+realmName {
+				t.Errorf("ticket of %s for %s", got.Client, got.Service)
+			}
+			if refused := id.Refused(); refused != nil {
+				t.Errorf("the breaker opened: %v", refused)
+			}
+			if n := l.tickets.Stats().Negatives; n != 0 {
+				t.Errorf("%d failures are remembered", n)
+			}
+			c := l.kdc.Counts()
+			if c.ASReqPreAuth > 2 || c.ASReqPreAuth == 0 {
+				t.Errorf("%d pre-authenticated requests", c.ASReqPreAuth)
+			}
+			for realm, offset := range id.Offsets() {
+				if offset != 0 {
+					t.Errorf("the clock of %s was set to %v", realm, offset)
+				}
+			}
+			if seen.errs == 0 {
+				t.Error("no forged error was seen: nothing was shown")
+			}
+
+			// Nothing is left of it: the next tickets take one question each.
+			l.kdc.ClearFaults()
+			l.kdc.ResetCounts()
+			l.realm.AddService("HTTP/other.corp.example")
+			if _, err := l.grant(id, s, "HTTP/other.corp.example"); err != nil {
+				t.Fatal(err)
+			}
+			if c := l.kdc.Counts(); c.UDP+c.TCP != 1 {
+				t.Errorf("the next ticket took %d questions", c.UDP+c.TCP)
+			}
+		})
+	}
+	t.Logf("%d codes forged", len(codes))
+}

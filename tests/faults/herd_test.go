@@ -1,0 +1,84 @@
+package faults
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+)
+
+func TestColdHerdTakesOneLoginAndOneExchange(t *testing.T) {
+	const herd = 1000
+	// One of five datagrams is lost, on its way or on its way back: in each round
+	// another one of the three that it takes if all goes well.
+	for _, row := range []struct {
+		name string
+		lose func() kdctest.Fault
+	}{
+		{"all arrives", nil},
+		{"20 % of the questions are lost", kdctest.Lose},
+		{"20 % of the answers are lost", kdctest.LoseReply},
+	} {
+		for round := range 3 {
+			if row.lose == nil && round > 0 {
+				break
+			}
+			t.Run(fmt.Sprintf("%s, round %d", row.name, round), func(t *testing.T) {
+				r := newRig(t)
+				r.level = "ERROR"
+				gate := kdctest.NewGate()
+				faults := []kdctest.Fault{gate.Slow()}
+				if row.lose != nil {
+					faults = append(faults, everyFifth(round, row.lose()))
+				}
+				r.kdc.Use(append(faults, lookaside())...)
+				r.load(r.usual("login_at_start off"))
+				go func() {
+					<-gate.Arrived()
+					gate.Release()
+				}()
+				wantNoErrors(t, herd, crowd(t, herd, herd, func(int) string { return "http://" + r.sites[0] + "/" }, letIn))
+				r.wantCounts(1, 1)
+				c := r.kdc.Counts()
+				if row.lose != nil && round < 3 && c.UDP+c.TCP == 3 {
+					t.Error("nothing was sent again: nothing was lost, nothing was shown")
+				}
+				t.Logf("%d requests, 0 failed: %d login, %d exchange; %d datagrams, %d streams", herd, c.ASRep, c.TGSRep, c.UDP, c.TCP)
+			})
+		}
+	}
+}
+
+// lookaside answers a question that comes again, by whatever way, as it did before,
+// as MIT's KDC does: what is counted is what was issued.
+func lookaside() kdctest.Fault {
+	var mu sync.Mutex
+	given := make(map[string]kdctest.Answer)
+	return func(next kdctest.Handler) kdctest.Handler {
+		return func(q *kdctest.Question) kdctest.Answer {
+			mu.Lock()
+			defer mu.Unlock()
+			if a, again := given[string(q.Message)]; again {
+				return a
+			}
+			a := next(q)
+			if len(a.Messages) == 1 && messages.TypeOf(a.Messages[0]) != messages.KRB_ERROR {
+				given[string(q.Message)] = a
+			}
+			return a
+		}
+	}
+}
+
+// everyFifth loses the datagrams number first, first+5 and so on.
+func everyFifth(first int, lose kdctest.Fault) kdctest.Fault {
+	seen := make(chan int, 1)
+	seen <- 0
+	return kdctest.UDP(kdctest.Only(func(*kdctest.Question) bool {
+		n := <-seen
+		seen <- n + 1
+		return n%5 == first
+	}, lose))
+}
