@@ -95,11 +95,12 @@ func distance(a, b string) int {
 
 func readString(to *string) func(*caddyfile.Dispenser) error {
 	return func(d *caddyfile.Dispenser) error {
+		name := d.Val()
 		if !d.AllArgs(to) {
-			return d.Errf("%s takes exactly one value", d.Val())
+			return d.Errf("%s takes exactly one value", name)
 		}
 		if *to == "" {
-			return d.Err("the value is empty")
+			return d.Errf("%s: the value is empty", name)
 		}
 		return nil
 	}
@@ -363,7 +364,7 @@ func unmarshalBlock(d *caddyfile.Dispenser, login *Login, request *Request, rest
 		return d.Errf("unexpected %s: at most the name of an identity stands here", d.Val())
 	}
 	credentials := new(Credentials)
-	origin := make(Origin)
+	origin, here := make(Origin), d.File()+":"+strconv.Itoa(d.Line())
 	all := credentials.block().with(request.block()).with(rest)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		if _, known := all[d.Val()]; !known && others != nil {
@@ -375,17 +376,18 @@ func unmarshalBlock(d *caddyfile.Dispenser, login *Login, request *Request, rest
 		}
 	}
 	request.Origin, credentials.Origin = splitOrigin(origin, credentials.block())
+	request.Origin[blockOrigin] = here
 	if len(credentials.Origin) == 0 {
 		if login.Identity == "" {
-			return d.Err("who are we? name an identity of the global kerberos option, or give user and keytab here")
+			return fmt.Errorf("%s: who are we? name an identity of the global kerberos option, or give user and keytab here", here)
 		}
 		return nil
 	}
 	if login.Identity != "" {
-		for setting, at := range credentials.Origin {
-			return fmt.Errorf("%s: %s is given beside the identity %s; keep one of them", at, setting, login.Identity)
-		}
+		setting := slices.Min(slices.Collect(maps.Keys(credentials.Origin)))
+		return fmt.Errorf("%s: %s is given beside the identity %s; keep one of them", credentials.Origin[setting], setting, login.Identity)
 	}
+	credentials.Origin[blockOrigin] = here
 	login.Credentials = credentials
 	return nil
 }

@@ -151,7 +151,12 @@ type KDCOptions struct {
 // Origin maps the name of a setting to the place where it stands.
 type Origin map[string]string
 
-// wrap puts the setting's place, if it is known, and its name before an error.
+// blockOrigin stands in an Origin for the block as a whole, where what is missing
+// would be.
+const blockOrigin = "block"
+
+// wrap puts the setting's place, or that of the block it should stand in, and its
+// name before an error.
 func (o Origin) wrap(setting string, err error) error {
 	if err == nil {
 		return nil
@@ -159,7 +164,15 @@ func (o Origin) wrap(setting string, err error) error {
 	if at := o[setting]; at != "" {
 		return fmt.Errorf("%s: %s: %w", at, setting, err)
 	}
-	return fmt.Errorf("%s: %w", setting, err)
+	return o.missing(fmt.Errorf("%s: %w", setting, err))
+}
+
+// missing puts the block's place before an error, if it is known.
+func (o Origin) missing(err error) error {
+	if at := o[blockOrigin]; at != "" {
+		return fmt.Errorf("%s: %w", at, err)
+	}
+	return err
 }
 
 // validate checks what can be known without reading a file.
@@ -195,12 +208,12 @@ func (c *Credentials) checkSources() error {
 	switch len(given) {
 	case 1:
 	case 0:
-		return errors.New("nothing to log in with: give one of keytab FILE, password {env.NAME}, password_file FILE or ccache FILE")
+		return c.Origin.missing(errors.New("nothing to log in with: give one of keytab FILE, password {env.NAME}, password_file FILE or ccache FILE"))
 	default:
 		return c.Origin.wrap(given[1], fmt.Errorf("%s is given too; keep one of them", given[0]))
 	}
 	if c.User == "" && (c.Password != "" || c.PasswordFile != "") {
-		return errors.New("user is missing: say whose password it is, e.g. user svc-proxy@CORP.EXAMPLE")
+		return c.Origin.missing(errors.New("user is missing: say whose password it is, e.g. user svc-proxy@CORP.EXAMPLE"))
 	}
 	return nil
 }
@@ -252,16 +265,13 @@ func secretPlaceholders(value string) (string, error) {
 	if !strings.Contains(value, "{") {
 		return value, nil
 	}
-	rest := value
-	for {
-		_, after, ok := strings.Cut(rest, "{")
-		if !ok {
-			break
+	for i := range len(value) {
+		if value[i] != '{' || i > 0 && value[i-1] == '\\' {
+			continue
 		}
-		if !strings.HasPrefix(after, "env.") && !strings.HasPrefix(after, "file.") {
+		if after := value[i+1:]; !strings.HasPrefix(after, "env.") && !strings.HasPrefix(after, "file.") {
 			return "", errors.New("only {env.NAME} and {file./absolute/path} may stand here; write a literal { as \\{")
 		}
-		rest = after
 	}
 	out, err := caddy.NewReplacer().ReplaceOrErr(value, true, true)
 	if err != nil {

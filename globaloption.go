@@ -2,6 +2,7 @@ package caddynegotiate
 
 import (
 	"encoding/json"
+	"strconv"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -129,9 +130,13 @@ func (a *App) readIdentity(d *caddyfile.Dispenser) error {
 	if _, twice := a.Identities[name]; twice {
 		return d.Errf("identity %s is given twice", name)
 	}
-	c := &Credentials{Origin: make(Origin)}
+	c, here := &Credentials{Origin: make(Origin)}, d.File()+":"+strconv.Itoa(d.Line())
 	a.Identities[name] = c
-	return c.block().parse(d, c.Origin)
+	if err := c.block().parse(d, c.Origin); err != nil {
+		return err
+	}
+	c.Origin[blockOrigin] = here
+	return nil
 }
 
 // takeOver takes over what an earlier block of the option said.
