@@ -94,12 +94,19 @@ func diagnoseCode(e *krb5core.Error) trouble {
 	refusedTo := func(remedy string) trouble {
 		return trouble{http.StatusBadGateway, errCredentialsRefused, remedy}
 	}
+	if remedy := statusRemedies[e.Status]; login && remedy != "" {
+		return refusedTo(remedy)
+	}
 	switch e.Code {
 	case messages.KDC_ERR_C_PRINCIPAL_UNKNOWN:
 		return refusedTo("the KDC does not know the account: check user and realm (AD: Get-ADUser NAME)")
 	case messages.KDC_ERR_PREAUTH_FAILED, messages.KRB_AP_ERR_BAD_INTEGRITY:
 		if login {
-			return refusedTo("wrong password, or a keytab made of another password or with another salt: set the password, or export the keytab again")
+			remedy := "wrong password, or a keytab made of another password or with another salt: set the password, or export the keytab again"
+			if e.HasSalt {
+				remedy += fmt.Sprintf(" (the KDC salts with %q: caddy kerberos keytab add --salt)", e.Salt)
+			}
+			return refusedTo(remedy)
 		}
 	case messages.KDC_ERR_CLIENT_REVOKED, messages.KDC_ERR_NAME_EXP:
 		return refusedTo("the account is disabled, locked or expired (AD: Get-ADUser NAME -Properties LockedOut,Enabled,AccountExpirationDate; Unlock-ADAccount NAME)")
@@ -122,6 +129,22 @@ func diagnoseCode(e *krb5core.Error) trouble {
 		return refusedTo("the KDC refused the login: see krb_error in the log")
 	}
 	return trouble{http.StatusBadGateway, errUnknownService, "the KDC refused the ticket: see krb_error in the log"}
+}
+
+// statusRemedies are for what Windows and Samba tell beside a KRB-ERROR, which has but one code for
+// several of them ([MS-ERREF] 2.3).
+var statusRemedies = map[messages.NTStatus]string{
+	messages.STATUS_ACCOUNT_DISABLED:   "the account is disabled (AD: Enable-ADAccount NAME)",
+	messages.STATUS_ACCOUNT_LOCKED_OUT: "the account is locked after wrong passwords: find out who sends them, then Unlock-ADAccount NAME",
+	messages.STATUS_ACCOUNT_EXPIRED:    "the account has expired (AD: Clear-ADAccountExpiration NAME)",
+	messages.STATUS_PASSWORD_EXPIRED: "the account's password has expired: set it, export the keytab again, and let it never expire for a service account " +
+		"(AD: Set-ADUser NAME -PasswordNeverExpires $true)",
+	messages.STATUS_PASSWORD_MUST_CHANGE: "the account must change its password first: set it without that demand, and export the keytab again " +
+		"(AD: Set-ADUser NAME -ChangePasswordAtLogon $false)",
+	messages.STATUS_INVALID_LOGON_HOURS:      "the account may not log in at this hour (AD: Get-ADUser NAME -Properties logonHours)",
+	messages.STATUS_INVALID_WORKSTATION:      "the account may not log in from this machine (AD: Get-ADUser NAME -Properties LogonWorkstations)",
+	messages.STATUS_ACCOUNT_RESTRICTION:      "an authentication policy or a restriction of the account forbids the login; where armor is demanded (FAST), state fast_armor",
+	messages.STATUS_SMARTCARD_LOGON_REQUIRED: "the account must log in with a smart card (AD: Set-ADUser NAME -SmartcardLogonRequired $false)",
 }
 
 // diagnoseDelegation tells what a KDC's refusal to let us act for a user means. One code
