@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -130,6 +131,9 @@ func (s *site) request(method, path string) *http.Request {
 	return r
 }
 
+// errStop ends traffic.
+var errStop = errors.New("enough")
+
 // traffic makes requests from many clients at a time and returns what went wrong.
 // Each gets its number.
 func traffic(n, concurrency int, ask func(i int) error) []error {
@@ -149,7 +153,11 @@ func traffic(n, concurrency int, ask func(i int) error) []error {
 				if i >= n {
 					return
 				}
-				if err := ask(i); err != nil {
+				err := ask(i)
+				if errors.Is(err, errStop) {
+					return
+				}
+				if err != nil {
 					mu.Lock()
 					errs = append(errs, fmt.Errorf("request %d: %w", i, err))
 					mu.Unlock()
