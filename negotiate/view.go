@@ -28,3 +28,6 @@ func (id *Identity) Owns(key cache.Key) bool { return key.Identity == *id.owner.
 // IsTGT tells whether a ticket of the cache is the identity's own
 // ticket-granting ticket.
 func IsTGT(key cache.Key) bool { return key.SPN == tgtSPN && key.User == "" && key.Options == 0 }
+
+// IsEvidence tells whether a ticket of the cache is the user's ticket to ourselves.
+func IsEvidence(key cache.Key, u User) bool { return key.SPN == selfSPN && key.User == u.key }
