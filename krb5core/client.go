@@ -52,6 +52,9 @@ type Config struct {
 	// Realms may be nil: then every host is looked for in the account's own
 	// realm, whose KDC may refer to another (RFC 6806 8).
 	Realms Realms
+	// Armor protects logins, and with them the requests for tickets (FAST, RFC
+	// 6113): with it nothing is sent or believed without. May be nil.
+	Armor *Armor
 	// Tracer may be nil.
 	Tracer Tracer
 	// Rand is where nonces, subkeys and confounders come from. Default: crypto/rand.
@@ -225,6 +228,10 @@ func (e *Error) with(out outcome, err error) error {
 	if errors.As(err, &refusal) {
 		e.Refused, e.Code, e.Status = true, refusal.Code(), refusal.Data().Status
 	}
+	var unarmored *exchange.UnarmoredError
+	if errors.As(err, &unarmored) {
+		e.Confirmed = false // by whatever it came: it may be anybody's
+	}
 	return e
 }
 
@@ -271,6 +278,12 @@ func (c *Client) LoginOnce(ctx context.Context, a *Account) (*messages.Credentia
 var errNoProofLeft = errors.New("no pre-authenticated request may be sent any more")
 
 func (c *Client) login(ctx context.Context, a *Account, preAuths int, once bool) (*messages.Credential, error) {
+	return c.armored(ctx, a, func(ctx context.Context, armor *messages.Credential) (*messages.Credential, error) {
+		return c.loginWith(ctx, a, armor, preAuths, once)
+	})
+}
+
+func (c *Client) loginWith(ctx context.Context, a *Account, armor *messages.Credential, preAuths int, once bool) (*messages.Credential, error) {
 	realm := a.principal.Realm
 	fail := &Error{Op: OpLogin, Realm: realm, Client: a.principal.String()}
 	var login *exchange.AS
@@ -284,6 +297,7 @@ func (c *Client) login(ctx context.Context, a *Account, preAuths int, once bool)
 			Canonicalize: a.canonicalize() || c.cfg.Canonicalize,
 			ETypes:       c.cfg.ETypes,
 			Keys:         a.keys,
+			Armor:        armor,
 			Options:      messages.KDC_OPT_FORWARDABLE | messages.KDC_OPT_RENEWABLE_OK,
 			Lifetime:     c.cfg.Lifetime,
 			Now:          func() time.Time { return a.clock.Now(realm) },
@@ -378,6 +392,7 @@ func (c *Client) tgs(ctx context.Context, a *Account, op Op, cfg exchange.TGSCon
 	cfg.Lifetime = c.cfg.Lifetime
 	cfg.Known = a.known(cfg.TGT.Client)
 	cfg.CAPath = c.caPath()
+	cfg.FAST = c.cfg.Armor != nil
 	cfg.Now = a.nowAt(cfg.TGT)
 	cfg.Rand = c.cfg.Rand
 	cfg.MaxSkew = c.cfg.MaxSkew
@@ -428,5 +443,6 @@ func (c *Client) realmOf(service messages.Principal) string {
 	return c.cfg.Realms.RealmOf(service.Name.NameString[1])
 }
 
-// String names the permitted types, for logs.
-func (c *Client) String() string { return fmt.Sprint(c.cfg.ETypes) }
+// String tells clients apart whose tickets must not stand for each other's: by
+// the permitted types, and by the armor.
+func (c *Client) String() string { return fmt.Sprint(c.cfg.ETypes) + c.armorText() }

@@ -14,6 +14,7 @@ type Op string
 // The operations.
 const (
 	OpLogin    Op = "login"
+	OpArmor    Op = "login for FAST armor"
 	OpRenew    Op = "renew"
 	OpService  Op = "service ticket"
 	OpForward  Op = "forwarded ticket"
