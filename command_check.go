@@ -2,7 +2,6 @@ package caddynegotiate
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -10,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -155,7 +155,7 @@ func (r *report) add(s step) {
 	colour := map[string]string{statusOK: green, statusWarn: yellow, statusFail: red}[s.Status]
 	fmt.Fprintf(r.out, "  %s  %-13s  %s\n", r.paint(colour, fmt.Sprintf("%-4s", s.Status)), s.Step, s.Text)
 	if s.Remedy != "" {
-		fmt.Fprintf(r.out, "        -> %s\n", s.Remedy)
+		fmt.Fprintf(r.out, "        -> %s\n", strings.ReplaceAll(s.Remedy, "\n", "\n           "))
 	}
 }
 
@@ -264,7 +264,7 @@ func (f *checkFlags) target() (*url.URL, error) {
 // without running it. Nothing listens, and what they log is not shown: the steps say it.
 func newCheckContext(doc *document) (caddy.Context, func(), error) {
 	cfg := &caddy.Config{Logging: &caddy.Logging{Logs: map[string]*caddy.CustomLog{
-		caddy.DefaultLoggerName: {BaseLog: caddy.BaseLog{WriterRaw: json.RawMessage(`{"output":"discard"}`), Level: zapcore.ErrorLevel.String()}},
+		caddy.DefaultLoggerName: {BaseLog: caddy.BaseLog{Level: zapcore.FatalLevel.String()}},
 	}}}
 	base, err := caddy.ProvisionContext(cfg)
 	if err != nil {

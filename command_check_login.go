@@ -433,8 +433,10 @@ func (c *check) checkClock(w *who, tries []*reach) {
 	switch {
 	case worst == nil:
 		return // the KDC did not say
+	case worst.offset.Abs() <= time.Second:
+		c.ok(stepClock, "the KDCs' clocks and ours agree")
 	case worst.offset.Abs() <= time.Minute:
-		c.ok(stepClock, "the KDCs' clocks and ours differ by %s at most", worst.offset.Abs().Round(time.Millisecond))
+		c.ok(stepClock, "the KDCs' clocks and ours differ by %s at most", worst.offset.Abs().Round(time.Second))
 	case worst.offset.Abs() <= clockTolerance:
 		c.warn(stepClock, fmt.Sprintf("the clock of %s is %s", worst.server, offsetText(*worst.offset)), remedyClock, causeClock)
 	default:
@@ -489,6 +491,10 @@ func (c *check) tellLoginFailed(w *who, err error) {
 		wrongKey *exchange.WrongKeyError
 		far      *kdc.UnreachableError
 	)
+	// When a running Caddy would try again is of no interest here.
+	if pause := (*negotiate.RefusedError)(nil); errors.As(err, &pause) {
+		err = pause.Err
+	}
 	code, refused := krb5core.Code(err)
 	switch {
 	case errors.As(err, &wrongKey):
@@ -537,9 +543,9 @@ func (c *check) tellWrongKey(w *who, err error, kdcVersion uint32) {
 		return
 	}
 	c.fail(stepLogin, fmt.Sprintf("%v; the keytab's newest key is of version %d", err, held),
-		fmt.Sprintf("one of three, which the protocol does not tell apart. 1: the password was changed after the keytab was made: compare version %d with the account's (AD: Get-ADUser %s -Properties msDS-KeyVersionNumber; "+
-			"MIT: kadmin getprinc %s); if they differ, %s. 2: they agree, but the key was made with another salt than the KDC's %q, as after a renaming: "+
-			"caddy kerberos keytab add %s --principal %s --kvno %d --salt %q. 3: it was made of another password: the same command, with the right one",
+		fmt.Sprintf("one of three, which the protocol does not tell apart:\n1. the password was changed after the keytab was made: compare version %d with the account's (AD: Get-ADUser %s -Properties msDS-KeyVersionNumber; "+
+			"MIT: kadmin getprinc %s); if they differ, %s\n2. they agree, but the key was made with another salt than the KDC's %q, as after a renaming: "+
+			"caddy kerberos keytab add %s --principal %s --kvno %d --salt %q\n3. it was made of another password: the same command, with the right one",
 			held, account, account, export, salt, path, w.principal, held, salt),
 		causeKeytabVersion, causeKeytabSalt, causeWrongPassword)
 }

@@ -56,6 +56,9 @@ func (c *check) service(s *site) (negotiate.SPN, bool) {
 			}
 		}
 	}
+	if s.transport != nil && r.SPN == "" && s.dial != "" {
+		return negotiate.SPN{}, false // so does it here
+	}
 	c.warn(stepTicket, s.where+": the service principal is made of requests or of upstreams that nobody knows beforehand, and is not checked", "give --spn HTTP/host.corp.example")
 	return negotiate.SPN{}, false
 }
@@ -110,7 +113,7 @@ func (c *check) tellTicketFailed(spn negotiate.SPN, err error) {
 		c.fail(stepTicket, err.Error(), fmt.Sprintf("%s stands on several accounts (AD: setspn -Q %s, setspn -X): take it off all but the one that the service runs as (setspn -D)", spn, spn), causeOtherAccount)
 	case refused && (code == messages.KDC_ERR_S_PRINCIPAL_UNKNOWN || code == messages.KDC_ERR_MUST_USE_USER2USER), errors.As(err, &wrong):
 		c.fail(stepTicket, err.Error(), diagnose(err).Remedy+
-			". MIT: kadmin addprinc -randkey "+spn.String()+". If the name is an alias (CNAME) of the host, state the host's own in spn", causeUnknownSPN)
+			" If the name is an alias (CNAME) of the host, state the host's own in spn", causeUnknownSPN)
 	case refused && code == messages.KDC_ERR_ETYPE_NOSUPP, errors.As(err, &etypes):
 		c.fail(stepTicket, err.Error(), diagnose(err).Remedy, causeEType)
 	case refused && code == messages.KRB_AP_ERR_SKEW:
@@ -218,7 +221,7 @@ func (c *check) tellProxyFailed(ctx context.Context, w *who, user negotiate.User
 		c.fail(stepDelegation, fmt.Sprintf("our account is not trusted to authenticate for delegation: not even a ticket in our own name can be forwarded. %v", err),
 			fmt.Sprintf("AD: %s, and %s. If that is in place: %s", trust, list, sensitive), causeOurFlag, causeUserFlag)
 	default:
-		c.fail(stepDelegation, err.Error(), fmt.Sprintf("one of two. 1: our account is not trusted to authenticate for delegation (AD: %s). 2: the user may not be delegated: %s", trust, sensitive), causeOurFlag, causeUserFlag)
+		c.fail(stepDelegation, err.Error(), fmt.Sprintf("one of two:\n1. our account is not trusted to authenticate for delegation (AD: %s)\n2. the user may not be delegated: %s", trust, sensitive), causeOurFlag, causeUserFlag)
 	}
 }
 

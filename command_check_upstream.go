@@ -98,6 +98,8 @@ func (e *errand) prepare() bool {
 		if given := e.check.url; given != nil {
 			e.url.Path, e.url.RawPath, e.url.RawQuery = given.Path, given.RawPath, given.RawQuery
 		}
+	case s.handler != nil && len(s.proxies) == 0 && s.raw != nil:
+		return false // the configuration's own step says it
 	default:
 		e.warn(stepUpstream, "the request is not checked: no upstream is known beforehand", "give --url")
 		return false
@@ -357,9 +359,9 @@ func (e *errand) tellOtherKey(said string) {
 	}
 	spn := cred.Service.Name.String()
 	e.fail(stepUpstream, fmt.Sprintf("%s: the upstream's key is another than the one of %s, with which the KDC encrypted this fresh ticket (%s)", said, spn, with),
-		fmt.Sprintf("one of two. 1: %s stands on another account than the one that the service runs as: AD: setspn -Q %s shows on which; then setspn -D %s OTHER and setspn -S %s SERVICE-ACCOUNT. "+
-			"IIS: a pool with an account of its own needs useAppPoolCredentials=true, or the SPN on the computer. "+
-			"2: it is the right account, whose password was changed and the upstream does not know: compare the version above with klist -k on the upstream, "+
+		fmt.Sprintf("one of two:\n1. %s stands on another account than the one that the service runs as: AD: setspn -Q %s shows on which; then setspn -D %s OTHER and setspn -S %s SERVICE-ACCOUNT. "+
+			"IIS: a pool with an account of its own needs useAppPoolCredentials=true, or the SPN on the computer\n"+
+			"2. it is the right account, whose password was changed and the upstream does not know: compare the version above with klist -k on the upstream, "+
 			"and export its keytab again (AD: ktpass; MIT: kadmin ktadd), or restart the service with the new password", spn, spn, spn, spn),
 		causeOtherAccount, causeServiceKey)
 }
@@ -367,9 +369,9 @@ func (e *errand) tellOtherKey(said string) {
 // tellNoReason is for a 401 without a Kerberos error, as IIS has it.
 func (e *errand) tellNoReason(said string, r response) {
 	spn := e.grant.Ticket.Credential().Service.Name.String()
-	remedy := fmt.Sprintf("one of three. 1: %s stands on another account than the service runs as (AD: setspn -Q %s; IIS: useAppPoolCredentials). "+
-		"2: the service's password was changed and the upstream does not know. With either, the event log of Windows has Kerberos event 4 (KRB_AP_ERR_MODIFIED), Apache's error log says so at LogLevel debug. "+
-		"3: the token is good, and the account may not enter: then Windows' security log has a logon (4624) of %s, and IIS logs 401 with substatus 1 to 3 or 5 instead of 401.1", spn, spn, e.grant.Ticket.Client())
+	remedy := fmt.Sprintf("one of three:\n1. %s stands on another account than the service runs as (AD: setspn -Q %s; IIS: useAppPoolCredentials)\n"+
+		"2. the service's password was changed and the upstream does not know. With either, the event log of Windows has Kerberos event 4 (KRB_AP_ERR_MODIFIED), Apache's error log says so at LogLevel debug\n"+
+		"3. the token is good, and the account may not enter: then Windows' security log has a logon (4624) of %s, and IIS logs 401 with substatus 1 to 3 or 5 instead of 401.1", spn, spn, e.grant.Ticket.Client())
 	causes := []string{causeOtherAccount, causeServiceKey, causeNotAllowed}
 	if !r.encrypted {
 		e.fail(stepUpstream, said+", without a reason", remedy, causes...)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
@@ -91,6 +92,7 @@ const remedyEType = "let the account and the service have AES keys (msDS-Support
 // diagnoseCode tells what a KDC's refusal means.
 func diagnoseCode(e *krb5core.Error) trouble {
 	login := e.Op == krb5core.OpLogin
+	spn, _, _ := strings.Cut(e.Service, "@")
 	refusedTo := func(remedy string) trouble {
 		return trouble{http.StatusBadGateway, errCredentialsRefused, remedy}
 	}
@@ -119,7 +121,7 @@ func diagnoseCode(e *krb5core.Error) trouble {
 	case messages.KDC_ERR_S_PRINCIPAL_UNKNOWN, messages.KDC_ERR_S_OLD_MAST_KVNO, messages.KDC_ERR_SERVICE_EXP, messages.KDC_ERR_SERVICE_REVOKED,
 		messages.KDC_ERR_SERVICE_NOTYET, messages.KDC_ERR_MUST_USE_USER2USER:
 		return trouble{http.StatusBadGateway, errUnknownService,
-			"register the service principal on the account that the service runs as (AD: setspn -Q " + e.Service + ", then setspn -S); is the host in the right realm?"}
+			"register the service principal on the account that the service runs as (AD: setspn -Q " + spn + ", then setspn -S " + spn + " ACCOUNT; MIT: kadmin addprinc -randkey " + spn + "); is the host in the right realm?"}
 	case messages.KDC_ERR_SVC_UNAVAILABLE:
 		return trouble{http.StatusServiceUnavailable, errKDCUnreachable, "the KDC says that it cannot serve now"}
 	case messages.KRB_AP_ERR_SKEW:
