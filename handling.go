@@ -18,11 +18,12 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
 
-// handling is one request on its way through the handler.
+// handling is one request on its way through the handler: all that is kept for
+// it, in one piece.
 type handling struct {
 	handler *Handler
 	ctx     context.Context
-	out     *outcome
+	out     outcome
 	target  negotiate.Target
 	grant   negotiate.Grant
 	token   negotiate.Token
@@ -30,7 +31,11 @@ type handling struct {
 	meter   *meter
 
 	repeat *repeat // what a second attempt is made of; nil for none
+	second bool    // it is under way
 	failed error   // why the upstream's answer was withheld
+
+	answer  answerWriter
+	wrapper caddyhttp.ResponseWriterWrapper
 }
 
 // repeat is what a request is repeated with.
@@ -43,19 +48,19 @@ type repeat struct {
 // serve passes the request on, and once more if its token was refused.
 func (x *handling) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	asked := takeSnapshot(r)
-	answered := w.Header().Clone()
+	answered := maps.Clone(w.Header())
 	var err error
 	if r.Body, err = x.body.Next(x.ctx); err != nil {
 		return err
 	}
-	first := &answerWriter{hold: x.judgeFirst}
-	err = x.attempt(w, r, next, first, nil)
+	err = x.attempt(w, r, next, nil)
 	if x.repeat != nil {
 		asked.restore(r)
 		restoreHeader(w.Header(), answered)
 		x.grant, x.out.grant = x.repeat.grant, x.repeat.grant
 		r.Body = x.repeat.body
-		err = x.attempt(w, r, next, &answerWriter{hold: x.judgeSecond}, x.repeat.ahead)
+		x.second = true
+		err = x.attempt(w, r, next, x.repeat.ahead)
 	}
 	if x.failed != nil { // nothing of the withheld answer may show in ours
 		restoreHeader(w.Header(), answered)
@@ -65,7 +70,7 @@ func (x *handling) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.
 }
 
 // attempt passes the request on with a fresh token.
-func (x *handling) attempt(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, answer *answerWriter, ahead *time.Duration) error {
+func (x *handling) attempt(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, ahead *time.Duration) error {
 	var err error
 	x.token, err = x.grant.Mint(x.ctx, negotiate.Features{Mutual: x.handler.mutual, Raw: x.handler.RawKerberos, Ahead: ahead})
 	if err != nil {
@@ -74,11 +79,23 @@ func (x *handling) attempt(w http.ResponseWriter, r *http.Request, next caddyhtt
 	}
 	tokenBytes.Observe(float64(len(x.token.Header)))
 	r.Header["Authorization"] = []string{x.token.Header}
-	answer.ResponseWriterWrapper = &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}
-	err = next.ServeHTTP(answer, r)
+	x.wrapper.ResponseWriter = w
+	x.answer = answerWriter{ResponseWriterWrapper: &x.wrapper, judge: x}
+	err = next.ServeHTTP(&x.answer, r)
 	negotiate.DropChallenges(w.Header()) // trailers, by now
 	delete(r.Header, "Authorization")
 	return err
+}
+
+// hold tells whether an answer is to be held back.
+func (x *handling) hold(status int, header http.Header) bool {
+	if status != http.StatusUnauthorized && !x.handler.mutual && !x.second {
+		return false // nothing to be learnt from it
+	}
+	if x.second {
+		return x.judgeSecond(status, header)
+	}
+	return x.judgeFirst(status, header)
 }
 
 // judgeFirst looks at the first answer, and holds it back if the request is to be
@@ -143,14 +160,14 @@ func (x *handling) withhold(status int, v negotiate.Verdict) bool {
 }
 
 func (x *handling) logRefusal(v negotiate.Verdict, message string, level zapcore.Level) {
-	logRefusal(x.handler.logger, x.out, v, message, level)
+	logRefusal(x.handler.logger, &x.out, v, message, level)
 }
 
 // answerWriter judges an answer when its status is known, and swallows one that
 // is held back.
 type answerWriter struct {
 	*caddyhttp.ResponseWriterWrapper
-	hold    func(status int, header http.Header) bool
+	judge   *handling
 	decided bool
 	held    bool
 }
@@ -163,7 +180,7 @@ func (w *answerWriter) WriteHeader(status int) {
 	final := status >= 200 || status == http.StatusSwitchingProtocols
 	if final {
 		w.decided = true
-		w.held = w.hold(status, w.Header())
+		w.held = w.judge.hold(status, w.Header())
 	}
 	if w.held {
 		return

@@ -138,19 +138,17 @@ func (o *outcome) fail(err error) {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	negotiate.DropAuthorization(r)
 	repl := replacerOf(r)
-	out := &outcome{identity: h.account.settings.Name}
+	x := &handling{handler: h, ctx: r.Context(), meter: h.account.meter()}
+	out := &x.out
+	out.identity = h.account.settings.Name
 	repl.Map(out.lookup)
 
 	var err error
 	if out.spn, err = h.spn.eval(repl, ""); err != nil {
 		return h.fail(w, out, err)
 	}
-	x := &handling{
-		handler: h, ctx: r.Context(), out: out,
-		target: negotiate.Target{SPN: out.spn},
-		body:   negotiate.NewReplay(r.Body, r.ContentLength, h.replayBuffer()),
-		meter:  h.account.meter(),
-	}
+	x.target = negotiate.Target{SPN: out.spn}
+	x.body = negotiate.NewReplay(r.Body, r.ContentLength, h.replayBuffer())
 	defer x.body.Settle()
 	x.grant, err = h.account.identity.Grant(r.Context(), h.account.settings, &x.target, h.delegation)
 	x.meter.looked(x.grant.Source, err)

@@ -22,7 +22,7 @@ const authorization = "Authorization"
 // read, before anybody can send them on. It is for a handler, which owns the
 // request's header; a transport makes itself a request with CloneRequest first.
 func DropAuthorization(r *http.Request) {
-	dropField(r.Header)
+	delete(r.Header, authorization) // net/http's server has made names canonical
 	dropTokens(r.Header, "Connection", isAuthorization)
 	dropTokens(r.Header, "Trailer", isAuthorization)
 	dropField(r.Trailer)

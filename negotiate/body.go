@@ -43,6 +43,12 @@ type Replay struct {
 // Content-Length, or -1; of a body that is longer than limit bytes from the
 // start nothing is kept.
 func NewReplay(body io.ReadCloser, length, limit int64) *Replay {
+	switch body {
+	case nil:
+		return &nilReplay
+	case http.NoBody:
+		return &emptyReplay
+	}
 	return &Replay{
 		src:    body,
 		limit:  int(max(limit, 0)),
@@ -50,6 +56,12 @@ func NewReplay(body io.ReadCloser, length, limit int64) *Replay {
 		keep:   length <= limit && limit > 0,
 	}
 }
+
+// Requests without a body, which most are, need nothing kept.
+var (
+	nilReplay   Replay
+	emptyReplay = Replay{src: http.NoBody}
+)
 
 func (r *Replay) empty() bool { return r.src == nil || r.src == http.NoBody }
 
@@ -92,9 +104,12 @@ func (r *Replay) GetBody(ctx context.Context) func() (io.ReadCloser, error) {
 
 // Replayable reports whether the body could be sent once more as things stand.
 func (r *Replay) Replayable() bool {
+	if r.empty() {
+		return true
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.empty() || r.replayable()
+	return r.replayable()
 }
 
 func (r *Replay) replayable() bool {
@@ -103,6 +118,9 @@ func (r *Replay) replayable() bool {
 
 // Unread reports whether nothing was read of the client's body.
 func (r *Replay) Unread() bool {
+	if r.empty() {
+		return true
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return !r.begun

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -45,20 +46,14 @@ type Challenges struct {
 func ReadChallenges(h http.Header) Challenges {
 	var c Challenges
 	budget := maxChallengeBytes
-	for name, values := range h {
-		switch {
-		case len(name) == len(wwwAuthenticate) && strings.EqualFold(name, wwwAuthenticate):
-			for _, v := range values {
-				if budget -= len(v); budget < 0 {
-					return c
-				}
-				c.read(v)
-			}
-		case len(name) == len(persistentAuth) && strings.EqualFold(name, persistentAuth):
-			for _, v := range values {
-				c.Persistent = c.Persistent || strings.EqualFold(strings.TrimSpace(v), "true")
-			}
+	for _, v := range h[wwwAuthenticate] {
+		if budget -= len(v); budget < 0 {
+			return c
 		}
+		c.read(v)
+	}
+	for _, v := range h[persistentAuth] {
+		c.Persistent = c.Persistent || strings.EqualFold(strings.TrimSpace(v), "true")
 	}
 	return c
 }
@@ -150,18 +145,15 @@ const (
 	persistentAuth     = "Persistent-Auth"
 )
 
-// isChallengeField reports whether name, in any case, is a field that no client
-// of ours may see.
+// challengeFields are those that no client of ours may see, as they stand in a
+// header, and in one that is to end up as a trailer without being announced.
+var challengeFields = []string{
+	wwwAuthenticate, authenticationInfo, persistentAuth,
+	http.TrailerPrefix + wwwAuthenticate, http.TrailerPrefix + authenticationInfo, http.TrailerPrefix + persistentAuth,
+}
+
 func isChallengeField(name string) bool {
-	switch len(name) {
-	case len(wwwAuthenticate):
-		return strings.EqualFold(name, wwwAuthenticate)
-	case len(authenticationInfo):
-		return strings.EqualFold(name, authenticationInfo)
-	case len(persistentAuth):
-		return strings.EqualFold(name, persistentAuth)
-	}
-	return false
+	return slices.ContainsFunc(challengeFields[:3], func(f string) bool { return strings.EqualFold(f, name) })
 }
 
 // DropChallenges takes every WWW-Authenticate, Authentication-Info and
@@ -169,11 +161,10 @@ func isChallengeField(name string) bool {
 // scheme: a browser that saw one would begin an authentication of its own, with
 // the proxy's name, and its answer would not be let through. It takes them out of
 // the announcement of the trailer, and of trailers that were not announced, too.
+// Names are canonical, as net/http makes them of whatever an upstream sends.
 func DropChallenges(h http.Header) {
-	for name := range h {
-		if isChallengeField(strings.TrimPrefix(name, http.TrailerPrefix)) {
-			delete(h, name)
-		}
+	for _, name := range challengeFields {
+		delete(h, name)
 	}
 	dropTokens(h, "Trailer", isChallengeField)
 }

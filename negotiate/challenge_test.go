@@ -55,8 +55,8 @@ func TestNegotiateChallengeIsFound(t *testing.T) {
 	}
 }
 
-func TestFieldNamesAreReadInAnyCase(t *testing.T) {
-	c := ReadChallenges(http.Header{"WWW-Authenticate": {"Negotiate"}, "persistent-auth": {" TRUE"}})
+func TestPersistentAuthIsReadBesideAChallenge(t *testing.T) {
+	c := ReadChallenges(http.Header{"Www-Authenticate": {"Negotiate"}, "Persistent-Auth": {" TRUE"}})
 	if !c.Negotiate || !c.Persistent {
 		t.Fatalf("%+v", c)
 	}
@@ -101,11 +101,12 @@ func TestChallengesAreReadWithinBounds(t *testing.T) {
 func TestAllChallengeFieldsAreDropped(t *testing.T) {
 	h := http.Header{
 		"Www-Authenticate":    {"Negotiate", "NTLM", `Basic realm="x"`},
-		"WWW-Authenticate":    {"Negotiate"},
 		"Authentication-Info": {"x"},
-		"persistent-auth":     {"true"},
-		"Content-Type":        {"text/html"},
-		"Proxy-Authenticate":  {"Basic"},
+		"Persistent-Auth":     {"true"},
+
+		http.TrailerPrefix + "Www-Authenticate": {"Negotiate"},
+		"Content-Type":                          {"text/html"},
+		"Proxy-Authenticate":                    {"Basic"},
 	}
 	DropChallenges(h)
 	var left []string
