@@ -153,3 +153,16 @@ type s4uCapture struct {
 	Usage    enctype.Usage
 	Key      transcriptKey
 }
+
+func TestFASTElementsAreThoseOfRFC6113(t *testing.T) {
+	var file struct {
+		Types map[string]PADataType `json:"pa_types"`
+	}
+	readVectors(t, "rfc6113.json", &file)
+	for name, ours := range map[string]PADataType{
+		"PA-FX-COOKIE": PA_FX_COOKIE, "PA-AUTHENTICATION-SET": PA_AUTHENTICATION_SET, "PA-AUTH-SET-SELECTED": PA_AUTH_SET_SELECTED,
+		"PA-FX-FAST": PA_FX_FAST, "PA-FX-ERROR": PA_FX_ERROR, "PA-ENCRYPTED-CHALLENGE": PA_ENCRYPTED_CHALLENGE,
+	} {
+		equal(t, name, ours, file.Types[name])
+	}
+}
