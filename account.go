@@ -104,6 +104,10 @@ func (a *App) account(c *Credentials, name string) (*account, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.tellNarrowed(client.ETypes(), principal.String(), a.logger)
+	if f := c.FASTArmor; f != nil {
+		warnIfOpen(a.logger, "fast_armor", f.path())
+	}
 	key := c.poolKey(principal, secret)
 	value, _, err := identities.LoadOrNew(key, func() (caddy.Destructor, error) {
 		p, err := new(presence), error(nil)
@@ -306,13 +310,17 @@ func (c *Credentials) client(known atlas, realm string, tracer krb5core.Tracer, 
 	if err != nil {
 		return nil, c.Origin.wrap("encryption_types", err)
 	}
+	armor, err := c.armor(known)
+	if err != nil {
+		return nil, err
+	}
 	sender, err := kdc.NewSender(kdc.Config{Finder: finder, Options: options, Memory: memory, Observer: tracer})
 	if err != nil {
 		return nil, c.Origin.wrap("kdc_options", err)
 	}
 	cfg := krb5core.Config{
 		Sender: sender, Finder: finder, TCPOnly: c.UseTCP, ETypes: etypes,
-		Timeout: time.Duration(c.Timeout), Realms: known, Tracer: tracer,
+		Timeout: time.Duration(c.Timeout), Realms: known, Tracer: tracer, Armor: armor,
 	}
 	known.limit(&cfg, realm)
 	return krb5core.NewClient(cfg)

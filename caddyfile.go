@@ -216,6 +216,7 @@ func (c *Credentials) block() block {
 		"timeout":           readDuration(&c.Timeout),
 		"krb5_conf":         readString(&c.Krb5Conf),
 		"kdc_options":       c.readKDCOptions,
+		"fast_armor":        c.readFASTArmor,
 		"login_at_start":    readSwitch(func(on bool) { c.LoginAtStart = &on }),
 		"trace":             c.readTrace,
 	}
@@ -337,6 +338,7 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //		kdc_options {
 //			...
 //		}
+//		fast_armor        keytab <file> [<principal>]|ccache <file>
 //		login_at_start    [on|off]
 //		trace             [on|off|packets <file>]
 //

@@ -90,6 +90,9 @@ type Credentials struct {
 	// Settings of the sockets towards the KDCs.
 	KDCOptions *KDCOptions `json:"kdc_options,omitempty"`
 
+	// Protects the login with another account's ticket (FAST). Default: none.
+	FASTArmor *FASTArmor `json:"fast_armor,omitempty"`
+
 	// Log in, in the background, when Caddy starts, so that a wrong password
 	// shows at once. It never delays or fails the start. Default: `true`.
 	LoginAtStart *bool `json:"login_at_start,omitempty"`
@@ -227,6 +230,9 @@ func (c *Credentials) enctypes() ([]enctype.ID, error) {
 	for _, name := range c.EncryptionTypes {
 		id, err := enctype.Parse(name)
 		if err != nil {
+			return nil, err
+		}
+		if err := checkApproved(id); err != nil {
 			return nil, err
 		}
 		if id.Weak() && !c.AllowWeakCrypto {

@@ -66,6 +66,9 @@ func (i *Impersonation) provision(origin Origin, known atlas, own string) error 
 		}
 		return nil
 	}
+	if err := refuseUnapproved("PA-FOR-USER (HMAC-MD5, [MS-SFU] 2.2.1)", "leave impersonate out"); err != nil {
+		return origin.wrap("impersonate", err)
+	}
 	if err := i.checkSource(); err != nil {
 		return origin.wrap("impersonate", err)
 	}

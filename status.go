@@ -48,7 +48,9 @@ func diagnose(err error) trouble {
 		etypes  *exchange.ETypeError
 		fail    *krb5core.Error
 
-		wrongKey *exchange.WrongKeyError
+		wrongKey  *exchange.WrongKeyError
+		unarmored *exchange.UnarmoredError
+		preAuth   *exchange.PreAuthError
 	)
 	switch {
 	case errors.Is(err, errSPNNotAllowed):
@@ -70,6 +72,11 @@ func diagnose(err error) trouble {
 			"the upstream did not prove that it has the service's key: is it the right host, and does something between us and it answer in its place?"}
 	case errors.As(err, &etypes):
 		return trouble{http.StatusBadGateway, errNoCommonEType, remedyEType}
+	case errors.As(err, &unarmored):
+		return trouble{http.StatusBadGateway, errCredentialsRefused,
+			"the KDC did not take part in FAST: does it know FAST, is fast_armor of its realm? Without fast_armor the login is not protected"}
+	case errors.As(err, &preAuth), errors.Is(err, exchange.ErrSecondFactor):
+		return trouble{http.StatusBadGateway, errCredentialsRefused, "let the account log in by password or keytab: no smart card, no second factor"}
 	case errors.As(err, &fail) && fail.Refused && (fail.Op == krb5core.OpS4USelf || fail.Op == krb5core.OpS4UProxy):
 		return diagnoseDelegation(fail)
 	case errors.As(err, &fail) && fail.Refused:
@@ -91,7 +98,7 @@ const remedyEType = "let the account and the service have AES keys (msDS-Support
 
 // diagnoseCode tells what a KDC's refusal means.
 func diagnoseCode(e *krb5core.Error) trouble {
-	login := e.Op == krb5core.OpLogin
+	login := e.Op == krb5core.OpLogin || e.Op == krb5core.OpArmor
 	spn, _, _ := strings.Cut(e.Service, "@")
 	refusedTo := func(remedy string) trouble {
 		return trouble{http.StatusBadGateway, errCredentialsRefused, remedy}

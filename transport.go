@@ -150,6 +150,16 @@ func (t *Transport) provisionBindings() error {
 	default:
 		return t.Request.Origin.wrap("channel_binding", fmt.Errorf("%q is none of auto, off, required; for a certificate write cert FILE", t.ChannelBinding))
 	}
+	if err := refuseUnapproved("MD5 (RFC 4121 4.1.1.2)", "state off"); err != nil {
+		if t.ChannelBinding == "required" || t.ChannelBindingCert != "" {
+			return t.Request.Origin.wrap("channel_binding", err)
+		}
+		if t.ChannelBinding != "off" {
+			t.ChannelBinding = "off"
+			t.logger.Info("FIPS 140 is enforced: no channel bindings")
+		}
+		return nil
+	}
 	if t.ChannelBindingCert == "" {
 		return nil
 	}

@@ -68,7 +68,7 @@ func CertificateBindings(cert *x509.Certificate) (gss.ChannelBindings, error) {
 	if err != nil {
 		return gss.ChannelBindings{}, err
 	}
-	return gss.TLSServerEndPointBindings(hash), nil
+	return gss.TLSServerEndPointBindings(hash)
 }
 
 // PinnedBindings returns the bindings of the certificate in a file, PEM or DER:

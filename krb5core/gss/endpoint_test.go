@@ -57,8 +57,8 @@ func TestCertificatesBindAsRFC5929Says(t *testing.T) {
 			if data := append([]byte("tls-server-end-point:"), hash...); !bytes.Equal(data, v.ApplicationData) {
 				t.Errorf("application data %x, want %x", data, v.ApplicationData)
 			}
-			if bnd := TLSServerEndPointBindings(hash); !bytes.Equal(bnd[:], v.Bnd) {
-				t.Errorf("Bnd %x, want %x", bnd, v.Bnd)
+			if bnd, err := TLSServerEndPointBindings(hash); err != nil || !bytes.Equal(bnd[:], v.Bnd) {
+				t.Errorf("Bnd %x, want %x; %v", bnd, v.Bnd, err)
 			}
 		})
 	}

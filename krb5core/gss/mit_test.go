@@ -71,8 +71,12 @@ func TestTokensOfMITSayWhatTheyShould(t *testing.T) {
 			if again := sum.Append(nil); !bytes.Equal(again, authenticator.Cksum.Value) {
 				t.Errorf("checksum encoded again: %x", again)
 			}
-			if len(c.CBAppData) > 0 && NewChannelBindings(c.CBAppData) != sum.Bindings {
-				t.Errorf("bindings %x, want %x", NewChannelBindings(c.CBAppData), sum.Bindings)
+			bindings, err := NewChannelBindings(c.CBAppData)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(c.CBAppData) > 0 && bindings != sum.Bindings {
+				t.Errorf("bindings %x, want %x", bindings, sum.Bindings)
 			}
 			if again := AppendToken(nil, TOK_AP_REQ, req.Marshal()); !bytes.Equal(again, c.initiatorToken(t)) {
 				t.Errorf("token encoded again: %x", again)

@@ -181,7 +181,10 @@ func checkAgainstPlain(t *testing.T, cred *messages.Credential, cfg TemplateConf
 }
 
 func TestEveryFieldOfATokenIsReadByAnAcceptor(t *testing.T) {
-	bindings := TLSServerEndPointBindings([]byte("hash"))
+	bindings, err := TLSServerEndPointBindings([]byte("hash"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, id := range etypes {
 		cred := testCredential(t, id, 100)
 		cfg := TemplateConfig{Flags: GSS_C_MUTUAL_FLAG | GSS_C_REPLAY_FLAG | GSS_C_INTEG_FLAG, Bindings: true}

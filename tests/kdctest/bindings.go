@@ -2,11 +2,12 @@ package kdctest
 
 import (
 	"crypto"
-	"crypto/md5"
 	_ "crypto/sha256" // certificate hashes
 	_ "crypto/sha512"
 	"crypto/x509"
 	"encoding/binary"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 )
 
 // BindingsMode is how an acceptor treats channel bindings, after IIS's
@@ -26,7 +27,8 @@ const (
 // EndPointBindings is the MD5 of the GSS channel bindings of a server's
 // certificate: tls-server-end-point (RFC 5929 4) as application data of a
 // structure without addresses (RFC 4121 4.1.1.2). It is false for a
-// certificate whose signature names no hash, Ed25519 above all.
+// certificate whose signature names no hash, Ed25519 above all, and where
+// FIPS 140 forbids MD5.
 func EndPointBindings(cert *x509.Certificate) ([16]byte, bool) {
 	h := endPointHash(cert.SignatureAlgorithm)
 	if h == 0 {
@@ -37,7 +39,11 @@ func EndPointBindings(cert *x509.Certificate) ([16]byte, bool) {
 	data := d.Sum([]byte("tls-server-end-point:"))
 	// Initiator and acceptor address: type 0, length 0 each.
 	s := binary.LittleEndian.AppendUint32(make([]byte, 16), uint32(len(data)))
-	return md5.Sum(append(s, data...)), true
+	sum, err := enctype.Digest(enctype.CKSUMTYPE_RSA_MD5, append(s, data...))
+	if err != nil { // FIPS 140 is enforced
+		return [16]byte{}, false
+	}
+	return [16]byte(sum), true
 }
 
 // endPointHash is the hash of the signature, with SHA-256 in place of MD5 and

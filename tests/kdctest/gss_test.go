@@ -52,7 +52,10 @@ func TestOurInitiatorPassesTheAcceptor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bindings := gss.TLSServerEndPointBindings(hash)
+	bindings, err := gss.TLSServerEndPointBindings(hash)
+	if err != nil {
+		t.Fatal(err)
+	}
 	c := client(t, roots)
 	for range 3 {
 		header, initiated, err := template.Header(t.Context(), &bindings)

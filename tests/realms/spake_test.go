@@ -40,8 +40,8 @@ func TestMITAccountThatOnlySPAKECanLogIn(t *testing.T) {
 		groups, challenge string
 		rounds            int // requests of the first login
 	}{
-		"edwards25519":            {"edwards25519", "", 3},
-		"P-256":                   {"P-256", "", 3},
+		"edwards25519":          {"edwards25519", "", 3},
+		"P-256":                 {"P-256", "", 3},
 		"edwards25519, at once": {"edwards25519", "edwards25519", 2},
 		"P-521, at once":        {"edwards25519", "P-521", 3},
 		"P-521 preferred":       {"P-521 P-256", "", 3},
