@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -37,6 +38,7 @@ type process struct {
 	stdin   io.Closer
 	ended   chan struct{}
 	address string
+	log     string // its path
 }
 
 // startCaddy runs a Caddyfile in a process of its own, as the test's executable or,
@@ -59,7 +61,7 @@ func startCaddy(t *testing.T, name, address, config string, built bool) *process
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, address: address, ended: make(chan struct{})}
+	p := &process{t: t, address: address, log: log.Name(), ended: make(chan struct{})}
 	p.cmd = exec.Command(executable, "run", "--config", path, "--adapter", "caddyfile")
 	p.cmd.Env = append(os.Environ(), actAsCaddy+"=1", "HOME="+folder, "XDG_DATA_HOME="+folder, "XDG_CONFIG_HOME="+folder)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
@@ -90,20 +92,18 @@ func (p *process) kill() {
 	<-p.ended
 }
 
-// ready waits until it listens.
+// ready waits until all its apps have started: the store is in force by then, which
+// it is not as soon as Caddy listens.
 func (p *process) ready() *process {
 	p.t.Helper()
-	eventually(p.t, p.address+" listens", func() bool {
+	eventually(p.t, p.String()+" serves", func() bool {
 		select {
 		case <-p.ended:
 			p.t.Fatalf("Caddy ended: %v", p.cmd.ProcessState)
 		default:
 		}
-		c, err := net.Dial("tcp", p.address)
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
+		text, err := os.ReadFile(p.log)
+		return err == nil && bytes.Contains(text, []byte("serving initial configuration"))
 	})
 	return p
 }
