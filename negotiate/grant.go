@@ -3,6 +3,7 @@ package negotiate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -99,6 +100,9 @@ type Token struct {
 	Header string
 	sent   gss.Context
 }
+
+// Format keeps the token out of logs: who reads it in time can use it.
+func (t Token) Format(s fmt.State, _ rune) { fmt.Fprintf(s, "token of %d characters", len(t.Header)) }
 
 // Mint makes a token, good for one request.
 func (g Grant) Mint(ctx context.Context, f Features) (Token, error) {

@@ -98,6 +98,12 @@ func NewIdentity(cfg IdentityConfig) (*Identity, error) {
 // Principal is the account as the configuration or the credential cache names it.
 func (id *Identity) Principal() messages.Principal { return id.origin.principal() }
 
+// String is the principal.
+func (id *Identity) String() string { return id.Principal().String() }
+
+// Format keeps %+v and the like from showing what is inside.
+func (id *Identity) Format(s fmt.State, _ rune) { fmt.Fprint(s, id.String()) }
+
 // own sets whose tickets are looked for in the cache.
 func (id *Identity) own() {
 	owner := id.cfg.Key

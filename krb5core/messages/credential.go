@@ -51,6 +51,9 @@ func (c *Credential) Start() time.Time {
 }
 
 // String names the parties and the session key's type, no secret.
-func (c *Credential) String() string {
+func (c Credential) String() string {
 	return fmt.Sprintf("ticket of %s for %s (%s, until %s)", c.Client, c.Service, c.Key.EType(), c.EndTime.UTC().Format(time.RFC3339))
 }
+
+// Format keeps %+v and the like from showing the ticket.
+func (c Credential) Format(s fmt.State, _ rune) { fmt.Fprint(s, c.String()) }
