@@ -64,7 +64,8 @@ type Identity struct {
 	// owner tells this identity's tickets from all others in the cache. It changes
 	// only when a credential cache changes hands.
 	owner   atomic.Pointer[string]
-	watched atomic.Int64 // when the credential cache was last looked at, in nanoseconds since 1970
+	client  atomic.Pointer[knownClient] // whose ticket was won last
+	watched atomic.Int64                // when the credential cache was last looked at, in nanoseconds since 1970
 }
 
 // NewIdentity returns an identity. It reads the secret, to fail early, and talks
@@ -285,7 +286,17 @@ func (id *Identity) ticket(cred *messages.Credential) (*Ticket, error) {
 		}
 		stamps, _ = id.stamps.LoadOrStore(realm, fresh)
 	}
-	return newTicket(cred, stamps.(*gss.Clock), id.cfg.Now(), id.clock.Offset(realm)), nil
+	return newTicket(cred, id.clientOf(cred), stamps.(*gss.Clock), id.cfg.Now(), id.clock.Offset(realm)), nil
+}
+
+// clientOf gives the client's name in a form that our own tickets share.
+func (id *Identity) clientOf(cred *messages.Credential) *knownClient {
+	known := id.client.Load()
+	if known == nil || !known.principal.Equal(cred.Client) || known.principal.Name.NameType != cred.Client.Name.NameType {
+		known = &knownClient{cred.Client, cred.Client.String()}
+		id.client.Store(known)
+	}
+	return known
 }
 
 // tgtRefused tells whether the KDC refused the ticket-granting ticket rather

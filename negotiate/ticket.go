@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
@@ -16,6 +17,7 @@ import (
 // for all header values.
 type Ticket struct {
 	cred     *messages.Credential
+	own      messages.Credential // what cred points to: one object on the heap instead of two
 	stamps   *gss.Clock
 	obtained time.Time     // by our clock
 	offset   time.Duration // the realm's clock is ahead of ours
@@ -44,16 +46,26 @@ type delegation struct {
 	template *gss.Template
 }
 
-func newTicket(cred *messages.Credential, stamps *gss.Clock, obtained time.Time, offset time.Duration) *Ticket {
-	return &Ticket{cred: cred, stamps: stamps, obtained: obtained, offset: offset, client: cred.Client.String()}
+// knownClient is a client principal and its text, which all its tickets share.
+type knownClient struct {
+	principal messages.Principal
+	text      string
 }
 
-// The bytes that a ticket takes beside its own, about: the structures here and a
-// template's, sealers included. TestTicketSizeIsWhatItTakes measures them.
-const (
-	ticketWeight   = 900
-	templateWeight = 1800
-)
+func newTicket(cred *messages.Credential, client *knownClient, stamps *gss.Clock, obtained time.Time, offset time.Duration) *Ticket {
+	t := &Ticket{own: *cred, stamps: stamps, obtained: obtained, offset: offset}
+	t.cred = &t.own
+	t.cred.Client, t.client = client.principal, client.text
+	t.cred.Service.Realm = unique.Make(t.cred.Service.Realm).Value()
+	if name := t.cred.Service.Name.NameString; len(name) > 0 {
+		name[0] = unique.Make(name[0]).Value() // HTTP, as a rule
+	}
+	return t
+}
+
+// ticketWeight is what a ticket takes beside its own bytes and its templates, about.
+// TestTicketSizeIsWhatItTakes measures it.
+const ticketWeight = 900
 
 // Size is everything kept for the ticket, in bytes.
 func (t *Ticket) Size() int64 {
@@ -89,7 +101,7 @@ func (t *Ticket) template(f form) (*gss.Template, error) {
 		return nil, err
 	}
 	if t.templates[f].CompareAndSwap(nil, made) {
-		t.grown.Add(templateWeight + int64(made.HeaderLen()))
+		t.grown.Add(int64(made.Size()))
 	}
 	return t.templates[f].Load(), nil
 }
@@ -132,7 +144,7 @@ func (t *Ticket) delegating(f form, tgt *messages.Credential, build func() ([]by
 		t.delegated = make(map[form]delegation)
 	}
 	if _, ok := t.delegated[f]; !ok {
-		t.grown.Add(templateWeight + int64(made.HeaderLen()))
+		t.grown.Add(int64(made.Size()))
 	}
 	t.delegated[f] = delegation{tgt, made}
 	return made, nil

@@ -1,7 +1,6 @@
 package enctype
 
 import (
-	"bytes"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -41,8 +40,19 @@ type secret struct {
 	octets *[]byte
 }
 
-// newKey returns the key that owns these octets.
-func newKey(id ID, octets []byte) Key { return Key{s: &secret{id, &octets}} }
+// kept is a slice and the octets that it is of, as one object on the heap: servers
+// hold very many keys.
+type kept struct {
+	octets []byte
+	room   [32]byte // no type that is implemented has more
+}
+
+// newKey returns the key with a copy of these octets.
+func newKey(id ID, octets []byte) Key {
+	k := new(kept)
+	k.octets = append(k.room[:0], octets...)
+	return Key{s: &secret{id, &k.octets}}
+}
 
 // NewKey returns the key with these octets, which it copies. For a type that is
 // implemented their number must be its KeySize. A key of a type that is not, or
@@ -51,7 +61,7 @@ func NewKey(id ID, octets []byte) (Key, error) {
 	if size := id.KeySize(); size != 0 && len(octets) != size {
 		return Key{}, fmt.Errorf("a key of type %s has %d octets, not %d", id, size, len(octets))
 	}
-	return newKey(id, bytes.Clone(octets)), nil
+	return newKey(id, octets), nil
 }
 
 // GenerateKey returns a new key made of octets read from rand.
