@@ -16,7 +16,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
 )
 
-// holder is an identity on top of MIT's credential cache.
+// holder is an identity, with a clock of its own.
 type holder struct {
 	*negotiate.Identity
 	settings *negotiate.Settings
@@ -27,14 +27,20 @@ type holder struct {
 	events []negotiate.Event
 }
 
+// newHolder is an identity on top of a credential cache.
 func newHolder(t *testing.T, client *krb5core.Client, path string) *holder {
+	t.Helper()
+	return holderOf(t, client, messages.Principal{}, negotiate.CCacheSecret(path))
+}
+
+func holderOf(t *testing.T, client *krb5core.Client, principal messages.Principal, secret negotiate.Secret) *holder {
 	t.Helper()
 	h := &holder{now: time.Now(), settings: negotiate.NewSettings("holder", client)}
 	h.tickets = cache.New[*negotiate.Ticket](cache.Config{Now: h.clock})
 	t.Cleanup(h.tickets.Close)
 	var err error
 	h.Identity, err = negotiate.NewIdentity(negotiate.IdentityConfig{
-		Key: "holder", Secret: negotiate.CCacheSecret(path), Tickets: h.tickets, Now: h.clock,
+		Key: "holder", Principal: principal, Secret: secret, Tickets: h.tickets, Now: h.clock,
 		Observe: func(e negotiate.Event) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
