@@ -42,10 +42,17 @@ type recorded struct {
 	Kind           string
 	Request, Reply hexBytes
 	Expect         struct {
-		ClientKey   *recordedKey     `json:"client_key"`
-		ReplyKey    *recordedKey     `json:"reply_key"`
-		FASTRequest *json.RawMessage `json:"fast_request"`
-		KRBError    *struct {
+		ClientKey   *recordedKey `json:"client_key"`
+		ReplyKey    *recordedKey `json:"reply_key"`
+		FASTRequest *struct {
+			InnerNonce uint32 `json:"inner_nonce"`
+		} `json:"fast_request"`
+		ArmorAPReq *struct {
+			TicketSessionKey recordedKey `json:"ticket_session_key"`
+			Subkey           recordedKey
+		} `json:"armor_ap_req"`
+		ArmorKey *recordedKey `json:"armor_key"`
+		KRBError *struct {
 			ErrorCode messages.ErrorCode `json:"error_code"`
 		} `json:"krb_error"`
 		PATGSReq *struct {
