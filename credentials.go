@@ -102,7 +102,8 @@ type Credentials struct {
 	Trace bool `json:"trace,omitempty"`
 
 	// Path of a file to which, with `trace`, the raw messages are appended too
-	// (mode 0600). It holds tickets: treat it as you would a keytab.
+	// (mode 0600), as text that `text2pcap -D -t ISO -u 1088,88` makes a capture
+	// of for Wireshark. It holds tickets: treat it as you would a keytab.
 	TracePackets string `json:"trace_packets,omitempty"`
 
 	// Where each setting stands in the Caddyfile (`file:line`), so that errors

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -31,11 +32,19 @@ type site struct {
 // with the keytab.
 func newSite(t *testing.T, keytabPath string, block ...string) *site {
 	t.Helper()
+	return newSiteAt(t, 0, keytabPath, block...)
+}
+
+// newSiteAt is newSite with an upstream whose clock is wrong.
+func newSiteAt(t *testing.T, skew time.Duration, keytabPath string, block ...string) *site {
+	t.Helper()
 	content, err := os.ReadFile(keytabPath)
 	if err != nil {
 		t.Fatal(err)
 	}
-	acceptor, err := kdctest.NewAcceptor(kdctest.AcceptorConfig{Keytab: content})
+	acceptor, err := kdctest.NewAcceptor(kdctest.AcceptorConfig{
+		Keytab: content, Now: func() time.Time { return time.Now().Add(skew) },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,5 +215,19 @@ func TestCaddyHeedsKrb5ConfAndTraces(t *testing.T) {
 	}
 	if info, err := os.Stat(packets); err != nil || info.Mode().Perm() != 0o600 || info.Size() == 0 {
 		t.Errorf("%v, %v", info, err)
+	}
+}
+
+// KDC and upstream agree on the time, and we do not: their time is in the first token already.
+func TestCaddyTakesTheRealmsTimeForItsTokens(t *testing.T) {
+	const skew = -10 * time.Minute
+	m := lab.StartMIT(t, lab.MITOptions{Skew: skew, Principals: []lab.Principal{{Name: "alice", Password: "alice-secret"}, {Name: "HTTP/app.lab.test"}}})
+	s := newSiteAt(t, skew, m.Keytab(t, "HTTP/app.lab.test"),
+		"user alice@LAB.TEST", "password alice-secret", "kdc "+m.KDC(), "spn HTTP/app.lab.test")
+	if got := s.get(); got != "alice@LAB.TEST" {
+		t.Errorf("the upstream saw %q\n%s", got, s.logged())
+	}
+	if strings.Contains(s.logged(), "KRB_AP_ERR_SKEW") {
+		t.Error("the upstream had to say what time it is")
 	}
 }
