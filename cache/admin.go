@@ -105,6 +105,12 @@ func (c *Cache[V]) drop(match func(Key) bool, flush bool) (n int, keys []Key) {
 	for _, f := range c.flights {
 		if match(f.key) {
 			c.abandon(f)
+			if f.reason == Refreshing {
+				f.waiters-- // the cache itself
+			}
+			if f.waiters == 0 {
+				f.cancel()
+			}
 		}
 	}
 	for _, p := range []*pool[V]{&c.values, &c.negatives} {

@@ -168,7 +168,8 @@ func (c *Cache[V]) finish(f *flight[V], v V, src Source, err error) {
 }
 
 // wait waits for f, of which the caller was counted as a waiter. Who leaves
-// early leaves the flight to the others, and to itself once it has its turn.
+// early leaves the flight to the others, and to itself once it has its turn, unless
+// its result would not be kept.
 func (c *Cache[V]) wait(ctx context.Context, f *flight[V]) (V, Source, error) {
 	select {
 	case <-f.done:
@@ -178,7 +179,7 @@ func (c *Cache[V]) wait(ctx context.Context, f *flight[V]) (V, Source, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f.waiters--
-	if f.waiters == 0 && !f.started {
+	if f.waiters == 0 && (!f.started || f.orphan) {
 		c.abandon(f)
 		f.cancel()
 	}
