@@ -7,6 +7,10 @@ import (
 	"sync"
 	"testing"
 
+	"go.uber.org/goleak"
+
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
@@ -193,4 +197,21 @@ func TestStoppedCaddyLeavesNoGoroutines(t *testing.T) {
 	s.hammer()
 	s.load(s.usual())
 	s.get("/").wantOK(t)
+}
+
+func TestCaddyStoppedDuringALoginLeavesNoGoroutines(t *testing.T) {
+	s := newSite(t, setup{})
+	gate := kdctest.NewGate()
+	t.Cleanup(gate.Release)
+	s.kdc.Use(gate.Slow())
+	before := goleak.IgnoreCurrent()
+	s.load(s.usual("timeout 10m"))
+	<-gate.Arrived()
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	// The KDC is silent still.
+	if err := goleak.Find(before, goleak.IgnoreAnyFunction("github.com/caddy-negotiate/caddy-negotiate/tests/kdctest.(*KDC).answer")); err != nil {
+		t.Error(err)
+	}
 }
