@@ -45,12 +45,13 @@ type derivedMode struct {
 	mac   mac
 }
 
-func newDerivedMode(p *profile, key []byte, usage Usage) mode {
-	return &derivedMode{
-		p:     p,
-		block: p.mustBlock(p.usageKey(key, usage, forEncryption)),
-		mac:   p.newMAC(p.usageKey(key, usage, forIntegrity)),
+func newDerivedMode(s *Sealer, key []byte) mode {
+	s.derived = derivedMode{
+		p:     s.p,
+		block: s.p.mustBlock(s.p.usageKey(key, s.usage, forEncryption)),
+		mac:   s.p.newMAC(s.p.usageKey(key, s.usage, forIntegrity)),
 	}
+	return &s.derived
 }
 
 func (m *derivedMode) seal(buf []byte) {

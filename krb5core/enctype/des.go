@@ -22,12 +22,12 @@ type desMode struct {
 	sum   func(data []byte) []byte
 }
 
-func newDESMD5Mode(_ *profile, key []byte, _ Usage) mode {
+func newDESMD5Mode(_ *Sealer, key []byte) mode {
 	return &desMode{mustDES(key), zeroBlock[:des.BlockSize], md5Sum}
 }
 
 // newDESCRCMode differs in that the key is the initial state (RFC 3961 6.2.3).
-func newDESCRCMode(_ *profile, key []byte, _ Usage) mode {
+func newDESCRCMode(_ *Sealer, key []byte) mode {
 	return &desMode{mustDES(key), key, crc}
 }
 

@@ -76,6 +76,7 @@ func (s *hashState) restore(state []byte) {
 type hmacMAC struct {
 	alg          *hashAlg
 	inner, outer []byte
+	room         [216]byte // for both, unless the hash is of 512 bits
 }
 
 // moduleHMAC is HMAC by crypto/hmac, anew each time.
@@ -89,9 +90,12 @@ func (a *hashAlg) newHMAC(key []byte) mac {
 	if fips140.Enabled() {
 		return &moduleHMAC{a, key}
 	}
-	inner := a.appendState(nil, key, 0x36)
-	states := a.appendState(inner, key, 0x5c)
-	return &hmacMAC{a, states[:len(inner)], states[len(inner):]}
+	m := &hmacMAC{alg: a}
+	states := a.appendState(m.room[:0], key, 0x36)
+	n := len(states)
+	states = a.appendState(states, key, 0x5c)
+	m.inner, m.outer = states[:n], states[n:]
+	return m
 }
 
 func (m *moduleHMAC) sum(out, prefix, data []byte) {

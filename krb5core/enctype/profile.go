@@ -34,7 +34,7 @@ type profile struct {
 	stringToKey func(p *profile, password, salt string, iterations int) ([]byte, error)
 	randomToKey func(seed []byte) []byte
 	prf         func(p *profile, key, data []byte) []byte
-	newMode     func(p *profile, key []byte, usage Usage) mode
+	newMode     func(s *Sealer, key []byte) mode
 	checksum    func(p *profile, key []byte, usage Usage, data []byte) []byte
 
 	// The rest is for types with derived keys only (derived.go).

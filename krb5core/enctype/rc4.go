@@ -43,7 +43,8 @@ type rc4Mode struct {
 	keys [][]byte // K1; a second one is tried when opening only
 }
 
-func newRC4Mode(_ *profile, key []byte, usage Usage) mode {
+func newRC4Mode(s *Sealer, key []byte) mode {
+	usage := s.usage
 	m := &rc4Mode{keys: [][]byte{hmacSum(md5.New, key, rc4Usage(usage))}}
 	if usage == KEY_USAGE_TGS_REP_SUBKEY {
 		m.keys = append(m.keys, hmacSum(md5.New, key, rc4Usage(KEY_USAGE_TGS_REP_SESSION)))

@@ -12,6 +12,8 @@ type Sealer struct {
 	p     *profile
 	usage Usage
 	mode  mode
+
+	derived derivedMode // what mode is for most types: here, to be one object with the Sealer
 }
 
 // mode is a Sealer's cryptography. Both methods work in place on a whole
@@ -30,7 +32,9 @@ func (k Key) Sealer(usage Usage) (*Sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sealer{p, usage, p.newMode(p, k.Bytes(), usage)}, nil
+	s := &Sealer{p: p, usage: usage}
+	s.mode = p.newMode(s, k.Bytes())
+	return s, nil
 }
 
 // ConfounderSize returns how many random octets Seal takes.
