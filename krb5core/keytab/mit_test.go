@@ -19,7 +19,7 @@ func mitTool(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		t.Skipf("MIT's %s is not installed (package krb5-user)", name)
+		t.Skipf("LEFT OUT: MIT's %s (Debian: krb5-user)", name)
 	}
 	if out, err := exec.Command("klist", "-V").CombinedOutput(); err != nil || !strings.Contains(string(out), "Kerberos 5 version") {
 		t.Skipf("%s is not MIT's", name)
