@@ -122,7 +122,7 @@ func diagnoseCode(e *krb5core.Error) trouble {
 	case messages.KDC_ERR_KEY_EXPIRED:
 		return refusedTo("the account's password has expired or must be changed: set it, and let it never expire for a service account")
 	case messages.KDC_ERR_POLICY:
-		return refusedTo("the KDC's policy forbids it: is the account disabled, are its logon hours or workstations limited, is FAST demanded?")
+		return refusedTo("the KDC's policy forbids it: is the account disabled, are its logon hours or workstations limited, is FAST demanded (then state fast_armor)?")
 	case messages.KDC_ERR_ETYPE_NOSUPP:
 		return trouble{http.StatusBadGateway, errNoCommonEType, remedyEType}
 	case messages.KDC_ERR_S_PRINCIPAL_UNKNOWN, messages.KDC_ERR_S_OLD_MAST_KVNO, messages.KDC_ERR_SERVICE_EXP, messages.KDC_ERR_SERVICE_REVOKED,
@@ -164,19 +164,33 @@ func diagnoseDelegation(e *krb5core.Error) trouble {
 	switch e.Code {
 	case messages.KDC_ERR_C_PRINCIPAL_UNKNOWN:
 		return forbidden(errUnknownUser, "the KDC does not know the user (AD: Get-ADUser NAME; for a UPN: Get-ADUser -Filter 'UserPrincipalName -eq \"NAME\"')")
-	case messages.KDC_ERR_CLIENT_REVOKED, messages.KDC_ERR_POLICY, messages.KDC_ERR_NAME_EXP, messages.KDC_ERR_KEY_EXPIRED:
+	case messages.KDC_ERR_CLIENT_REVOKED, messages.KDC_ERR_POLICY, messages.KDC_ERR_NAME_EXP, messages.KDC_ERR_KEY_EXPIRED, messages.KDC_ERR_CLIENT_NOTYET:
 		return forbidden(errDeniedUser, "the user's account is disabled, locked or expired, or policy forbids it "+
 			"(AD: Get-ADUser NAME -Properties Enabled,LockedOut,AccountExpirationDate)")
 	case messages.KDC_ERR_S_PRINCIPAL_UNKNOWN:
-		if self {
-			return forbidden(errNoDelegation, "our own account needs a service principal to act for users (AD: setspn -S HTTP/proxy.corp.example "+e.Client+")")
+		switch {
+		case self && foreignRealm(e):
+			return forbidden(errUnknownUser, "no way leads to the user's realm: is DOMAIN\\user meant by its NetBIOS name (netbios in the realm block), "+
+				"and do the realms trust each other (AD: Get-ADTrust -Filter *)?")
+		case self:
+			return forbidden(errNoDelegation, "our own account needs a service principal to act for users (AD: setspn -S HTTP/proxy.corp.example ACCOUNT)")
 		}
-	case messages.KDC_ERR_BADOPTION:
+	case messages.KDC_ERR_BADOPTION, messages.KRB_AP_ERR_BADMATCH, messages.KDC_ERR_PADATA_TYPE_NOSUPP:
 		return forbidden(errNoDelegation, "the KDC does not let our account act for this user towards this service. Is the service in msDS-AllowedToDelegateTo of our account, "+
 			"with TrustedToAuthForDelegation set (AD: Get-ADUser ACCOUNT -Properties msDS-AllowedToDelegateTo,TrustedToAuthForDelegation), or our account in "+
 			"PrincipalsAllowedToDelegateToAccount of the service? Is the user marked sensitive or in Protected Users?")
 	}
 	return diagnoseCode(e)
+}
+
+// foreignRealm tells whether the refusal is about the way to a realm.
+func foreignRealm(e *krb5core.Error) bool {
+	var refusal *messages.KRBError
+	if !errors.As(e, &refusal) {
+		return false
+	}
+	_, ok := refusal.SName.IsTGS()
+	return ok
 }
 
 // refusalRemedy says what to do about an upstream that refuses our token.

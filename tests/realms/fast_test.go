@@ -147,3 +147,23 @@ func TestMITFASTAcrossRealms(t *testing.T) {
 		t.Errorf("the ticket is of %s", cred.Service.Realm)
 	}
 }
+
+// The service takes those alone who have logged in with armor, so that the upstream sees alice only if fast_armor works.
+func TestCaddyLogsInWithFASTArmor(t *testing.T) {
+	m := fastRealm(t)
+	x := lab.NewTools(t, m)
+	x.KinitKeytab("host/proxy.fast.test", m.Keytab(t, "host/proxy.fast.test"))
+	both := m.Keytab(t, "host/proxy.fast.test", "HTTP/app.fast.test")
+	for armor, want := range map[string]string{
+		"fast_armor keytab " + m.Keytab(t, "host/proxy.fast.test"):      "alice@FAST.TEST",
+		"fast_armor keytab " + both + " host/proxy.fast.test@FAST.TEST": "alice@FAST.TEST",
+		"fast_armor ccache FILE:" + x.CCache():                          "alice@FAST.TEST",
+		"":                                                              "502 credentials_refused 12",
+	} {
+		s := newSite(t, m.Keytab(t, "HTTP/app.fast.test"),
+			"user alice@FAST.TEST", "keytab "+m.Keytab(t, "alice"), "krb5_conf "+m.Krb5Conf(), "spn HTTP/app.fast.test", armor)
+		if got := s.get(); got != want {
+			t.Errorf("%s: the upstream saw %q, want %q\n%s", armor, got, want, s.logged())
+		}
+	}
+}

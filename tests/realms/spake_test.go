@@ -102,3 +102,12 @@ func TestMITSPAKEWrongPasswordIsProvedTwice(t *testing.T) {
 		t.Errorf("the KDC counts %d bad passwords:\n%s", n, tr)
 	}
 }
+
+func TestCaddyLogsInBySPAKE(t *testing.T) {
+	m := spakeRealm(t, "spake_preauth_groups = edwards25519")
+	s := newSite(t, m.Keytab(t, "HTTP/app.pa.test"),
+		"user alice@PA.TEST", "password alice-secret", "krb5_conf "+m.Krb5Conf(), "spn HTTP/app.pa.test")
+	if got := s.get(); got != "alice@PA.TEST" {
+		t.Errorf("the upstream saw %q\n%s", got, s.logged())
+	}
+}
