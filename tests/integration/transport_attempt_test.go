@@ -103,10 +103,9 @@ func TestTransportSurvivesAnUpstreamThatGoesAway(t *testing.T) {
 // itself. The token of the first time must not go out again.
 func TestTransportSendsFreshTokenWhenKeptConnectionIsDead(t *testing.T) {
 	s := newSite(t, setup{})
-	var requests atomic.Int64
 	p := s.serve(service, kdctest.AcceptorConfig{}, kdctest.UpstreamConfig{})
-	// Each connection's second request is read, token and all, and not answered.
-	relay := newRelay(t, p.Addr(), func(n int) bool { requests.Add(1); return n == 2 })
+	// Of each connection the second request arrives, token and all, and is not answered.
+	relay := newRelay(t, p.Addr(), func(n int) bool { return n == 2 })
 	s.run(relay, "spn "+service)
 	client := s.client()
 	for range 20 {
@@ -116,8 +115,8 @@ func TestTransportSendsFreshTokenWhenKeptConnectionIsDead(t *testing.T) {
 		}
 		a.wantOK(t)
 	}
-	if requests.Load() < 30 {
-		t.Fatalf("%d requests went out: nothing was sent again", requests.Load())
+	if n := p.Requests.Load(); n < 30 {
+		t.Fatalf("%d requests went out: nothing was sent again", n)
 	}
 	p.wantClean(t)
 }

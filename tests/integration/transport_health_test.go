@@ -2,9 +2,13 @@ package integration
 
 import (
 	"fmt"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
@@ -97,5 +101,39 @@ func TestTransportOutlivesReloadsUnderTraffic(t *testing.T) {
 	s.wantCounts(1, 1)
 	if c := s.acceptor.Counts(); int64(c.Accepted) < asked.Load() || c.Missing > 0 || len(c.Refused) > 0 {
 		t.Errorf("%d requests: %d accepted, %d without a token, refused %v", asked.Load(), c.Accepted, c.Missing, c.Refused)
+	}
+}
+
+func TestTransportClosesItsConnectionsWhenItGoes(t *testing.T) {
+	s := newSite(t, setup{})
+	var open atomic.Int64
+	server := httptest.NewUnstartedServer(s.acceptor.Protect(http.HandlerFunc(kdctest.WhoHandler)))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed:
+			open.Add(-1)
+		}
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	for _, end := range []func(){
+		func() { s.run(s.upstream.Addr(), "spn "+service) },
+		func() { _ = caddy.Stop() },
+	} {
+		s.run(server.Listener.Addr().String(), "spn "+service)
+		client := s.client()
+		if errs := traffic(50, 8, func(int) error {
+			_, err := ask(client, s.request(http.MethodGet, "/"))
+			return err
+		}); len(errs) > 0 {
+			t.Fatal(errs[0])
+		}
+		if open.Load() == 0 {
+			t.Fatal("no connection was kept")
+		}
+		end()
+		within(t, func() bool { return open.Load() == 0 })
 	}
 }

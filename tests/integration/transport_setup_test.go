@@ -220,8 +220,9 @@ func resolve(query []byte, hosts map[string]string) ([]byte, error) {
 }
 
 // newRelay passes HTTP/1.1 requests without a body on to an upstream, connection
-// by connection. Where drop says so of a connection's n-th request, that is read
-// and the connection closed in place of an answer. It gives its address.
+// by connection. Where drop says so of a connection's n-th request, that is passed
+// on like all others, and the connection closed in place of an answer. It gives its
+// address.
 func newRelay(t *testing.T, to string, drop func(n int) bool) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -250,7 +251,7 @@ func relay(conn net.Conn, upstream *http.Transport, to string, drop func(n int) 
 	in := bufio.NewReader(conn)
 	for n := 1; ; n++ {
 		r, err := http.ReadRequest(in)
-		if err != nil || drop(n) {
+		if err != nil {
 			return
 		}
 		r.URL.Scheme, r.URL.Host, r.RequestURI = "http", to, ""
@@ -258,9 +259,11 @@ func relay(conn net.Conn, upstream *http.Transport, to string, drop func(n int) 
 		if err != nil {
 			return
 		}
-		err = res.Write(conn)
+		if !drop(n) {
+			err = res.Write(conn)
+		}
 		res.Body.Close()
-		if err != nil {
+		if err != nil || drop(n) {
 			return
 		}
 	}

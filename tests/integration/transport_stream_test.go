@@ -164,8 +164,7 @@ func TestTransportPassesTrailersButNotAuthorization(t *testing.T) {
 	}
 }
 
-// net/http repeats requests by itself, with the body that the transport gives it.
-// That one is guarded too.
+// Every attempt's body is guarded, whichever of them reads the client's to its end.
 func TestTransportKeepsAuthorizationOutOfTrailersOfRepeats(t *testing.T) {
 	s := newSite(t, setup{})
 	got := make(chan http.Header, 8)
