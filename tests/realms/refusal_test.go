@@ -102,11 +102,17 @@ func TestSambaTellsAccountsApart(t *testing.T) {
 	s.Tool(t, "domain", "passwordsettings", "set", "--account-lockout-threshold=3")
 	t.Cleanup(func() { s.Tool(t, "domain", "passwordsettings", "set", "--account-lockout-threshold=0") })
 	client, _ := newClient(t, nil, s)
-	for range 2 {
-		_, err := client.Login(t.Context(), password(t, "lockme@CORP.TEST", "wrong", nil))
-		if err == nil {
+	wrong := func() {
+		t.Helper()
+		if _, err := client.Login(t.Context(), password(t, "lockme@CORP.TEST", "wrong", nil)); err == nil {
 			t.Fatal("a wrong password serves")
 		}
+	}
+	// One login with a wrong password does not lock an account that three lock.
+	wrong()
+	login(t, client, password(t, "lockme@CORP.TEST", "lockme-secret", nil))
+	for range 3 {
+		wrong()
 	}
 	for name, want := range map[string]struct {
 		code   messages.ErrorCode
