@@ -65,6 +65,7 @@ type rig struct {
 	keytab   string // of the proxy
 	global   string // lines of the global options
 	level    string // of the log
+	target   string // of reverse_proxy
 	sites    []string
 }
 
@@ -89,6 +90,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.upstream.Stop)
+	r.target = r.upstream.Addr()
 	return r
 }
 
@@ -120,6 +122,18 @@ func (r *rig) write(name string, content []byte) string {
 		r.t.Fatal(err)
 	}
 	return path
+}
+
+// serveInstead puts another server in the upstream's place.
+func (r *rig) serveInstead(server *http.Server) {
+	r.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	go func() { _ = server.Serve(l) }()
+	r.t.Cleanup(func() { _ = server.Close() })
+	r.target = l.Addr().String()
 }
 
 // usual are the lines that log in by keytab.
@@ -172,6 +186,7 @@ http://:%s {
 		X-Source "{http.negotiate.source}"
 		defer
 	}
+	respond /ping pong
 	negotiate {
 		%s
 	}
@@ -180,7 +195,7 @@ http://:%s {
 		respond "{err.status_code} {http.negotiate.error}"
 	}
 }
-`, port, block, r.upstream.Addr())
+`, port, block, r.target)
 }
 
 func (r *rig) loadText(text string) error {

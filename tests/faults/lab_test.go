@@ -1,6 +1,9 @@
 package faults
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -45,7 +48,7 @@ func (l *laboratory) identity(secret negotiate.Secret) *negotiate.Identity {
 	l.t.Helper()
 	id, err := negotiate.NewIdentity(negotiate.IdentityConfig{
 		Key:       principal,
-		Principal: messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_PRINCIPAL, account), Realm: realmName},
+		Principal: l.principal(),
 		Secret:    secret, Tickets: l.tickets, Now: l.clock.Now, Observe: l.events.observe,
 	})
 	if err != nil {
@@ -97,6 +100,47 @@ func (l *laboratory) target(service string) *negotiate.Target {
 func (l *laboratory) grant(id *negotiate.Identity, s *negotiate.Settings, service string) (negotiate.Grant, error) {
 	l.t.Helper()
 	return id.Grant(l.t.Context(), s, l.target(service), negotiate.DelegateNever)
+}
+
+func (l *laboratory) principal() messages.Principal {
+	return messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_PRINCIPAL, account), Realm: realmName}
+}
+
+// keytab is the path of a keytab of the proxy's account.
+func (l *laboratory) keytab() string {
+	l.t.Helper()
+	path := filepath.Join(l.t.TempDir(), "svc-proxy.keytab")
+	replace(l.t, path, keysOf(l.t, l.realm, l.proxy))
+	return path
+}
+
+func keysOf(t *testing.T, realm *kdctest.Realm, p ...*kdctest.Principal) []byte {
+	t.Helper()
+	keys, err := realm.Keytab(p...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+// acceptor is that of the web service, whose clock is right.
+func (l *laboratory) acceptor() *kdctest.Acceptor {
+	l.t.Helper()
+	a, err := kdctest.NewAcceptor(kdctest.AcceptorConfig{Keytab: keysOf(l.t, l.realm, l.web), Now: l.clock.True})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return a
+}
+
+// show presents a token at the door and judges the answer.
+func (l *laboratory) show(a *kdctest.Acceptor, token negotiate.Token) negotiate.Verdict {
+	l.t.Helper()
+	r := httptest.NewRequestWithContext(l.t.Context(), http.MethodGet, "http://"+webHost+"/", nil)
+	r.Header.Set("Authorization", token.Header)
+	w := httptest.NewRecorder()
+	a.Protect(http.HandlerFunc(kdctest.WhoHandler)).ServeHTTP(w, r)
+	return token.Judge(w.Code, w.Header())
 }
 
 // clock is a clock that is set by hand, and may be wrong.

@@ -1,0 +1,198 @@
+package faults
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+)
+
+// SoakEnv names the environment variable that says how long the soak takes.
+const SoakEnv = "CADDY_NEGOTIATE_SOAK"
+
+// passing are faults that come and go during the soak. None lasts as long as a
+// ticket's last third, so that none may be felt.
+var passing = map[string]func() kdctest.Fault{
+	"silent":      kdctest.Silent,
+	"lossy":       func() kdctest.Fault { return kdctest.Every(2, kdctest.Lose()) },
+	"deaf":        func() kdctest.Fault { return kdctest.Every(2, kdctest.LoseReply()) },
+	"garbage":     func() kdctest.Fault { return kdctest.UDP(kdctest.Garbage(200)) },
+	"cut":         func() kdctest.Fault { return kdctest.UDP(kdctest.Cut(50)) },
+	"nonce":       kdctest.WrongNonce,
+	"stale":       func() kdctest.Fault { return kdctest.UDP(kdctest.Stale()) },
+	"forged 18":   func() kdctest.Fault { return kdctest.UDP(kdctest.ForgeFirst(messages.KDC_ERR_CLIENT_REVOKED)) },
+	"forged 24":   func() kdctest.Fault { return kdctest.UDP(kdctest.ForgeFirst(messages.KDC_ERR_PREAUTH_FAILED)) },
+	"too big":     kdctest.TooBig,
+	"stream only": kdctest.StreamOnly,
+	"reset":       kdctest.Reset,
+}
+
+// soak is what happens while it lasts.
+type soak struct {
+	*rig
+	upstreamAt atomic.Int64 // grows when an upstream's fault comes or goes: odd while one is there
+	faults     map[string]int
+
+	mu                            sync.Mutex
+	requests, upstreams           int
+	unexplained                   []error
+	heap, goroutines, descriptors []int
+}
+
+func TestSoak(t *testing.T) {
+	length := 20 * time.Second
+	if text := os.Getenv(SoakEnv); text != "" {
+		var err error
+		if length, err = time.ParseDuration(text); err != nil || length > time.Hour {
+			t.Fatalf("%s: %q is no time span up to an hour", SoakEnv, text)
+		}
+	} else if testing.Short() {
+		t.Skipf("twenty seconds; %s=10m for more", SoakEnv)
+	}
+	s := &soak{rig: newRig(t), faults: make(map[string]int)}
+	s.level = "ERROR"
+	const life = 12 * time.Second
+	s.realm.SetLifetimes(life, 0)
+	s.load(s.usual(), s.usual("encryption_types aes128-cts-hmac-sha1-96"))
+	s.wantGood()
+
+	end := time.Now().Add(length)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() { s.traffic(s.sites[i%2], end) })
+	}
+	s.trouble(end)
+	wg.Wait()
+	s.measure()
+	s.report(length)
+}
+
+// traffic asks a site 50 times a second.
+func (s *soak) traffic(site string, end time.Time) {
+	client := s.client()
+	pace := time.NewTicker(20 * time.Millisecond)
+	defer pace.Stop()
+	for at := range pace.C {
+		if at.After(end) {
+			return
+		}
+		before := s.upstreamAt.Load()
+		a, err := ask(s.t.Context(), client, "http://"+site+"/")
+		err = letIn(a, err)
+		explained := before%2 == 1 || s.upstreamAt.Load() != before
+		s.mu.Lock()
+		s.requests++
+		switch {
+		case err == nil:
+		case explained && wantRefusal(a) == nil:
+			s.upstreams++
+		default:
+			s.unexplained = append(s.unexplained, errors.Join(err))
+		}
+		s.mu.Unlock()
+	}
+}
+
+// trouble has a fault come every second and go after half of one.
+func (s *soak) trouble(end time.Time) {
+	names := slices.Sorted(maps.Keys(passing))
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		at := <-tick.C
+		if at.After(end) {
+			return
+		}
+		switch {
+		case n%2 == 1:
+			s.kdc.ClearFaults()
+		case n%10 == 8:
+			s.faults["upstream refuses"]++
+			s.refuseFor(tick)
+		case n%20 == 4:
+			s.faults["upstream's key changed"]++
+			s.upstreamAt.Add(1)
+			s.rekey()
+			s.upstreamAt.Add(1)
+		default:
+			name := names[rand.IntN(len(names))]
+			s.faults[name]++
+			s.kdc.Use(passing[name]())
+		}
+		if n%8 == 0 {
+			s.measure()
+		}
+	}
+}
+
+// refuseFor has the upstream refuse at random until the next tick.
+func (s *soak) refuseFor(tick *time.Ticker) {
+	s.upstreamAt.Add(1)
+	defer s.upstreamAt.Add(1)
+	mood := func(refuse kdctest.Refusal) {
+		if err := s.acceptor.Update(func(c *kdctest.AcceptorConfig) {
+			c.Refuse, c.RefuseWhen = refuse, func() bool { return rand.IntN(4) == 0 }
+		}); err != nil {
+			s.t.Error(err)
+		}
+	}
+	mood(kdctest.RefuseGood)
+	<-tick.C
+	mood(kdctest.RefuseNone)
+}
+
+// measure notes what the process takes.
+func (s *soak) measure() {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	open, _ := os.ReadDir("/proc/self/fd") // none elsewhere
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heap = append(s.heap, int(m.HeapAlloc>>10))
+	s.goroutines = append(s.goroutines, runtime.NumGoroutine())
+	s.descriptors = append(s.descriptors, len(open))
+}
+
+func (s *soak) report(length time.Duration) {
+	t := s.t
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.kdc.Counts()
+	t.Logf("soak of %v over tickets of 12 s: %d requests, %d refused by an upstream at fault, %d failed unexplained; %d logins, %d exchanges",
+		length, s.requests, s.upstreams, len(s.unexplained), c.ASRep, c.TGSRep)
+	for _, name := range slices.Sorted(maps.Keys(s.faults)) {
+		t.Logf("  %2d times: %s", s.faults[name], name)
+	}
+	for _, row := range []struct {
+		what  string
+		seen  []int
+		grown int
+	}{
+		{"KiB of heap", s.heap, 16 << 10},
+		{"goroutines", s.goroutines, 60},
+		{"descriptors", s.descriptors, 60},
+	} {
+		early, late := slices.Max(row.seen[:max(1, len(row.seen)/2)]), row.seen[len(row.seen)-1]
+		t.Logf("  %s: %s", row.what, fmt.Sprint(row.seen))
+		if late > early+row.grown {
+			t.Errorf("%s grew from %d to %d", row.what, early, late)
+		}
+	}
+	if len(s.unexplained) > 0 {
+		t.Errorf("%d requests failed unexplained, first: %v", len(s.unexplained), s.unexplained[0])
+	}
+	if most := int(length/(6*time.Second)+2) * 2 * 3; c.TGSRep > most {
+		t.Errorf("%d exchanges, more than %d", c.TGSRep, most)
+	}
+}
