@@ -1,6 +1,7 @@
 package caddynegotiate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -162,7 +163,8 @@ func (c *check) checkDelegation(ctx context.Context, w *who, s *site, target neg
 		return negotiate.Grant{}, false
 	}
 	if s.transport != nil && s.transport.Impersonation.enabled() {
-		if err := s.transport.Impersonation.admit(client, c.flags.user); err != nil {
+		rules := &s.transport.Impersonation
+		if err := cmp.Or(rules.admit(user.Principal()), rules.admit(client)); err != nil {
 			c.fail(stepDelegation, fmt.Sprintf("%s: %v", client, err), diagnose(err).Remedy, causeConfiguration)
 			return negotiate.Grant{}, false
 		}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -32,17 +30,19 @@ type Impersonation struct {
 	// Realm of users given by a bare name. Default: our own.
 	UserRealm string `json:"user_realm,omitempty"`
 
-	// Who may be impersonated: names, `*` stands for any characters, case does not
-	// matter. Tried on the name asked for and on the one that the KDC returns.
+	// Who may be impersonated: `alice`, `alice@REALM`, `CORP\alice` or a UPN; `*` stands
+	// for any characters, case does not matter. A bare name is a user of `user_realm`. The
+	// name asked for and the one that the KDC returns have to match, each one of them.
 	// Default: everybody that the KDC allows.
 	AllowUsers []string `json:"allow_users,omitempty"`
 
-	// Who may not be impersonated, in the same form; wins over `allow_users`.
+	// Who may not be impersonated, in the same form; wins over `allow_users`. A bare
+	// name is that user in whatever realm, and as the first part of whatever UPN.
 	// Default: nobody.
 	DenyUsers []string `json:"deny_users,omitempty"`
 
 	form        krb5core.UserForm
-	allow, deny *regexp.Regexp
+	allow, deny userRules
 }
 
 // Why a user is not acted for.
@@ -76,9 +76,12 @@ func (i *Impersonation) provision(origin Origin, known atlas, own string) error 
 	if i.form.Default == "" {
 		i.form.Default = own
 	}
-	i.deny = globs(i.DenyUsers)
-	if len(i.AllowUsers) > 0 {
-		i.allow = globs(i.AllowUsers)
+	var err error
+	if i.allow, err = compileUserRules(i.AllowUsers, i.form, false); err != nil {
+		return origin.wrap("allow_users", err)
+	}
+	if i.deny, err = compileUserRules(i.DenyUsers, i.form, true); err != nil {
+		return origin.wrap("deny_users", err)
 	}
 	return nil
 }
@@ -96,7 +99,7 @@ func (i *Impersonation) checkSource() error {
 	for _, name := range names {
 		header, isHeader := strings.CutPrefix(name, "http.request.header.")
 		switch {
-		case strings.HasPrefix(name, "http.auth."), strings.HasPrefix(name, "http.request.tls.client."), strings.HasPrefix(name, "env."):
+		case strings.HasPrefix(name, "http.auth."), strings.HasPrefix(name, "http.request.tls.client."), fixed(name):
 		case isHeader && strings.EqualFold(header, i.TrustHeader):
 			trusted = true
 		case isHeader:
@@ -128,34 +131,18 @@ func (i *Impersonation) user(repl *caddy.Replacer) (negotiate.User, error) {
 	if err != nil {
 		return negotiate.User{}, err
 	}
-	return user, i.admit(user.Principal(), name)
+	return user, i.admit(user.Principal())
 }
 
-// admit applies allow_users and deny_users to a user: to the one asked for, with
-// the name as it was written, and to the one that the KDC made of it.
-func (i *Impersonation) admit(user messages.Principal, written ...string) error {
-	bare := user.Name.String()
-	forms := append(written, bare, user.String())
-	if user.Name.NameType == messages.KRB_NT_ENTERPRISE {
-		bare, _, _ = strings.Cut(user.Name.NameString[0], "@")
-	}
-	if slices.ContainsFunc(append(forms, bare), i.deny.MatchString) {
-		return errUserDenied
-	}
-	if i.allow == nil {
+// admit applies allow_users and deny_users to a user: to the one asked for, and to
+// the one that the KDC made of it.
+func (i *Impersonation) admit(user messages.Principal) error {
+	if i.allow == nil && i.deny == nil {
 		return nil
 	}
-	// A bare name stands for a user of the default realm only: alice is allowed,
-	// alice of some other realm that trusts us not necessarily.
-	if user.Name.NameType == messages.KRB_NT_ENTERPRISE {
-		if _, suffix, _ := strings.Cut(user.Name.NameString[0], "@"); strings.EqualFold(suffix, i.form.Default) {
-			forms = append(forms, bare)
-		}
-	} else if user.Realm != i.form.Default {
-		forms = append(slices.Clone(written), user.String())
-	}
-	if !slices.ContainsFunc(forms, i.allow.MatchString) {
-		return errUserDenied
+	names := namesOf(user, i.form.Default)
+	if i.deny.matchAny(append(names.sure, names.maybe...)) || i.allow != nil && !i.allow.matchAny(names.sure) {
+		return fmt.Errorf("%w: %s", errUserDenied, user)
 	}
 	return nil
 }
@@ -163,21 +150,26 @@ func (i *Impersonation) admit(user messages.Principal, written ...string) error 
 // grant gives what tokens in the user's name are made of, once it is certain who
 // he is to the KDC and that he may be acted for.
 func (i *Impersonation) grant(ctx context.Context, acct *account, t *negotiate.Target) (negotiate.Grant, error) {
-	if g, ok := acct.identity.Held(acct.settings, t); ok {
-		return g, i.admit(g.Ticket.Credential().Client)
+	g, held := acct.identity.Held(acct.settings, t)
+	if !held {
+		client, err := acct.identity.Resolve(ctx, acct.settings, t.User)
+		if err == nil {
+			err = i.admit(client)
+		}
+		if errors.Is(err, errUserDenied) {
+			return negotiate.Grant{}, err
+		}
+		// A ticket that is held serves on, though nobody can tell now who the user is.
+		if g, err = acct.identity.Grant(ctx, acct.settings, t, negotiate.DelegateNever); err != nil {
+			return negotiate.Grant{}, err
+		}
 	}
-	client, err := acct.identity.Resolve(ctx, acct.settings, t.User)
-	if err != nil {
-		return negotiate.Grant{}, err
-	}
-	if err := i.admit(client); err != nil {
-		return negotiate.Grant{}, err
-	}
-	g, err := acct.identity.Grant(ctx, acct.settings, t, negotiate.DelegateNever)
-	if err != nil {
-		return negotiate.Grant{}, err
-	}
-	return g, i.admit(g.Ticket.Credential().Client)
+	return g, i.admitGrant(g)
+}
+
+// admitGrant is admit for whom a ticket names.
+func (i *Impersonation) admitGrant(g negotiate.Grant) error {
+	return i.admit(g.Ticket.Credential().Client)
 }
 
 // block gives the readers of the subdirectives that say on whose behalf.

@@ -12,8 +12,9 @@ const (
 	maxPools = 512
 	// userIdleTimeout is how long a user's connections are kept: a person clicks, and then reads.
 	userIdleTimeout = 15 * time.Second
-	// userIdleConns is how many of them are kept per upstream.
-	userIdleConns = 4
+	// userIdleConns is how many of them are kept per upstream, and in all.
+	userIdleConns    = 4
+	userIdleConnsAll = 2 * userIdleConns
 )
 
 // pools keeps the connections of different identities apart: an upstream may
@@ -24,13 +25,13 @@ type pools struct {
 	base *http.Transport
 
 	mu    sync.RWMutex
-	clock int64 // counts uses
 	users map[string]*pool
 }
 
+// pool is a client principal's connections.
 type pool struct {
 	*http.Transport
-	used atomic.Int64
+	used atomic.Int64 // when, in nanoseconds since 1970
 }
 
 // of gives the transport for a client principal.
@@ -61,9 +62,11 @@ func (p *pools) open(client string) *pool {
 	if fresh.IdleConnTimeout == 0 || fresh.IdleConnTimeout > userIdleTimeout {
 		fresh.IdleConnTimeout = userIdleTimeout
 	}
-	if fresh.MaxIdleConnsPerHost > userIdleConns {
-		fresh.MaxIdleConnsPerHost = userIdleConns
+	fresh.MaxIdleConnsPerHost = min(fresh.MaxIdleConnsPerHost, userIdleConns)
+	if fresh.MaxIdleConns == 0 || fresh.MaxIdleConns > userIdleConnsAll {
+		fresh.MaxIdleConns = userIdleConnsAll
 	}
+	fresh.used.Store(time.Now().UnixNano())
 	p.users[client] = fresh
 	return fresh
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"slices"
@@ -217,6 +218,7 @@ func (x *trip) sendWith(body io.ReadCloser, header http.Header, ahead *time.Dura
 func (x *trip) mint(header http.Header, info httptrace.GotConnInfo, ahead *time.Duration) error {
 	t := x.transport
 	delete(header, "Authorization")
+	t.warnIfPlain(info)
 	x.bare = !x.mustToken && info.Reused && t.habits.skipToken(x.target.SPN)
 	if x.bare {
 		x.token = negotiate.Token{}
@@ -238,6 +240,19 @@ func (x *trip) mint(header http.Header, info httptrace.GotConnInfo, ahead *time.
 	header["Authorization"] = []string{x.token.Header}
 	x.warnIfLong()
 	return nil
+}
+
+// warnIfPlain says once that somebody is acted for, or our own ticket handed over,
+// where others may read along and take over the request.
+func (t *Transport) warnIfPlain(info httptrace.GotConnInfo) {
+	if info.Reused || !t.enabled() && t.Delegate == "" {
+		return
+	}
+	_, encrypted := info.Conn.(tlsConn)
+	if to, ok := info.Conn.RemoteAddr().(*net.TCPAddr); ok && !encrypted && !to.IP.IsLoopback() {
+		t.once.warn(t.logger, "plain "+to.String(), "users are acted for, or tickets handed over, by plain HTTP: use https:// towards the upstream",
+			zap.Stringer("upstream", to))
+	}
 }
 
 // bindingsOf gives the channel bindings of a connection, if there are any.
@@ -323,7 +338,11 @@ func (x *trip) retry(v negotiate.Verdict) (negotiate.Grant, *time.Duration, bool
 	case x.bare:
 		return x.grant, nil, true // no token was refused
 	default:
-		return t.account.identity.Retry(x.ctx, t.account.settings, &x.target, t.delegation, x.grant, v)
+		grant, ahead, ok := t.account.identity.Retry(x.ctx, t.account.settings, &x.target, t.delegation, x.grant, v)
+		if ok && !x.target.User.IsZero() {
+			ok = t.admitGrant(grant) == nil // the new ticket may name somebody else
+		}
+		return grant, ahead, ok
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
@@ -62,18 +64,26 @@ var ErrEndUser = errors.New("not the name of a user")
 // UPN 1024 characters, nobody uses more than these.
 const maxEndUser = 512
 
+// oddInUser tells what is part of no user's name: a slash, which parts a service from
+// its host, and what cannot be seen, which Active Directory passes over when it compares
+// names, so that one user could go by another's.
+func oddInUser(r rune) bool {
+	return r == '/' || unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
+}
+
 // ParseEndUser reads the name of a user to act for, as authentication providers
 // give it: alice, CORP\alice, or alice@corp.example. The last is a user principal
-// name, whatever follows the @; the KDC finds whose it is (RFC 6806 5). A slash,
-// which parts a service from its host, is part of no user's name.
+// name, whatever follows the @; the KDC finds whose it is (RFC 6806 5).
 func ParseEndUser(user string, form UserForm) (messages.Principal, error) {
-	if user == "" || len(user) > maxEndUser || strings.ContainsFunc(user, func(r rune) bool { return r < ' ' || r == 0x7f || r == '/' }) {
-		return messages.Principal{}, fmt.Errorf("%w: %.64q is empty, too long, or has a slash or a control character", ErrEndUser, user)
+	switch {
+	case user == "" || len(user) > maxEndUser || !utf8.ValidString(user):
+		return messages.Principal{}, fmt.Errorf("%w: %.64q is empty, too long, or not UTF-8", ErrEndUser, user)
+	case strings.ContainsFunc(user, oddInUser) || strings.TrimSpace(user) != user:
+		return messages.Principal{}, fmt.Errorf("%w: %.64q has a slash, a space at an end, or what cannot be seen", ErrEndUser, user)
 	}
-	if strings.Contains(user, "@") {
-		before, after, _ := cutLastAt(user)
-		if before == "" || after == "" {
-			return messages.Principal{}, fmt.Errorf("%w: %.64q has nothing before or after the @", ErrEndUser, user)
+	if at := strings.LastIndexByte(user, '@'); at >= 0 {
+		if at == 0 || at == len(user)-1 || strings.Contains(user, `\`) {
+			return messages.Principal{}, fmt.Errorf("%w: %.64q has nothing before or after the @, or a backslash beside it", ErrEndUser, user)
 		}
 		return messages.Principal{
 			Name:  messages.NewPrincipalName(messages.KRB_NT_ENTERPRISE, user),

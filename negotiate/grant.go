@@ -35,6 +35,7 @@ type Grant struct {
 // Held gives what tokens for the target are made of if it is held and nothing
 // needs to be done about it. Nothing is delegated by it.
 func (id *Identity) Held(s *Settings, t *Target) (Grant, bool) {
+	id.watch()
 	ticket, ok := id.cfg.Tickets.Get(id.key(s, t))
 	return Grant{Ticket: ticket, Source: cache.Cached}, ok
 }

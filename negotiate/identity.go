@@ -238,19 +238,11 @@ func (id *Identity) fetch(ctx context.Context, s *Settings, t *Target) (*Ticket,
 			return id.ticket(cred)
 		}
 	}
-	tgt, err := id.Login(ctx, s)
-	if err != nil {
-		return nil, passing(err)
-	}
-	cred, err := id.ask(ctx, s, t, tgt)
-	if tgtRefused(err) {
-		// The KDC's own key has changed, or it lost its memory: a new login helps.
-		key := id.tgtKey(s)
-		if tgt, _, err = id.cfg.Tickets.Successor(ctx, key, tgt, id.loginPolicy(key, s)); err == nil {
-			cred, err = id.ask(ctx, s, t, tgt)
-		}
-	}
-	if err != nil {
+	cred, err := id.byTGT(ctx, s, func(tgt *Ticket) (*messages.Credential, error) { return id.ask(ctx, s, t, tgt) })
+	switch {
+	case Remembered(err):
+		return nil, err // where it occurred, which has told of it
+	case err != nil:
 		err = remembered(err, id.cfg.Now)
 		id.cfg.Observe(TicketFailed{Principal: id.Principal(), SPN: t.SPN, Err: err})
 		return nil, err
@@ -259,17 +251,30 @@ func (id *Identity) fetch(ctx context.Context, s *Settings, t *Target) (*Ticket,
 	return id.ticket(cred)
 }
 
-// ask asks for a service ticket, for us or for a user.
-func (id *Identity) ask(ctx context.Context, s *Settings, t *Target, tgt *Ticket) (*messages.Credential, error) {
-	account := id.origin.account()
-	if t.User.IsZero() {
-		return s.Client.ServiceTicket(ctx, account, tgt.cred, t.SPN.principal)
-	}
-	evidence, err := id.evidence(ctx, s, t.User)
+// byTGT asks for a ticket by the ticket-granting ticket, and once more by a new one
+// if the KDC does not take that: its own key has changed, or it lost its memory.
+func (id *Identity) byTGT(ctx context.Context, s *Settings, ask func(tgt *Ticket) (*messages.Credential, error)) (*messages.Credential, error) {
+	tgt, err := id.Login(ctx, s)
 	if err != nil {
 		return nil, passing(err)
 	}
-	return s.Client.TicketOnBehalf(ctx, account, tgt.cred, evidence.cred, t.SPN.principal)
+	cred, err := ask(tgt)
+	if !tgtRefused(err) {
+		return cred, err
+	}
+	key := id.tgtKey(s)
+	if tgt, _, err = id.cfg.Tickets.Successor(ctx, key, tgt, id.loginPolicy(key, s)); err != nil {
+		return nil, err
+	}
+	return ask(tgt)
+}
+
+// ask asks for a service ticket, for us or for a user.
+func (id *Identity) ask(ctx context.Context, s *Settings, t *Target, tgt *Ticket) (*messages.Credential, error) {
+	if t.User.IsZero() {
+		return s.Client.ServiceTicket(ctx, id.origin.account(), tgt.cred, t.SPN.principal)
+	}
+	return id.askOnBehalf(ctx, s, t, tgt)
 }
 
 // ticket makes of a credential what the cache holds.

@@ -81,10 +81,11 @@ func NewS4U2Self(cfg S4U2SelfConfig) (*S4U2Self, error) {
 	return s, nil
 }
 
-// Result is what is known so far, also after a failure. The credential's Client is the user as the KDC names him.
+// Result is what is known so far, also after a failure. The credential's Client is the user as the KDC names him. The
+// referrals are those won on the way to the user's realm, never those on the way back: they bear our name and the user's
+// authorization data ([MS-SFU] 3.2.5.1.1), and whoever used them for anything else would be taken for him.
 func (s *S4U2Self) Result() *TGSResult {
 	r := s.result
-	r.Referrals = append(slices.Clone(r.Referrals), s.route.won...)
 	r.Offset, r.OffsetConfirmed, r.OffsetRealm = s.offset, s.confirmed, s.offsetRealm
 	return &r
 }
