@@ -143,7 +143,7 @@ func (p *presence) view(held []ticketItem, health []kdc.Health) identityView {
 	principal := p.Principal()
 	v := identityView{
 		Names: p.names(), Principal: principal.String(), Realm: principal.Realm,
-		Keys: []keyView{}, Tickets: len(held), KDCs: p.viewKDCs(principal.Realm, health),
+		Keys: []keyView{}, Tickets: len(held), KDCs: p.viewKDCs(health),
 		ClockOffsets: map[string]float64{principal.Realm: 0},
 	}
 	v.Kind, v.Path = p.Origin()
@@ -166,19 +166,18 @@ func (p *presence) view(held []ticketItem, health []kdc.Health) identityView {
 	return v
 }
 
-// viewKDCs lists the KDCs that the configuration names for the realm, and those
-// that were asked for it.
-func (p *presence) viewKDCs(realm string, health []kdc.Health) []kdcView {
+// viewKDCs lists the KDCs of the identity's realm.
+func (p *presence) viewKDCs(health []kdc.Health) []kdcView {
 	views := []kdcView{}
 	known := make(map[kdc.Server]bool)
-	stated := p.servers()
+	servers := p.servers()
 	for _, h := range health {
-		if slices.Contains(stated, h.Server) || asked.has(realm, h.Server) {
+		if slices.Contains(servers, h.Server) {
 			known[h.Server] = true
 			views = append(views, viewKDC(h))
 		}
 	}
-	for _, s := range stated {
+	for _, s := range servers {
 		if !known[s] {
 			views = append(views, kdcView{KDC: s.String(), State: "unasked"})
 		}
@@ -224,6 +223,7 @@ type ticketView struct {
 	KVNO         uint32 `json:"kvno,omitempty"`
 	Flags        string `json:"flags"`
 	ticketTime
+	// Uses counts those after the first.
 	Uses    uint64 `json:"uses"`
 	Bytes   int64  `json:"bytes"`
 	Suspect bool   `json:"suspect,omitempty"`

@@ -3,9 +3,11 @@ package caddynegotiate
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 )
 
@@ -39,7 +41,7 @@ func (c *console) writeTickets(all []ticketView, now time.Time) error {
 	t := table{heads: []string{"IDENTITY", "SERVICE", "USER", "KEY", "ENDS", "USES", "SIZE"}}
 	total := int64(0)
 	for _, v := range all {
-		service := v.Service
+		service, _, _ := strings.Cut(v.Service, "@")
 		if v.Suspect {
 			service = "!" + service
 		}
@@ -47,12 +49,15 @@ func (c *console) writeTickets(all []ticketView, now time.Time) error {
 		if user == "" {
 			user = "-"
 		}
-		t.row(v.Identity, service, user, v.SessionEType, away(v.EndTime, now), humanize.Comma(int64(v.Uses)), size(v.Bytes))
+		t.row(v.Identity, service, user, shortEType.Replace(v.SessionEType), away(v.EndTime, now), humanize.Comma(int64(v.Uses)), size(v.Bytes))
 		total += v.Bytes
 	}
 	if err := t.write(c.out); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(c.out, "%s tickets, %s\n", humanize.Comma(int64(len(all))), size(total))
+	_, err := fmt.Fprintf(c.out, "%s, %s\n", english.Plural(len(all), "ticket", ""), size(total))
 	return err
 }
+
+// shortEType makes aes256-sha1-96 of aes256-cts-hmac-sha1-96.
+var shortEType = strings.NewReplacer("-cts-hmac", "", "-cts-cmac", "")

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,7 +54,7 @@ var (
 	}, []string{"identity", "result"})
 	badReplies = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "caddy_kerberos_bad_replies_total",
-		Help: "Replies that were not believed: malformed, foreign (to another question), nonce, wrong_key, unexpected (other content than asked for).",
+		Help: "Replies that were not believed: malformed, foreign (they answer no question of ours), wrong_key, unexpected (other content than asked for).",
 	}, []string{"realm", "reason"})
 )
 
@@ -153,6 +155,9 @@ type kdcMeter struct {
 	own     string     // the account's realm
 	stated  kdc.Static // KDCs by realm
 	servers map[kdc.Server]struct{}
+
+	mu    sync.Mutex
+	asked []kdc.Server // of the own realm, beside those that are stated
 }
 
 func newKDCMeter(known atlas, own string, stated []kdc.Server) *kdcMeter {
@@ -230,13 +235,21 @@ func (m *kdcMeter) message(e kdc.MessageEvent) {
 	realm := m.realm(e.Realm)
 	if e.Err != nil {
 		if errors.Is(e.Err, kdc.ErrForeign) {
-			badReplies.WithLabelValues(realm, "malformed").Inc()
+			badReplies.WithLabelValues(realm, foreignReason(e.Data)).Inc()
 		}
 		return // what becomes of it is a decision
 	}
 	kind := questionType(e.Question)
 	exchangesTotal.WithLabelValues(realm, m.server(e.Server), kind, answerResult(e.Data)).Inc()
 	exchangeSeconds.WithLabelValues(realm, kind).Observe(e.Elapsed.Seconds())
+}
+
+// foreignReason tells what is no message from what answers something else.
+func foreignReason(data []byte) string {
+	if messages.TypeOf(data) == 0 {
+		return "malformed"
+	}
+	return "foreign"
 }
 
 // answerResult tells a ticket from a question back and from a refusal.
@@ -260,10 +273,32 @@ func (m *kdcMeter) decision(d kdc.Decision) {
 	}
 	switch d.Kind {
 	case kdc.Asking, kdc.Hedging:
-		asked.note(d.Realm, d.Server)
+		m.note(d.Realm, d.Server)
 	case kdc.Dead:
 		exchangesTotal.WithLabelValues(m.realm(d.Realm), m.server(d.Server), questionType(d.Question), "failed").Inc()
 	}
+}
+
+// maxAsked bounds what is remembered; the DNS says how many KDCs there are.
+const maxAsked = 256
+
+// note remembers a KDC of the own realm that was asked.
+func (m *kdcMeter) note(realm string, server kdc.Server) {
+	if realm != m.own || slices.Contains(m.stated[m.own], server) {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.asked) < maxAsked && !slices.Contains(m.asked, server) {
+		m.asked = append(m.asked, server)
+	}
+}
+
+// list gives the KDCs of the own realm that are stated or were asked.
+func (m *kdcMeter) list() []kdc.Server {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Concat(m.stated[m.own], m.asked)
 }
 
 // event counts replies whose content was not believed.
@@ -274,20 +309,11 @@ func (m *kdcMeter) event(e exchange.Event) {
 }
 
 func refusedReason(err error) string {
-	var (
-		wrongKey *exchange.WrongKeyError
-		reply    *exchange.ReplyError
-	)
-	switch {
-	case errors.As(err, &wrongKey):
+	var wrongKey *exchange.WrongKeyError
+	if errors.As(err, &wrongKey) {
 		return "wrong_key"
-	case errors.Is(err, exchange.ErrForeign):
-		return "foreign"
-	case errors.As(err, &reply) && reply.Field == "nonce":
-		return "nonce"
-	default:
-		return "unexpected"
 	}
+	return "unexpected"
 }
 
 // gauges reads the pools when somebody asks.

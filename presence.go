@@ -103,13 +103,14 @@ func (p *presence) name() string {
 	return p.Principal().String()
 }
 
-// servers are the KDCs that the configuration names for the identity's realm.
+// servers are the KDCs that the configuration names for the identity's realm, and
+// those that were asked since it was loaded.
 func (p *presence) servers() []kdc.Server {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var all []kdc.Server
 	for acct := range p.users {
-		for _, s := range acct.counts.stated[acct.counts.own] {
+		for _, s := range acct.counts.list() {
 			if !slices.Contains(all, s) {
 				all = append(all, s)
 			}
@@ -140,41 +141,6 @@ func (p *presence) endOf(held []ticketItem) (end time.Time) {
 		end = time.Unix(0, nanos)
 	}
 	return end
-}
-
-// askedFor remembers of which realms a KDC was asked, as the health of KDCs is kept
-// for all realms together.
-type askedFor struct {
-	mu     sync.Mutex
-	realms map[kdc.Server]map[string]struct{}
-}
-
-// asked is bounded as the memory of KDCs is.
-var asked = &askedFor{realms: make(map[kdc.Server]map[string]struct{})}
-
-const maxAsked = 1024
-
-func (a *askedFor) note(realm string, server kdc.Server) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	of := a.realms[server]
-	if of == nil {
-		if len(a.realms) >= maxAsked {
-			clear(a.realms)
-		}
-		of = make(map[string]struct{})
-		a.realms[server] = of
-	}
-	if len(of) < maxAsked {
-		of[realm] = struct{}{}
-	}
-}
-
-func (a *askedFor) has(realm string, server kdc.Server) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	_, ok := a.realms[server][realm]
-	return ok
 }
 
 // Interface guards
