@@ -98,12 +98,19 @@ func TestMITSaltThatIsNotRealmPlusName(t *testing.T) {
 	}
 }
 
-func TestMITNamesThatAreNotASCII(t *testing.T) {
-	m := lab.StartMIT(t, lab.MITOptions{Principals: []lab.Principal{{Name: "jürgen-€", Password: "straße"}}})
+func TestMITNamesWithEscapesAndBeyondASCII(t *testing.T) {
+	names := []string{"jürgen-€", `sl\/ash`, `at\@home`, `back\\slash`}
+	var principals []lab.Principal
+	for _, name := range names {
+		principals = append(principals, lab.Principal{Name: name, Password: "straße " + name})
+	}
+	m := lab.StartMIT(t, lab.MITOptions{Principals: principals})
 	client, _ := newClient(t, nil, m)
-	tgt := login(t, client, password(t, "jürgen-€@LAB.TEST", "straße", nil))
-	if got := tgt.Client.String(); got != "jürgen-€@LAB.TEST" {
-		t.Errorf("logged in as %q", got)
+	for _, name := range names {
+		tgt := login(t, client, password(t, name+"@LAB.TEST", "straße "+name, nil))
+		if got := tgt.Client.String(); got != name+"@LAB.TEST" || len(tgt.Client.Name.NameString) != 1 {
+			t.Errorf("logged in as %q, want %q", got, name)
+		}
 	}
 }
 
