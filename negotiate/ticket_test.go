@@ -1,0 +1,81 @@
+package negotiate
+
+import (
+	"bytes"
+	"crypto/rand"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+)
+
+// credential is like one that a KDC gave, with a ticket of so many bytes.
+func credential(tb testing.TB, id enctype.ID, size int) *messages.Credential {
+	tb.Helper()
+	key, err := enctype.GenerateKey(id, rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	now := time.Now().UTC()
+	ticket := messages.Ticket{
+		Realm: "CORP.EXAMPLE", SName: messages.NewPrincipalName(messages.KRB_NT_SRV_HST, "HTTP", "web.corp.example"),
+		EncPart: messages.EncryptedData{EType: id, Cipher: bytes.Repeat([]byte{1}, size)},
+	}
+	return &messages.Credential{
+		Client:   messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_PRINCIPAL, strings.Clone("svc-proxy")), Realm: strings.Clone("CORP.EXAMPLE")},
+		Service:  messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_SRV_HST, strings.Clone("HTTP"), strings.Clone("web.corp.example")), Realm: strings.Clone("CORP.EXAMPLE")},
+		Key:      key,
+		AuthTime: now, StartTime: now, EndTime: now.Add(time.Hour), Ticket: ticket.Marshal(),
+	}
+}
+
+func TestTicketSizeIsWhatItTakes(t *testing.T) {
+	stamps, err := gss.NewClock(gss.ClockConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	heap := func() int64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	first := credential(t, enctype.AES256_CTS_HMAC_SHA1_96, 0)
+	client := &knownClient{first.Client, first.Client.String()}
+	const many = 2000
+	for _, id := range []enctype.ID{enctype.AES256_CTS_HMAC_SHA1_96, enctype.AES256_CTS_HMAC_SHA384_192} {
+		for _, size := range []int{1000, 6000} {
+			for _, kinds := range [][]form{{}, {0}, {0, formMutual}} {
+				t.Run(fmt.Sprintf("%s, %d bytes, %d templates", id, size, len(kinds)), func(t *testing.T) {
+					tickets := make([]*Ticket, many)
+					before := heap()
+					for i := range tickets {
+						tickets[i] = newTicket(credential(t, id, size), client, stamps, time.Now(), 0)
+						for _, f := range kinds {
+							template, err := tickets[i].template(f)
+							if err != nil {
+								t.Fatal(err)
+							}
+							if _, _, err := template.Header(t.Context(), nil); err != nil {
+								t.Fatal(err)
+							}
+						}
+					}
+					taken := (heap() - before) / many
+					reckoned := tickets[many/2].Size()
+					runtime.KeepAlive(tickets)
+					t.Logf("%d bytes taken, %d reckoned", taken, reckoned)
+					if off := float64(taken) / float64(reckoned); off < 0.8 || off > 1.1 {
+						t.Errorf("%d bytes are taken and %d reckoned", taken, reckoned)
+					}
+				})
+			}
+		}
+	}
+}
