@@ -231,3 +231,16 @@ func TestCaddyTakesTheRealmsTimeForItsTokens(t *testing.T) {
 		t.Error("the upstream had to say what time it is")
 	}
 }
+
+func TestCaddyPassesWithRC4TicketsAndManyGroups(t *testing.T) {
+	samba := lab.SharedSamba(t)
+	for _, x := range []struct{ user, password, spn, want string }{
+		{"alice", "alice-secret", "HTTP/legacy.corp.test", "alice@CORP.TEST"},
+		{"fat", "fat-secret", "HTTP/iis.corp.test", "fat@CORP.TEST"},
+	} {
+		s := newSite(t, samba.Keytab(t, x.spn), "user "+x.user+"@CORP.TEST", "password "+x.password, "kdc "+samba.KDC(), "spn "+x.spn)
+		if got := s.get(); got != x.want {
+			t.Errorf("%s at %s: the upstream saw %q, want %s", x.user, x.spn, got, x.want)
+		}
+	}
+}

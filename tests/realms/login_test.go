@@ -174,6 +174,20 @@ func TestSambaUPNLogin(t *testing.T) {
 	}
 }
 
+// With canonicalize = true in krb5.conf a plain name is corrected too, and else it is not.
+func TestSambaCorrectsTheLetterCaseOnRequest(t *testing.T) {
+	s := lab.SharedSamba(t)
+	for canonicalize, want := range map[bool]string{true: "alice@CORP.TEST", false: "ALICE@CORP.TEST"} {
+		client, _ := newClient(t, func(c *krb5core.Config) { c.Canonicalize = canonicalize }, s)
+		alice := password(t, "ALICE@CORP.TEST", "alice-secret", nil)
+		tgt := login(t, client, alice)
+		if got := tgt.Client.String(); got != want {
+			t.Errorf("canonicalize %t: logged in as %s, want %s", canonicalize, got, want)
+		}
+		ticket(t, client, alice, tgt, "HTTP/iis.corp.test")
+	}
+}
+
 func TestSambaRC4TicketHasAnAESSessionKey(t *testing.T) {
 	s := lab.SharedSamba(t)
 	client, _ := newClient(t, nil, s) // AES and the like only
