@@ -56,6 +56,7 @@ func (x *handling) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	err = x.attempt(w, r, next, nil)
 	if x.repeat != nil {
 		asked.restore(r)
+		ownVars(r)
 		restoreHeader(w.Header(), answered)
 		x.grant, x.out.grant = x.repeat.grant, x.repeat.grant
 		r.Body = x.repeat.body
@@ -67,6 +68,15 @@ func (x *handling) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		return nil
 	}
 	return err
+}
+
+// ownVars gives the repeat Caddy's variables in a map of its own: a connection that
+// net/http began to make for the first attempt, and did not need, may still be reading
+// the other one while reverse_proxy writes.
+func ownVars(r *http.Request) {
+	if vars, ok := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
+		*r = *r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, maps.Clone(vars)))
+	}
 }
 
 // attempt passes the request on with a fresh token.

@@ -78,4 +78,3 @@ func exhaust(t *testing.T) (restore func()) {
 		files = append(files, f)
 	}
 }
-
