@@ -301,7 +301,7 @@ func (c *check) run(ctx context.Context) error {
 		}
 	}
 	for _, who := range accounts {
-		if c.flags.identity != "" && !who.is(c.flags.identity) {
+		if c.flags.identity != "" && !who.is(c.flags.identity, c.doc.app) {
 			continue
 		}
 		found = true

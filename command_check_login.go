@@ -71,11 +71,11 @@ func (w *who) prepare() (err error) {
 }
 
 // is tells whether the account goes by the name.
-func (w *who) is(name string) bool {
+func (w *who) is(name string, app *App) bool {
 	if w.name == name {
 		return true
 	}
-	_ = w.read(new(App), zap.NewNop())
+	_ = w.read(app, zap.NewNop()) // the principal comes first, and that is all that matters here
 	return w.principal.String() == name || w.credentials.User == name
 }
 

@@ -324,6 +324,27 @@ func TestCheckNamesATokenThatIsTooLong(t *testing.T) {
 	}
 }
 
+func TestCheckWarnsOfTokensNearTheLimits(t *testing.T) {
+	l := newCommandLab(t, nil, kdctest.AuthDataSize(6000))
+	_, c := l.check(l.caddyfile(l.usual()...))
+	if s := l.wantCauses(c, statusWarn, stepUpstream); !strings.Contains(s.Text, "8190") {
+		t.Errorf("got %+v", s)
+	}
+}
+
+func TestCheckNamesATLSTerminatorBeforeTheUpstream(t *testing.T) {
+	cert, ca := labCertificate(t)
+	_, another := labCertificate(t)
+	l := newCommandLab(t, func(a *kdctest.AcceptorConfig, u *kdctest.UpstreamConfig) {
+		a.Bindings, u.Certificate = kdctest.BindingsAllow, &cert
+	})
+	// Bound to another certificate than the upstream sees.
+	_, c := l.check(l.caddyfile(l.usual("tls_trust_pool file "+l.write("ca.pem", ca), "channel_binding cert "+l.write("another.pem", another))...))
+	if s := l.wantCauses(c, statusFail, stepUpstream, causeBinding); !strings.Contains(s.Text, "terminates TLS") {
+		t.Errorf("got %+v", s)
+	}
+}
+
 // Configurations that load and cannot work.
 
 func TestCheckFindsANegotiateThatReachesNoProxy(t *testing.T) {

@@ -72,7 +72,7 @@ func pickAccount(config []byte, name string) (*who, *App, error) {
 	}
 	var found []*who
 	for _, w := range doc.accounts(sites) {
-		if name == "" || w.is(name) {
+		if name == "" || w.is(name, doc.app) {
 			found = append(found, w)
 		}
 	}

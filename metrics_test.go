@@ -1,6 +1,8 @@
 package caddynegotiate
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -11,6 +13,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-negotiate/caddy-negotiate/cache"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/keytab"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
@@ -44,7 +50,7 @@ func grown(before, after map[string]string, sample string) float64 {
 	return b - a
 }
 
-// labels gives the samples' names without the values of histograms' buckets.
+// series gives the samples' names, in order.
 func series(samples map[string]string) []string {
 	var all []string
 	for name := range samples {
@@ -176,6 +182,143 @@ func TestNamesInRequestsCreateNoLabels(t *testing.T) {
 	for _, name := range before {
 		if strings.Contains(name, "host") || strings.Contains(name, "nowhere") {
 			t.Errorf("a host in %s", name)
+		}
+	}
+}
+
+func TestIdentitiesThatShareALabelMakeOneSeries(t *testing.T) {
+	l := newCommandLab(t, nil)
+	r := l.serve()
+	inline := func(lines ...string) string {
+		return r.proxied(append(append([]string{"{", "user svc-proxy@CORP.EXAMPLE", "kdc " + l.kdc.Addr(), "spn " + labService, "login_at_start off"}, lines...), "")...)
+	}
+	// One principal with two kinds of credentials is two identities under one name.
+	r.load("", "@p path /p*\n\thandle @p {\n\t\t"+inline("password_file "+l.write("password", []byte("wrong")))+"\n\t}\n\thandle {\n\t\t"+inline("keytab "+l.keytab)+"\n\t}")
+	const who = `{identity="svc-proxy@CORP.EXAMPLE"}`
+	if _, early := r.scrape()["caddy_kerberos_breaker_open"+who]; early {
+		t.Error("gauges before the first login")
+	}
+	if status := r.get("/", "site"); status != http.StatusOK {
+		t.Fatal(status)
+	}
+	if got := r.scrape(); got["caddy_kerberos_breaker_open"+who] != "0" || got["caddy_kerberos_tickets"+who] != "2" {
+		t.Errorf("breaker %s, tickets %s", got["caddy_kerberos_breaker_open"+who], got["caddy_kerberos_tickets"+who])
+	}
+	if status := r.get("/p", "site"); status != http.StatusBadGateway {
+		t.Fatal(status)
+	}
+	if got := r.scrape(); got["caddy_kerberos_breaker_open"+who] != "1" || got["caddy_kerberos_tickets"+who] != "2" {
+		t.Errorf("breaker %s, tickets %s", got["caddy_kerberos_breaker_open"+who], got["caddy_kerberos_tickets"+who])
+	}
+}
+
+func TestRealmsAndKDCsThatAreNotConfiguredAreOther(t *testing.T) {
+	parse := func(s string) kdc.Server {
+		server, err := kdc.ParseServer(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return server
+	}
+	m := newKDCMeter(atlas{realms: map[string]*Realm{"B.EXAMPLE": {KDC: []string{"b1"}}}}, "A.EXAMPLE", []kdc.Server{parse("a1")})
+	for realm, want := range map[string]string{"A.EXAMPLE": "A.EXAMPLE", "B.EXAMPLE": "B.EXAMPLE", "C.EXAMPLE": other} {
+		if got := m.realm(realm); got != want {
+			t.Errorf("realm %s is %s, want %s", realm, got, want)
+		}
+	}
+	for server, want := range map[string]string{"a1": "a1", "b1": "b1", "tcp/a1": other, "c1": other} {
+		if got := m.server(parse(server)); got != want {
+			t.Errorf("KDC %s is %s, want %s", server, got, want)
+		}
+	}
+	if got := label("svc\xff"); got != "svc?" {
+		t.Errorf("what is no UTF-8 would stop the process: %q", got)
+	}
+	if got := codeLabel(&messages.KRBError{ErrorCode: 12345}); got != other {
+		t.Errorf("an upstream's own code is %s", got)
+	}
+}
+
+// BenchmarkCounting is what each request pays for its counters.
+func BenchmarkCounting(b *testing.B) {
+	acct := &account{presence: new(presence)}
+	acct.presence.meter.Store(meterOf("bench"))
+	out := new(outcome)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			m := acct.meter()
+			m.looked(cache.Cached, nil)
+			tokenBytes.Observe(2048)
+			m.answered(out, false)
+		}
+	})
+}
+
+func TestNoSecretStandsInAnyOutput(t *testing.T) {
+	l := newCommandLab(t, nil, kdctest.SPN("HTTP/proxy.corp.example"), kdctest.With(kdctest.TrustedToAuth), kdctest.DelegateTo(labService))
+	l.realm.AddUser("alice", "x")
+	r := l.serve()
+	r.load(r.identity("quiet"), "@u header X-User *\n\thandle @u {\n\t\t"+
+		r.proxied("quiet {", "spn "+labService, "impersonate {http.request.header.X-User}", "trust_header X-User")+"\n\t}\n\thandle {\n\t\t"+r.proxied("quiet {", "spn "+labService)+"\n\t}")
+	r.get("/", "site")
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.address+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("X-User", "alice")
+	response, err := r.client.Do(request)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatal(response, err)
+	}
+	response.Body.Close()
+
+	var outputs []string
+	for _, path := range []string{"/kerberos/identities", "/kerberos/tickets", "/metrics"} {
+		_, body := r.ask(http.MethodGet, path)
+		outputs = append(outputs, body)
+	}
+	file := l.caddyfile(l.usual()...)
+	for _, args := range [][]string{
+		{"identities", "--address", r.admin}, {"identities", "--address", r.admin, "--json"},
+		{"tickets", "--address", r.admin}, {"tickets", "--address", r.admin, "--json"},
+		{"keytab", "list", l.keytab}, {"keytab", "list", l.keytab, "--json"},
+		{"check", "--config", file}, {"check", "--config", file, "--json"}, {"check", "--config", file, "--user", "alice", "--json"},
+	} {
+		out, err := caddyKerberos(t, args...)
+		if err != nil {
+			t.Fatal(args, err)
+		}
+		outputs = append(outputs, out)
+	}
+
+	file2, err := keytab.Parse(l.keysOf(l.proxy))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := [][]byte{[]byte(labPassword)}
+	for _, e := range file2.Entries {
+		secrets = append(secrets, e.Key.Bytes())
+	}
+	held := tickets.Snapshot(nil)
+	if len(held) < 4 {
+		t.Fatalf("%d tickets", len(held))
+	}
+	for _, item := range held {
+		c := item.Value.Credential()
+		secrets = append(secrets, c.Key.Bytes(), c.Ticket[len(c.Ticket)/2:len(c.Ticket)/2+24])
+	}
+	for _, out := range outputs {
+		folded := strings.ToLower(out)
+		for _, secret := range secrets {
+			for name, form := range map[string]string{
+				"raw": strings.ToLower(string(secret)), "hex": hex.EncodeToString(secret[:12]),
+				"base64": strings.ToLower(base64.StdEncoding.EncodeToString(secret[:12])), "numbers": strings.Trim(fmt.Sprint(secret[:8]), "[]"),
+			} {
+				if strings.Contains(folded, form) {
+					t.Errorf("%s of a secret stands in %.200s...", name, out)
+				}
+			}
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -412,7 +413,7 @@ type ticketMachine interface {
 func (c *Client) ask(
 	ctx context.Context, a *Account, op Op, tgt *messages.Credential, service messages.Principal, start func() (ticketMachine, error),
 ) (*messages.Credential, error) {
-	fail := &Error{Op: op, Realm: tgt.Service.Realm, Client: tgt.Client.String(), Service: service.String()}
+	fail := &Error{Op: op, Realm: tgt.Service.Realm, Client: tgt.Client.String(), Service: strings.TrimSuffix(service.String(), "@")}
 	var x ticketMachine
 	err := c.exchange(ctx, fail, false, func(bool) (exchange.Machine, error) {
 		var err error
