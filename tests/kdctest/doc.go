@@ -2,7 +2,8 @@
 // acceptor in this process, with real cryptography, on real sockets.
 //
 // The KDC (RFC 4120, RFC 6806, [MS-SFU]) serves one or several realms over UDP
-// and TCP: logins with encrypted timestamp, service tickets, renewal,
+// and TCP: logins with encrypted timestamp, SPAKE (RFC 9588) or, in FAST armor
+// (RFC 6113), encrypted challenge, service tickets, renewal,
 // forwarding, referrals, and Services for User with Windows' rules. It counts
 // what it is asked, its clock and randomness are injected, and it misbehaves on
 // demand (Fault).
@@ -24,8 +25,7 @@
 //	upstream := kdctest.NewUpstream(kdctest.UpstreamConfig{Acceptor: acceptor})
 //	err = upstream.Start() // and Stop
 //
-// Left out: FAST and SPAKE (mechanisms has the place for a further row),
-// PKINIT, user-to-user, postdated and proxy tickets, password changes, real
+// Left out: PKINIT, user-to-user, postdated and proxy tickets, password changes, real
 // PACs: filler of the same size stands for one, and local authorization data for
 // what a KDC reads in it. It is no KDC to keep secrets with.
 package kdctest

@@ -148,6 +148,17 @@ func TestMITFASTAcrossRealms(t *testing.T) {
 	}
 }
 
+func TestMITFASTArmorOfAnotherRealm(t *testing.T) {
+	near := fastRealm(t)
+	far := lab.StartMIT(t, lab.MITOptions{Realm: "REMOTE.TEST", Principals: []lab.Principal{
+		{Name: "host/proxy.remote.test", Flags: []string{"+requires_preauth"}},
+	}})
+	near.Trust(t, far)
+	client, _ := newClient(t, func(c *krb5core.Config) { c.Armor = keytabArmor(t, far, "host/proxy.remote.test") }, near, far)
+	alice := password(t, "alice@FAST.TEST", "alice-secret", nil)
+	ticket(t, client, alice, login(t, client, alice), "HTTP/app.fast.test")
+}
+
 // The service takes those alone who have logged in with armor, so that the upstream sees alice only if fast_armor works.
 func TestCaddyLogsInWithFASTArmor(t *testing.T) {
 	m := fastRealm(t)
