@@ -164,7 +164,7 @@ func (c *check) checkDelegation(ctx context.Context, w *who, s *site, target neg
 	}
 	if s.transport != nil && s.transport.Impersonation.enabled() {
 		rules := &s.transport.Impersonation
-		if err := cmp.Or(rules.admit(user.Principal()), rules.admit(client)); err != nil {
+		if err := cmp.Or(rules.admit(user.Principal()), rules.admitClient(client)); err != nil {
 			c.fail(stepDelegation, fmt.Sprintf("%s: %v", client, err), diagnose(err).Remedy, causeConfiguration)
 			return negotiate.Grant{}, false
 		}

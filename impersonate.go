@@ -147,6 +147,16 @@ func (i *Impersonation) admit(user messages.Principal) error {
 	return nil
 }
 
+// admitClient is admit for the one whom the KDC has made of a name. Some KDCs (Samba
+// 4.17) repeat a UPN, and do not say whose it is: then nobody can tell that it is not
+// that of somebody who is denied.
+func (i *Impersonation) admitClient(client messages.Principal) error {
+	if i.deny != nil && isUPN(client) {
+		return fmt.Errorf("%w: the KDC does not tell whose user principal name %s is, so deny_users cannot be held against it", errUserDenied, client)
+	}
+	return i.admit(client)
+}
+
 // grant gives what tokens in the user's name are made of, once it is certain who
 // he is to the KDC and that he may be acted for.
 func (i *Impersonation) grant(ctx context.Context, acct *account, t *negotiate.Target) (negotiate.Grant, error) {
@@ -154,7 +164,7 @@ func (i *Impersonation) grant(ctx context.Context, acct *account, t *negotiate.T
 	if !held {
 		client, err := acct.identity.Resolve(ctx, acct.settings, t.User)
 		if err == nil {
-			err = i.admit(client)
+			err = i.admitClient(client)
 		}
 		if errors.Is(err, errUserDenied) {
 			return negotiate.Grant{}, err
@@ -167,9 +177,9 @@ func (i *Impersonation) grant(ctx context.Context, acct *account, t *negotiate.T
 	return g, i.admitGrant(g)
 }
 
-// admitGrant is admit for whom a ticket names.
+// admitGrant is admitClient for whom a ticket names.
 func (i *Impersonation) admitGrant(g negotiate.Grant) error {
-	return i.admit(g.Ticket.Credential().Client)
+	return i.admitClient(g.Ticket.Credential().Client)
 }
 
 // block gives the readers of the subdirectives that say on whose behalf.

@@ -75,11 +75,8 @@ type userNames struct{ sure, maybe []string }
 // alice. The part of a UPN before the at sign is a name of his as a rule only.
 func namesOf(user messages.Principal, home string) userNames {
 	name := strings.Join(user.Name.NameString, "/")
-	if user.Name.NameType == messages.KRB_NT_ENTERPRISE {
+	if isUPN(user) {
 		at := strings.LastIndexByte(name, '@')
-		if at < 0 {
-			return userNames{sure: []string{name}}
-		}
 		names := userNames{sure: []string{name}, maybe: []string{name[:at], name[:at] + "@" + user.Realm}}
 		if strings.EqualFold(name[at+1:], home) {
 			names.sure = append(names.sure, name[:at])
@@ -93,6 +90,11 @@ func namesOf(user messages.Principal, home string) userNames {
 		names.maybe = []string{name}
 	}
 	return names
+}
+
+// isUPN tells a user principal name, whatever type a KDC gives it.
+func isUPN(user messages.Principal) bool {
+	return slices.ContainsFunc(user.Name.NameString, func(part string) bool { return strings.Contains(part, "@") })
 }
 
 // foldName makes one of all names that Active Directory holds to be equal, though it

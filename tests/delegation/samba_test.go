@@ -1,0 +1,160 @@
+package delegation
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
+)
+
+// domain is Samba's, with Apache as its web server.
+type domain struct {
+	*front
+	samba  *lab.Samba
+	apache *lab.Apache
+}
+
+func newDomain(t *testing.T, hosts ...string) *domain {
+	t.Helper()
+	lab.Require(t, lab.AD, lab.HTTPD)
+	if len(hosts) == 0 {
+		hosts = []string{"iis.corp.test"}
+	}
+	d := &domain{front: newFront(t), samba: lab.SharedSamba(t)}
+	d.apache = lab.StartApache(t, lab.ApacheOptions{Realm: d.samba, Hosts: hosts})
+	return d
+}
+
+// transport acts for users as an account of the domain.
+func (d *domain) transport(account string, more ...string) string {
+	return block("transport negotiate", append([]string{
+		"kdc " + d.samba.KDC(), "user " + account + "@CORP.TEST", "keytab " + d.samba.Keytab(d.t, account),
+	}, more...)...)
+}
+
+func (d *domain) run(account string, more ...string) {
+	d.t.Helper()
+	d.load("", block("reverse_proxy "+d.apache.Addr(), d.transport(account, more...)))
+}
+
+const iisSPN = "spn HTTP/iis.corp.test"
+
+// remoteUser is whom Apache saw.
+func (a answer) remoteUser() string { return lab.ParseEcho([]byte(a.body))["REMOTE_USER"] }
+
+func TestSambaUsersSeeThemselvesInTurn(t *testing.T) {
+	d := newDomain(t)
+	d.load("", basicAuth(t, "alice", "bob"), block("reverse_proxy "+d.apache.Addr(), d.transport("svc-proxy", iisSPN, byProvider)))
+	for _, name := range []string{"alice", "bob", "alice", "alice", "bob"} {
+		if a := d.get("/echo", signedIn(name)); a.status != http.StatusOK || a.remoteUser() != name+"@CORP.TEST" {
+			t.Errorf("%s: %v", name, a)
+		}
+	}
+	// What a client says of its own authentication is dropped, and reverse_proxy is
+	// not to be told to drop ours.
+	for _, header := range []string{"Authorization", "authorization, X-User", "close, Authorization"} {
+		a := d.get("/echo", signedIn("alice"), func(r *http.Request) { r.Header.Set("Connection", header) })
+		if a.status != http.StatusOK || a.remoteUser() != "alice@CORP.TEST" {
+			t.Errorf("Connection: %s: %v", header, a)
+		}
+	}
+	if a := d.get("/echo"); a.status != http.StatusUnauthorized || !strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Basic") {
+		t.Errorf("nobody signed in: %v", a)
+	}
+}
+
+// Apache binds the identity of a connection's first request to the connection: a
+// connection that two users share would show one as the other.
+func TestSambaUsersNeverShareABoundConnection(t *testing.T) {
+	d := newDomain(t)
+	d.run("svc-proxy", iisSPN, byHeader)
+	names := []string{"alice", "bob", "erin"}
+	errs := traffic(2000, 32, func(i int) error {
+		name := names[i*7%len(names)]
+		a, err := d.ask(d.request("/bound/", as(name)))
+		if err != nil {
+			return err
+		}
+		if got := a.header.Get("X-Remote-User"); a.status != http.StatusOK || got != name+"@CORP.TEST" {
+			return fmt.Errorf("%s: %v as %s", name, a, got)
+		}
+		return nil
+	})
+	if len(errs) > 0 {
+		t.Fatalf("%d of 2000 went wrong, first: %v", len(errs), errs[0])
+	}
+}
+
+// TRAPS section 4 as Samba 4.17 has it.
+func TestSambaDelegationRefusals(t *testing.T) {
+	d := newDomain(t)
+	for _, row := range []struct {
+		what, account, user, spn string
+		status                   int
+		name, code               string
+	}{
+		{"protocol transition", "svc-proxy", "alice", "", 200, "", ""},
+		// Samba 4.17 leaves a UPN as it is, Windows would answer with the account's name.
+		{"by UPN", "svc-proxy", "erin.smith@corp.test", "", 200, `erin.smith\@corp.test`, ""},
+		{"by UPN of another suffix", "svc-proxy", "frank@mail.example", "", 200, `frank\@mail.example`, ""},
+		{"by domain", "svc-proxy", `CORP\bob`, "", 200, "bob", ""},
+		{"large PAC", "svc-proxy", "fat", "", 200, "", ""},
+		{"without protocol transition", "svc-kcd", "alice", "", 403, "delegation_refused", "13"},
+		{"no list of targets", "svc-plain", "alice", "", 403, "delegation_refused", "13"},
+		{"target that is not on the list", "svc-proxy", "alice", "HTTP/legacy.corp.test", 403, "delegation_refused", "13"},
+		{"sensitive user", "svc-proxy", "carol", "", 403, "delegation_refused", "13"},
+		{"unknown user", "svc-proxy", "nobody", "", 403, "user_unknown", "6"},
+		{"unknown UPN", "svc-proxy", "nobody@mail.example", "", 403, "user_unknown", "6"},
+		{"disabled user", "svc-proxy", "locked", "", 403, "user_denied", "12"},
+		{"expired user", "svc-proxy", "expired", "", 403, "user_denied", "1"},
+		{"unknown domain", "svc-proxy", `ELSEWHERE\bob`, "", 403, "user_unknown", "7"},
+		{"account without SPN", "svc-nospn", "alice", "", 403, "delegation_refused", "7"},
+		{"unknown service", "svc-proxy", "alice", "HTTP/nowhere.corp.test", 502, "unknown_service", "7"},
+		{"no user's name", "svc-proxy", "HTTP/iis.corp.test", "", 403, "user_unknown", ""},
+	} {
+		t.Run(row.what, func(t *testing.T) {
+			spn := iisSPN
+			if row.spn != "" {
+				spn = "spn " + row.spn
+			}
+			d := *d
+			d.front = newFront(t)
+			d.load(block("kerberos", block("realm CORP.TEST", "netbios CORP")),
+				block("reverse_proxy "+d.apache.Addr(), d.transport(row.account, spn, byHeader)))
+			a := d.get("/echo", as(row.user))
+			if row.status != http.StatusOK {
+				a.wantError(t, row.status, row.name, row.code)
+				return
+			}
+			want := row.name
+			if want == "" {
+				want = row.user
+			}
+			if a.status != http.StatusOK || a.remoteUser() != want+"@CORP.TEST" {
+				t.Error(a)
+			}
+		})
+	}
+}
+
+// Whatever a name is written like, whom Apache sees is whom the rules were tried on.
+func TestSambaDeniesUsersHoweverTheyAreWritten(t *testing.T) {
+	d := newDomain(t)
+	d.load(block("kerberos", block("realm CORP.TEST", "netbios CORP")),
+		block("reverse_proxy "+d.apache.Addr(), d.transport("svc-proxy", iisSPN, byHeader, `deny_users CORP\erin bob`)))
+	for _, name := range []string{
+		"erin", "ERIN", `corp\Erin`, "erin@corp.test", "erin@CORP.TEST", "erin.smith@corp.test", "bob", "BOB@corp.test", `CORP\bob`,
+		"bób", "ｂｏｂ", "bob ", "bo\u00adb", "bob\u200b",
+	} {
+		if a := d.get("/echo", as(name)); a.status != http.StatusForbidden {
+			t.Errorf("%q: %v", name, a)
+		}
+	}
+	for _, name := range []string{"alice", "Alice", `CORP\ALICE`} {
+		if a := d.get("/echo", as(name)); a.status != http.StatusOK {
+			t.Errorf("%q: %v", name, a)
+		}
+	}
+}
