@@ -294,7 +294,7 @@ func TestFASTRepliesAreRefusedUnlessAllOfTheArmorIsRight(t *testing.T) {
 		"another strengthen-key": {spoiler{response: func(r *messages.KrbFastResponse) {
 			r.StrengthenKey = newKey(t, aes256)
 		}}, "enc-part"},
-		"no strengthen-key": {spoiler{response: func(r *messages.KrbFastResponse) { r.StrengthenKey = enctype.Key{} }}, "enc-part"},
+		"no strengthen-key":   {spoiler{response: func(r *messages.KrbFastResponse) { r.StrengthenKey = enctype.Key{} }}, "enc-part"},
 		"no proof of the KDC": {spoiler{response: func(r *messages.KrbFastResponse) { r.PAData = nil }}, "PA-ENCRYPTED-CHALLENGE"},
 		"no armor":            {spoiler{rep: func(r *messages.KDCRep) { r.PAData = nil }}, "PA-FX-FAST"},
 		"garbage":             {spoiler{rep: func(r *messages.KDCRep) { r.PAData[0].Value = []byte("garbage") }}, "PA-FX-FAST"},
