@@ -4,7 +4,6 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -110,7 +109,8 @@ func (a *App) account(c *Credentials, name string) (*account, error) {
 	}
 	key := c.poolKey(principal, secret)
 	value, _, err := identities.LoadOrNew(key, func() (caddy.Destructor, error) {
-		p, err := new(presence), error(nil)
+		var err error
+		p := new(presence)
 		p.Identity, err = negotiate.NewIdentity(negotiate.IdentityConfig{
 			Key: key, Principal: principal, Secret: secret, Tickets: tickets, Observe: p.observe(observe(principal)),
 		})
@@ -351,6 +351,3 @@ func warnIfOpen(logger *zap.Logger, setting, path string) {
 			zap.String("setting", setting), zap.String("path", path), zap.Stringer("mode", info.Mode().Perm()))
 	}
 }
-
-// errNoAccount is for values that were not provisioned.
-var errNoAccount = errors.New("not provisioned")

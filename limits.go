@@ -76,11 +76,11 @@ func addAnchor(pool *x509.CertPool, anchor string) error {
 		}
 		return fmt.Errorf("%s: the variable is not set", anchor)
 	default:
-		return fmt.Errorf("%q is none of FILE:, DIR: and ENV:", anchor)
+		return fmt.Errorf("%q: write FILE:name, DIR:name or ENV:variable", anchor)
 	}
 	found := false
 	for _, file := range files {
-		pem, err := os.ReadFile(file)
+		pem, err := os.ReadFile(file) //nolint:gosec // krb5.conf names it, or its owner by a variable
 		if err != nil {
 			return err
 		}

@@ -68,13 +68,17 @@ func diagnose(err error) trouble {
 	case errors.Is(err, negotiate.ErrSPN):
 		return trouble{http.StatusBadRequest, errBadSPN, "what the placeholder of spn yields must be one DNS name"}
 	case errors.Is(err, negotiate.ErrMutualAuth):
-		return trouble{http.StatusBadGateway, errMutualAuthFailed,
-			"the upstream did not prove that it has the service's key: is it the right host, and does something between us and it answer in its place?"}
+		return trouble{
+			http.StatusBadGateway, errMutualAuthFailed,
+			"the upstream did not prove that it has the service's key: is it the right host, and does something between us and it answer in its place?",
+		}
 	case errors.As(err, &etypes):
 		return trouble{http.StatusBadGateway, errNoCommonEType, remedyEType}
 	case errors.As(err, &unarmored):
-		return trouble{http.StatusBadGateway, errCredentialsRefused,
-			"the KDC did not take part in FAST: does it know FAST, is fast_armor of its realm? Without fast_armor the login is not protected"}
+		return trouble{
+			http.StatusBadGateway, errCredentialsRefused,
+			"the KDC did not take part in FAST: does it know FAST, is fast_armor of its realm? Without fast_armor the login is not protected",
+		}
 	case errors.As(err, &preAuth), errors.Is(err, exchange.ErrSecondFactor):
 		return trouble{http.StatusBadGateway, errCredentialsRefused, "let the account log in by password or keytab: no smart card, no second factor"}
 	case errors.As(err, &fail) && fail.Refused && (fail.Op == krb5core.OpS4USelf || fail.Op == krb5core.OpS4UProxy):
@@ -88,8 +92,10 @@ func diagnose(err error) trouble {
 	case errors.Is(err, context.Canceled):
 		return trouble{499, "", ""} // the client went away; nobody reads the answer
 	default:
-		return trouble{http.StatusServiceUnavailable, errKDCUnreachable,
-			"is the KDC up, is kdc right, do firewalls pass port 88 by UDP and TCP?"}
+		return trouble{
+			http.StatusServiceUnavailable, errKDCUnreachable,
+			"is the KDC up, is kdc right, do firewalls pass port 88 by UDP and TCP?",
+		}
 	}
 }
 
@@ -127,12 +133,15 @@ func diagnoseCode(e *krb5core.Error) trouble {
 		return trouble{http.StatusBadGateway, errNoCommonEType, remedyEType}
 	case messages.KDC_ERR_S_PRINCIPAL_UNKNOWN, messages.KDC_ERR_S_OLD_MAST_KVNO, messages.KDC_ERR_SERVICE_EXP, messages.KDC_ERR_SERVICE_REVOKED,
 		messages.KDC_ERR_SERVICE_NOTYET, messages.KDC_ERR_MUST_USE_USER2USER:
-		return trouble{http.StatusBadGateway, errUnknownService,
-			"register the service principal on the account that the service runs as (AD: setspn -Q " + spn + ", then setspn -S " + spn + " ACCOUNT; MIT: kadmin addprinc -randkey " + spn + "); is the host in the right realm?"}
+		return trouble{
+			http.StatusBadGateway, errUnknownService,
+			"register the service principal on the account that the service runs as (AD: setspn -Q " + spn + ", then setspn -S " + spn + " ACCOUNT; MIT: kadmin addprinc -randkey " + spn + "); is the host in the right realm?",
+		}
 	case messages.KDC_ERR_SVC_UNAVAILABLE:
 		return trouble{http.StatusServiceUnavailable, errKDCUnreachable, "the KDC says that it cannot serve now"}
 	case messages.KRB_AP_ERR_SKEW:
 		return trouble{http.StatusBadGateway, errCredentialsRefused, "clocks differ: synchronise this machine and the KDC (AD: w32tm /resync)"}
+	default: // goes by what was asked
 	}
 	if login {
 		return refusedTo("the KDC refused the login: see krb_error in the log")
@@ -179,6 +188,7 @@ func diagnoseDelegation(e *krb5core.Error) trouble {
 		return forbidden(errNoDelegation, "the KDC does not let our account act for this user towards this service. Is the service in msDS-AllowedToDelegateTo of our account, "+
 			"with TrustedToAuthForDelegation set (AD: Get-ADUser ACCOUNT -Properties msDS-AllowedToDelegateTo,TrustedToAuthForDelegation), or our account in "+
 			"PrincipalsAllowedToDelegateToAccount of the service? Is the user marked sensitive or in Protected Users?")
+	default: // is not about delegation
 	}
 	return diagnoseCode(e)
 }

@@ -47,6 +47,7 @@ func Describe(message []byte) []Detail {
 		}
 	case 0:
 		return []Detail{{"kind", "unknown"}, {"length", strconv.Itoa(len(message))}}
+	default: // nothing that goes to or from a KDC
 	}
 	if err != nil {
 		d.add("malformed", err.Error())
@@ -165,6 +166,7 @@ func paText(p messages.PAData) string {
 		if o, err := messages.ParsePACOptions(p.Value); err == nil {
 			return o.String()
 		}
+	default: // of no interest, or a secret
 	}
 	return ""
 }
