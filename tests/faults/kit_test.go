@@ -22,6 +22,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/caddy-negotiate/caddy-negotiate"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/keytab"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
@@ -67,6 +68,7 @@ type rig struct {
 	level    string // of the log
 	target   string // of reverse_proxy
 	sites    []string
+	oldKeys  []keytab.Entry // of the web service
 }
 
 // newRig starts KDC and upstream. Caddy comes with load. Once Caddy is stopped,

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/keytab"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
@@ -298,6 +299,11 @@ func upstreamCuts(t *testing.T) {
 
 func (r *rig) rekey() {
 	r.t.Helper()
+	before, err := keytab.Parse(r.keysOf(r.web))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.oldKeys = append(r.oldKeys, before.Entries...)
 	r.web.ChangeKey(false)
 	keys := r.keysOf(r.web)
 	if err := r.acceptor.Update(func(c *kdctest.AcceptorConfig) { c.Keytab = keys }); err != nil {
