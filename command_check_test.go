@@ -9,12 +9,15 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
@@ -414,6 +417,59 @@ func TestCheckFindsHTTP2TowardsIIS(t *testing.T) {
 	trust := "tls_trust_pool file " + l.write("ca.pem", ca)
 	_, c := l.check(l.caddyfile(l.usual(trust, "versions 1.1 2")...))
 	l.wantCauses(c, statusWarn, stepConfig, causeHTTP2)
+}
+
+func TestCheckNamesAnUpstreamThatRefusesHTTP2(t *testing.T) {
+	cert, ca := labCertificate(t)
+	l := newCommandLab(t, func(_ *kdctest.AcceptorConfig, u *kdctest.UpstreamConfig) { u.Certificate = &cert })
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go resetLikeIIS(conn)
+		}
+	}()
+	_, c := l.check(l.caddyfile(l.usual("tls_trust_pool file "+l.write("ca.pem", ca), "versions 1.1 2")...), "--url", "https://"+listener.Addr().String()+"/")
+	s := c.Steps[len(c.Steps)-1]
+	if s.Status != statusFail || s.Step != stepUpstream || len(s.Causes) != 1 || s.Causes[0] != causeHTTP2 || !strings.Contains(s.Remedy, "versions 1.1") {
+		t.Errorf("got %+v", s)
+	}
+}
+
+// resetLikeIIS answers every request over HTTP/2 with HTTP_1_1_REQUIRED.
+func resetLikeIIS(conn net.Conn) {
+	defer conn.Close()
+	if _, err := io.ReadFull(conn, make([]byte, len(http2.ClientPreface))); err != nil {
+		return
+	}
+	framer := http2.NewFramer(conn, conn)
+	if framer.WriteSettings() != nil {
+		return
+	}
+	for {
+		frame, err := framer.ReadFrame()
+		if err != nil {
+			return
+		}
+		switch frame := frame.(type) {
+		case *http2.SettingsFrame:
+			if !frame.IsAck() {
+				err = framer.WriteSettingsAck()
+			}
+		case *http2.HeadersFrame:
+			err = framer.WriteRSTStream(frame.StreamID, http2.ErrCodeHTTP11Required)
+		}
+		if err != nil {
+			return
+		}
+	}
 }
 
 func TestCheckFindsAnUpstreamWithoutAName(t *testing.T) {

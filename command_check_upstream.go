@@ -213,7 +213,7 @@ func (e *errand) tellUnreachable(err error) {
 	switch {
 	case errors.As(err, &unknown), errors.As(err, &asValue), errors.As(err, &name), errors.As(err, &invalid):
 		e.fail(stepUpstream, text, "have the upstream's certificate vouched for: tls_trust_pool file CA.pem in the transport, and tls_server_name if it is for another name", causeTLS)
-	case errors.As(err, &reset) && reset.Code == http2.ErrCodeHTTP11Required, strings.Contains(err.Error(), "HTTP_1_1_REQUIRED"):
+	case errors.As(err, &reset) && reset.Code == http2.ErrCodeHTTP11Required:
 		e.fail(stepUpstream, text+": the upstream does not authenticate over HTTP/2", "set versions 1.1 in the transport", causeHTTP2)
 	case errors.As(err, &record):
 		e.fail(stepUpstream, text, "the upstream does not speak TLS on this port: http:// instead of https://?", causeUnreachable)
