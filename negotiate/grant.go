@@ -30,14 +30,19 @@ type Grant struct {
 	Source cache.Source
 	// forwarded is the ticket-granting ticket to hand over, nil for none.
 	forwarded *Ticket
+
+	// Where the ticket is kept, to tell when it has grown.
+	tickets *Tickets
+	key     cache.Key
 }
 
 // Held gives what tokens for the target are made of if it is held and nothing
 // needs to be done about it. Nothing is delegated by it.
 func (id *Identity) Held(s *Settings, t *Target) (Grant, bool) {
 	id.watch()
-	ticket, ok := id.cfg.Tickets.Get(id.key(s, t))
-	return Grant{Ticket: ticket, Source: cache.Cached}, ok
+	key := id.key(s, t)
+	ticket, ok := id.cfg.Tickets.Get(key)
+	return Grant{Ticket: ticket, Source: cache.Cached, tickets: id.cfg.Tickets, key: key}, ok
 }
 
 // Grant gives what tokens for the target are made of.
@@ -46,11 +51,11 @@ func (id *Identity) Grant(ctx context.Context, s *Settings, t *Target, d Delegat
 	if err != nil {
 		return Grant{}, err
 	}
-	return id.grant(ctx, s, ticket, source, d)
+	return id.grant(ctx, s, t, ticket, source, d)
 }
 
-func (id *Identity) grant(ctx context.Context, s *Settings, ticket *Ticket, source cache.Source, d Delegation) (Grant, error) {
-	g := Grant{Ticket: ticket, Source: source}
+func (id *Identity) grant(ctx context.Context, s *Settings, t *Target, ticket *Ticket, source cache.Source, d Delegation) (Grant, error) {
+	g := Grant{Ticket: ticket, Source: source, tickets: id.cfg.Tickets, key: id.key(s, t)}
 	marked := ticket.cred.Flags&messages.TKT_FLG_OK_AS_DELEGATE != 0
 	if d == DelegateNever || d == DelegateMarked && !marked {
 		return g, nil
@@ -117,9 +122,13 @@ func (g Grant) Mint(ctx context.Context, f Features) (Token, error) {
 	if f.Bindings != nil {
 		kind |= formBindings
 	}
+	before := g.Ticket.grown.Load()
 	template, err := g.template(kind)
 	if err != nil {
 		return Token{}, err
+	}
+	if g.Ticket.grown.Load() != before {
+		g.tickets.Remeasure(g.key) // or templates would not count against ticket_memory
 	}
 	var t Token
 	if f.Ahead != nil {
@@ -208,6 +217,6 @@ func (id *Identity) Retry(ctx context.Context, s *Settings, t *Target, d Delegat
 	if err != nil {
 		return Grant{}, nil, false
 	}
-	g, err := id.grant(ctx, s, ticket, source, d)
+	g, err := id.grant(ctx, s, t, ticket, source, d)
 	return g, nil, err == nil
 }

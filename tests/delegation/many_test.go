@@ -1,0 +1,116 @@
+package delegation
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+)
+
+func userName(i int) string { return fmt.Sprintf("user%05d", i) }
+
+// serve makes a request's worth of work for one user.
+func (a *agent) serve(name string) error {
+	g, err := a.ask(name, webSPN)
+	if err != nil {
+		return err
+	}
+	if got := g.Ticket.Client(); got != name+"@"+corpRealm {
+		return fmt.Errorf("%s is %s", name, got)
+	}
+	_, err = g.Mint(a.t.Context(), negotiate.Features{Mutual: true})
+	return err
+}
+
+func (a *agent) serveAll(from, to int) {
+	a.t.Helper()
+	errs := traffic(to-from, 8, func(i int) error { return a.serve(userName(from + i)) })
+	if len(errs) > 0 {
+		a.t.Fatalf("%d users were not served, first: %v", len(errs), errs[0])
+	}
+}
+
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// Each user takes one ticket to us and one to the service, kept as long as
+// ticket_memory allows: the KDC is asked for two tickets a user, then for none, and
+// again only for those who had to go.
+func TestTenThousandUsers(t *testing.T) {
+	manyUsers, memory := 10_000, int64(40<<20)
+	if raceEnabled { // which makes all of it slower, and takes memory of its own
+		manyUsers, memory = manyUsers/8, memory/8
+	}
+	a := newAgent(t, memory)
+	for i := range manyUsers {
+		a.realm.AddService(userName(i))
+	}
+	if err := a.realm.Err(); err != nil {
+		t.Fatal(err)
+	}
+	a.serveAll(0, 100)
+	a.wantExchanges(1, 100, 100)
+	few := a.lookup(userName(0))
+	before := heap()
+
+	a.serveAll(100, manyUsers)
+	a.wantExchanges(1, manyUsers, manyUsers)
+	stats, grown := a.tickets.Stats(), heap()-before
+	t.Logf("%d users: %d tickets held, %d evicted, %d KiB by the cache's count, the heap has grown by %d KiB",
+		manyUsers, stats.Values, stats.Evictions, stats.Bytes>>10, grown>>10)
+	if stats.Bytes > memory || stats.Evictions == 0 || stats.Values < manyUsers/4 {
+		t.Errorf("%+v", stats)
+	}
+	// What the KDC remembers, to tell retransmissions, is on this heap too.
+	if limit := memory + memory/2; !raceEnabled && grown > limit {
+		t.Errorf("the heap has grown by %d MiB, with %d MiB of tickets", grown>>20, memory>>20)
+	}
+
+	// Those who came last are held; the KDC hears nothing of them.
+	a.serveAll(manyUsers-manyUsers/10, manyUsers)
+	again := a.kdc.Counts()
+	if n := again.S4U2Proxy - manyUsers; n > manyUsers/100 {
+		t.Errorf("%d of the last tenth had to be asked for again", n)
+	}
+	// Whoever has gone costs two tickets at most, or one where the evidence is there yet.
+	a.serveAll(0, manyUsers/10)
+	n := a.kdc.Counts()
+	if self, onward := n.S4U2Self-again.S4U2Self, n.S4U2Proxy-again.S4U2Proxy; onward > manyUsers/10 || self > onward {
+		t.Errorf("%d users' tickets to us and %d to the service for %d users", self, onward, manyUsers/10)
+	}
+	if n.ASRep != 1 {
+		t.Errorf("%d logins", n.ASRep)
+	}
+	if many := a.lookup(userName(0)); many > 4*few+time.Microsecond {
+		t.Errorf("a lookup takes %v among %d tickets, %v among 200", many, stats.Values, few)
+	} else {
+		t.Logf("a lookup takes %v among 200 tickets, %v among %d", few, many, stats.Values)
+	}
+}
+
+// lookup measures the lookup of a held ticket, the best of some tries.
+func (a *agent) lookup(name string) time.Duration {
+	a.t.Helper()
+	if err := a.serve(name); err != nil {
+		a.t.Fatal(err)
+	}
+	target := a.target(name, webSPN)
+	best := time.Duration(1 << 62)
+	const times = 10_000
+	for range 10 {
+		begin := time.Now()
+		for range times {
+			if _, ok := a.identity.Held(a.settings, &target); !ok {
+				a.t.Fatalf("%s is not held", name)
+			}
+		}
+		best = min(best, time.Since(begin)/times)
+	}
+	return best
+}
