@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -244,10 +245,23 @@ func checkEncPARep(part *messages.EncKDCRepPart, key enctype.Key, request []byte
 	if err != nil {
 		return false, malformed(field, err)
 	}
-	if err := key.VerifyChecksum(sum.Type, enctype.KEY_USAGE_AS_REQ, request, sum.Value); err != nil {
+	if err := verifySum(key, sum, request); err != nil {
 		return false, malformed(field, err)
 	}
 	return true, nil
+}
+
+// verifySum verifies the KDC's checksum over the request. Heimdal's is without a key where that is of type des-cbc-crc; it
+// stands in an encrypted part, so that it is worth as much as the type.
+func verifySum(key enctype.Key, sum *messages.Checksum, request []byte) error {
+	if key.EType() != enctype.DES_CBC_CRC || sum.Type != enctype.CKSUMTYPE_CRC32 {
+		return key.VerifyChecksum(sum.Type, enctype.KEY_USAGE_AS_REQ, request, sum.Value)
+	}
+	want, err := enctype.Digest(sum.Type, request)
+	if err == nil && !bytes.Equal(want, sum.Value) {
+		err = enctype.ErrIntegrity
+	}
+	return err
 }
 
 // accept takes an answer that has passed every check.

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -190,6 +191,28 @@ func TestKeyExpirationIsTheEarliestTold(t *testing.T) {
 	} {
 		if got := keyExpiration(&c.part); !got.Equal(c.want) {
 			t.Errorf("%s: %s, not %s", name, got, c.want)
+		}
+	}
+}
+
+// Heimdal sums without a key where that is of type des-cbc-crc, and only there that is enough.
+func TestChecksumWithoutKeyIsForDESCBCCRCOnly(t *testing.T) {
+	request := []byte("a request")
+	crc, err := enctype.Digest(enctype.CKSUMTYPE_CRC32, request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := &messages.Checksum{Type: enctype.CKSUMTYPE_CRC32, Value: crc}
+	weak := newKey(t, enctype.DES_CBC_CRC)
+	if err := verifySum(weak, sum, request); err != nil {
+		t.Error(err)
+	}
+	if err := verifySum(weak, sum, []byte("another")); !errors.Is(err, enctype.ErrIntegrity) {
+		t.Errorf("another request: %v", err)
+	}
+	for _, id := range []enctype.ID{enctype.DES_CBC_MD5, enctype.RC4_HMAC, aes256} {
+		if err := verifySum(newKey(t, id), sum, request); err == nil {
+			t.Errorf("%s: a checksum that anybody can make is taken", id)
 		}
 	}
 }
