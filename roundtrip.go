@@ -53,7 +53,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return x.fail(r, err)
 	}
 	out.grant = x.grant
-	response, err := x.attempt(nil)
+	response, err := x.attempt()
 	if err != nil {
 		return x.fail(r, err)
 	}
@@ -104,9 +104,11 @@ type trip struct {
 	out       *outcome
 	target    negotiate.Target
 	grant     negotiate.Grant
-	request   *http.Request // what attempts are copies of
+	request   *http.Request // ours, for the first attempt; a repeat is a copy of it
 	body      *negotiate.Replay
 
+	header    http.Header    // of the attempt under way
+	ahead     *time.Duration // by whose clock its token goes; nil for the realm's
 	token     negotiate.Token
 	repeated  bool              // after a refusal
 	minted    error             // why there is no token
@@ -119,7 +121,7 @@ type trip struct {
 // its body can be sent more than once. Whatever attempt reads that to its end, the
 // trailer is cleared then.
 func (x *trip) take(r *http.Request) {
-	x.request = negotiate.CloneRequest(x.ctx, r)
+	x.request = negotiate.CloneRequest(httptrace.WithClientTrace(x.ctx, &httptrace.ClientTrace{GotConn: x.gotConn}), r)
 	negotiate.DropAuthorization(x.request)
 	limit := x.transport.replayBuffer()
 	empty := r.Body == nil || r.Body == http.NoBody
@@ -180,29 +182,26 @@ func chosenByClient(address string) bool {
 // attempt sends the request once, as far as we are concerned: when a kept
 // connection turns out dead, net/http sends it again on another, with a token
 // minted for that one.
-func (x *trip) attempt(ahead *time.Duration) (*http.Response, error) {
+func (x *trip) attempt() (*http.Response, error) {
 	body, err := x.body.Next(x.ctx)
 	if err != nil {
 		return nil, err
 	}
-	return x.sendWith(body, x.request.Header, ahead)
+	return x.sendAs(x.request, body)
 }
 
-// sendWith sends the request with a token for the connection that it gets. The
-// header is this attempt's own: net/http may still be writing the last one's.
-func (x *trip) sendWith(body io.ReadCloser, header http.Header, ahead *time.Duration) (*http.Response, error) {
-	x.minted = nil
-	out := x.request.WithContext(httptrace.WithClientTrace(x.ctx, &httptrace.ClientTrace{
-		// Called in the goroutine that sends, before the header is written; once
-		// more when net/http takes another connection, which it does when nobody
-		// writes to the first any more.
-		GotConn: func(info httptrace.GotConnInfo) {
-			if x.minted = x.mint(header, info, ahead); x.minted != nil {
-				_ = info.Conn.Close() // nothing goes out without a token
-			}
-		},
-	}))
-	out.Header, out.Body, out.GetBody = header, body, x.body.GetBody(x.ctx)
+// repeat sends a copy of the request: net/http may still be writing the first.
+func (x *trip) repeat(body io.ReadCloser, ahead *time.Duration) (*http.Response, error) {
+	out := x.request.WithContext(x.request.Context())
+	out.Header = x.request.Header.Clone()
+	x.ahead = ahead
+	return x.sendAs(out, body)
+}
+
+// sendAs sends the request with a token for the connection that it gets.
+func (x *trip) sendAs(out *http.Request, body io.ReadCloser) (*http.Response, error) {
+	x.minted, x.header = nil, out.Header
+	out.Body, out.GetBody = body, x.body.GetBody(x.ctx)
 	response, err := x.send(out)
 	if err != nil {
 		if x.minted != nil {
@@ -212,6 +211,15 @@ func (x *trip) sendWith(body io.ReadCloser, header http.Header, ahead *time.Dura
 	}
 	x.status = x.token.Judge(response.StatusCode, response.Header)
 	return response, nil
+}
+
+// gotConn is called in the goroutine that sends, before the header is written;
+// once more when net/http takes another connection, which it does when nobody
+// writes to the first any more.
+func (x *trip) gotConn(info httptrace.GotConnInfo) {
+	if x.minted = x.mint(x.header, info, x.ahead); x.minted != nil {
+		_ = info.Conn.Close() // nothing goes out without a token
+	}
 }
 
 // mint puts a token for this very connection into the header.
@@ -317,7 +325,7 @@ func (x *trip) afterRefusal(response *http.Response) (*http.Response, error) {
 	}
 	x.grant, x.out.grant = grant, grant
 	discard(response)
-	if response, err = x.sendWith(body, x.request.Header.Clone(), ahead); err != nil {
+	if response, err = x.repeat(body, ahead); err != nil {
 		return nil, err
 	}
 	if x.status.Refused {
