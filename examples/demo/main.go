@@ -1,6 +1,7 @@
 // Command demo shows the main job on a machine with nothing but Go: it starts an
 // embedded KDC, a web server that lets in only who has a Kerberos ticket, and
-// Caddy with examples/Caddyfile between that server and you.
+// Caddy with examples/Caddyfile between that server and you. In a browser that server
+// shows itself (page.go).
 package main
 
 import (
@@ -39,13 +40,15 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *listen, *once); err != nil {
+	if err := run(ctx, *listen, *once, func() {}); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, listen string, once bool) error {
+// run runs the demo until the context ends, or for one request. It calls ready when
+// all answers.
+func run(ctx context.Context, listen string, once bool, ready func()) error {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
 		return fmt.Errorf("-listen %s: %w; write e.g. 127.0.0.1:8080", listen, err)
@@ -93,8 +96,9 @@ Caddy with examples/Caddyfile is at http://%s and logs in as %s@%s:
 
   curl -i http://%s       200: the web server sees who Caddy is
 
-Ctrl-C ends everything; nothing stays behind.
+Open that address in a browser, too. Ctrl-C ends everything; nothing stays behind.
 `, realmName, site.kdc.Addr(), site.upstream.URL(), site.upstream.URL(), listen, proxyName, realmName, listen)
+	ready()
 	<-ctx.Done()
 	return nil
 }
@@ -131,7 +135,8 @@ func startSite(folder string) (*site, error) {
 	if err := s.kdc.Start(); err != nil {
 		return nil, err
 	}
-	s.upstream = kdctest.NewUpstream(kdctest.UpstreamConfig{Acceptor: acceptor})
+	show := &showcase{kdc: s.kdc, now: time.Now}
+	s.upstream = kdctest.NewUpstream(kdctest.UpstreamConfig{Acceptor: acceptor, Handler: show.sameOrigin()})
 	if err := s.upstream.Start(); err != nil {
 		s.kdc.Stop()
 		return nil, err
@@ -141,7 +146,7 @@ func startSite(folder string) (*site, error) {
 
 func (s *site) stop() {
 	s.upstream.Stop()
-	s.kdc.Stop()
+	s.kdc.Stop() // again, if the page has stopped it
 }
 
 // configOf adapts examples/Caddyfile, and adds what keeps Caddy from leaving a

@@ -37,6 +37,8 @@ var (
 	}
 	// Curl is curl with GSS-API.
 	Curl = Peer{name: "curl", packages: "curl", needs: []string{"curl"}}
+	// Browser is Chromium with the driver that clicks in it.
+	Browser = Peer{name: "Chromium", packages: "chromium chromium-driver", needs: []string{"chromium", "chromedriver"}}
 	// Faketime shifts the clock of a peer.
 	Faketime = Peer{name: "libfaketime", packages: "libfaketime", needs: []string{faketimeGlob}}
 )
