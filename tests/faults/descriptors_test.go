@@ -16,7 +16,7 @@ func init() {
 }
 
 func noDescriptors(t *testing.T) {
-	r := warm(t, "timeout 900ms")
+	r := warm(t, "timeout 400ms")
 	client := r.client() // its connections are there before
 	get := func(site int, path string) answer {
 		t.Helper()

@@ -127,7 +127,7 @@ func (r *rig) wantHeld() {
 
 func kdcFault(served bool, f kdctest.Fault) func(*testing.T) {
 	return func(t *testing.T) {
-		timeout := "timeout 900ms" // shorter than the first pause before a datagram is sent again
+		timeout := "timeout 400ms" // shorter than the first pause before a datagram is sent again
 		if served {
 			timeout = "timeout 10s"
 		}
@@ -166,7 +166,7 @@ func wantOutage(t *testing.T, a answer) {
 func announces4GiB(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	r := warm(t, "timeout 1s", "use_tcp")
+	r := warm(t, "timeout 400ms", "use_tcp")
 	r.kdc.Use(kdctest.Announce(0xffffffff))
 	wantOutage(t, r.cold())
 	r.wantHeld()
