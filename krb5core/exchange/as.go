@@ -246,8 +246,9 @@ func (a *AS) onError(e *messages.KRBError) (*Request, error) {
 		return a.ask(pre)
 	case messages.KDC_ERR_WRONG_REALM:
 		return a.onWrongRealm(e)
+	default:
+		return nil, e
 	}
-	return nil, e
 }
 
 // onHint acts on a KRB-ERROR without the armor that the request had. The KDC's time may be believed on trial; for the rest
