@@ -36,13 +36,27 @@ func (c *Client) TicketForUser(ctx context.Context, a *Account, tgt *messages.Cr
 
 // TicketOnBehalf gets a ticket for a service in a user's name, on the evidence of
 // the user's ticket to ourselves ([MS-SFU] 3.1.5.2, S4U2Proxy): by constrained
-// delegation, resource-based or not, as the KDC allows it.
+// delegation, resource-based or not, as the KDC allows it. Our own KDC is asked for
+// the service wherever it may be, as Windows' clients do, and refers to other realms;
+// if it does not know the service, the way to the realm that we know is asked for.
 func (c *Client) TicketOnBehalf(ctx context.Context, a *Account, tgt, evidence *messages.Credential, service messages.Principal) (*messages.Credential, error) {
+	cred, err := c.onBehalf(ctx, a, tgt, evidence, service, "")
+	realm := c.realmOf(service)
+	code, refused := Code(err)
+	if refused && code == messages.KDC_ERR_S_PRINCIPAL_UNKNOWN && realm != "" && !strings.EqualFold(realm, tgt.Client.Realm) {
+		return c.onBehalf(ctx, a, tgt, evidence, service, realm)
+	}
+	return cred, err
+}
+
+func (c *Client) onBehalf(
+	ctx context.Context, a *Account, tgt, evidence *messages.Credential, service messages.Principal, realm string,
+) (*messages.Credential, error) {
 	cfg := exchange.S4U2ProxyConfig{
 		TGT:      tgt,
 		Evidence: evidence,
 		Service:  service.Name,
-		Realm:    c.realmOf(service),
+		Realm:    realm,
 		ETypes:   c.cfg.ETypes,
 		Options:  messages.KDC_OPT_FORWARDABLE,
 		Lifetime: c.cfg.Lifetime,

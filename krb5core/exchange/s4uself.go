@@ -342,7 +342,9 @@ func (s *S4U2Self) verifySum(got *messages.PAS4UX509User, usage enctype.Usage, q
 func (s *S4U2Self) checkUserID(id *messages.S4UUserID, a *tgsAnswer) error {
 	asAsked := foldEqual(id.CName, s.user.Name) && strings.EqualFold(id.CRealm, s.user.Realm)
 	asReplied := a.referral == "" && foldEqual(id.CName, a.rep.CName) && strings.EqualFold(id.CRealm, a.rep.CRealm)
-	if !asAsked && !asReplied {
+	// The realm of a UPN's owner tells his name; whose ticket it is in the end, checkUser looks at.
+	asFound := a.referral != "" && s.user.Name.NameType == messages.KRB_NT_ENTERPRISE && strings.EqualFold(id.CRealm, s.user.Realm)
+	if !asAsked && !asReplied && !asFound {
 		return mismatch("PA-S4U-X509-USER user", s.user, messages.Principal{Name: id.CName, Realm: id.CRealm})
 	}
 	return nil

@@ -224,6 +224,8 @@ func TestUserOfAnotherRealmByUPN(t *testing.T) {
 		case 3: // and back
 			i := selfIssue(t, r.Message, n.tgts[other])
 			i.service(messages.TGSName(realm))
+			i.client(canonical)
+			i.bind(t, nil) // as the user's realm knows him
 			i.client(proxy)
 			i.rep.Ticket.EncPart.Cipher = []byte("bob's way home")
 			b := i.seal(t)
@@ -253,6 +255,10 @@ func TestUserOfAnotherRealmByUPN(t *testing.T) {
 	}
 	if c := s.Result().Credential.Client; !c.Equal(canonical) {
 		t.Errorf("client is %s", c)
+	}
+	// The way back is in our name with bob's authorization data: nothing else may go by it.
+	if won := s.Result().Referrals; len(won) != 1 || tgtRealm(won[0]) != other {
+		t.Errorf("tickets to be kept: %v", won)
 	}
 	events.wants(t, "user bob@krb5.example has an account in realm OTHER.TEST")
 }
