@@ -172,7 +172,8 @@ func (s seal) close(t *negotiate.Ticket) ([]byte, error) {
 		return nil, err
 	}
 	header := binary.BigEndian.AppendUint64([]byte{storeVersion}, uint64(t.Credential().EndTime.Unix()))
-	return s.aead.Seal(header, nil, plain, s.associated(header[:storeHeader:storeHeader])), nil
+	// The nonce is the AEAD's own to draw.
+	return s.aead.Seal(header, nil, plain, s.associated(header[:storeHeader:storeHeader])), nil //nolint:gosec // nil stands for a random one
 }
 
 // errUnopened is for what is no stored ticket of ours, or none any more.

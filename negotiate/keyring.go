@@ -140,8 +140,7 @@ func (k *keyring) tgt(ctx context.Context, s *Settings, preAuths int) (*messages
 	k.failed(first)
 	cred, errSecond := s.Client.LoginOnce(ctx, second)
 	if errSecond != nil {
-		var again *krb5core.Error
-		if errors.As(errSecond, &again) {
+		if again, ok := errors.AsType[*krb5core.Error](errSecond); ok {
 			fail.PreAuths += again.PreAuths
 			fail.KeysRefused += again.KeysRefused
 		}
