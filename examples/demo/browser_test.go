@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
+)
+
+// browser is a headless Chromium, driven by WebDriver (W3C): JSON over HTTP.
+type browser struct {
+	t       *testing.T
+	session string // URL
+}
+
+// elementKey is WebDriver's name for an element's reference.
+const elementKey = "element-6066-11e4-a52e-4f735466cecf"
+
+func newBrowser(t *testing.T) *browser {
+	t.Helper()
+	lab.Require(t, lab.Browser)
+	b := &browser{t: t, session: "http://127.0.0.1:" + startDriver(t) + "/session"}
+	var session struct{ SessionID string }
+	b.call(http.MethodPost, "", map[string]any{"capabilities": map[string]any{"alwaysMatch": map[string]any{
+		"goog:chromeOptions": map[string]any{"args": []string{
+			"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+			"--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=900,900", "--user-data-dir=" + t.TempDir(),
+		}},
+	}}}, &session)
+	b.session += "/" + session.SessionID
+	t.Cleanup(func() { b.call(http.MethodDelete, "", nil, nil) })
+	return b
+}
+
+// startDriver starts chromedriver and gives its port, which it says itself.
+func startDriver(t *testing.T) string {
+	t.Helper()
+	cmd := exec.Command("chromedriver", "--port=0") //nolint:noctx // it outlives the test's context
+	home := t.TempDir()
+	cmd.Env = append(os.Environ(), "HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	var said strings.Builder
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		said.WriteString(lines.Text() + "\n")
+		if _, port, ok := strings.Cut(lines.Text(), "started successfully on port "); ok {
+			go func() { // so that it never waits for a reader
+				for lines.Scan() {
+				}
+			}()
+			return strings.TrimSuffix(port, ".")
+		}
+	}
+	t.Fatalf("chromedriver did not start:\n%s", said.String())
+	return ""
+}
+
+// call sends a command and reads its value.
+func (b *browser) call(method, path string, body, value any) {
+	b.t.Helper()
+	if err := b.try(method, path, body, value); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *browser) try(method, path string, body, value any) error {
+	sent := []byte("{}")
+	if body != nil {
+		var err error
+		if sent, err = json.Marshal(body); err != nil {
+			return err
+		}
+	}
+	r, err := http.NewRequest(method, b.session+path, bytes.NewReader(sent)) //nolint:noctx // cleanups come after the test's context
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	answer := struct{ Value any }{value}
+	if res.StatusCode != http.StatusOK {
+		answer.Value = nil
+	}
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+		return err
+	}
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s %s: %v", method, path, answer.Value)
+	}
+	return nil
+}
+
+func (b *browser) open(url string) {
+	b.t.Helper()
+	b.call(http.MethodPost, "/url", map[string]string{"url": url}, nil)
+}
+
+// find finds the one element that a CSS selector means.
+func (b *browser) find(css string) (string, error) {
+	var all []map[string]string
+	err := b.try(http.MethodPost, "/elements", map[string]string{"using": "css selector", "value": css}, &all)
+	if err == nil && len(all) != 1 {
+		err = fmt.Errorf("%d elements are %s", len(all), css)
+	}
+	if err != nil {
+		return "", err
+	}
+	return "/element/" + all[0][elementKey], nil
+}
+
+func (b *browser) element(css string) string {
+	b.t.Helper()
+	path, err := b.find(css)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return path
+}
+
+func (b *browser) get(path string) (text string) {
+	b.t.Helper()
+	b.call(http.MethodGet, path, nil, &text)
+	return text
+}
+
+func (b *browser) click(css string) {
+	b.t.Helper()
+	b.call(http.MethodPost, b.element(css)+"/click", nil, nil)
+}
+
+// script asks the page something.
+func (b *browser) script(js string, value any) {
+	b.t.Helper()
+	b.call(http.MethodPost, "/execute/sync", map[string]any{"script": js, "args": []any{}}, value)
+}
+
+// patience is how long a page may take to come.
+const patience = 20 * time.Second
+
+// want fails unless the element comes to have this text: after a click the page before
+// may still be there.
+func (b *browser) want(css, text string) {
+	b.t.Helper()
+	got := ""
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		path, err := b.find(css)
+		if err == nil {
+			err = b.try(http.MethodGet, path+"/text", nil, &got)
+		}
+		if err == nil && got == text {
+			return
+		}
+	}
+	b.t.Fatalf("%s says %q, want %q", css, got, text)
+}
+
+// screenshotEnv names the variable for a folder that gets pictures of the page.
+const screenshotEnv = "CADDY_NEGOTIATE_SCREENSHOTS"
+
+// shoot takes a picture for people, where they want one.
+func (b *browser) shoot(name string) {
+	b.t.Helper()
+	folder := os.Getenv(screenshotEnv)
+	if folder == "" {
+		return
+	}
+	png, err := base64.StdEncoding.DecodeString(b.get("/screenshot"))
+	if err == nil {
+		err = os.WriteFile(fmt.Sprintf("%s/%s.png", folder, name), png, 0o600)
+	}
+	if err != nil {
+		b.t.Error(err)
+	}
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// startDemo runs the demo as the command does, and gives Caddy's URL.
+func startDemo(t *testing.T) string {
+	t.Helper()
+	listen := freeAddress(t)
+	ctx, stop := context.WithCancel(context.Background())
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- run(ctx, listen, false, func() { close(ready) }) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	select {
+	case <-ready:
+	case err := <-ended:
+		ended <- nil
+		t.Fatal(err)
+	}
+	return "http://" + listen
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// send sends a request with headers, given as name and value by turns.
+func send(t *testing.T, method, url, body string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	res, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	content, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res, string(content)
+}
+
+func TestDemoOnceSeesTheRightPrincipal(t *testing.T) {
+	if err := run(t.Context(), freeAddress(t), true, func() {}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDemoAnswersEachInItsWay(t *testing.T) {
+	url := startDemo(t)
+	const seen = "svc-proxy@DEMO.EXAMPLE"
+	if _, body := send(t, http.MethodGet, url, "", "Accept", "*/*"); body != seen+"\n" {
+		t.Errorf("curl gets %q", body)
+	}
+	if _, body := send(t, http.MethodGet, url+"/json", ""); !strings.Contains(body, `"principal":"`+seen+`"`) {
+		t.Errorf("/json is %q", body)
+	}
+	res, page := send(t, http.MethodGet, url, "", "Accept", "text/html,*/*")
+	if !strings.HasPrefix(page, "<!DOCTYPE html>") || !strings.Contains(page, seen) || len(page) > 16<<10 {
+		t.Errorf("browsers get %d bytes: %s", len(page), page)
+	}
+	if csp := res.Header.Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'none'; img-src data:; style-src 'sha256-") {
+		t.Errorf("the page may load %q", csp)
+	}
+	if strings.Contains(page, "://") || strings.Contains(page, "<script") {
+		t.Error("the page has a foreign resource or a script")
+	}
+	form := []string{"Content-Type", "application/x-www-form-urlencoded"}
+	if res, _ := send(t, http.MethodPost, url+"/kdc", "kdc=stop", append(form, "Sec-Fetch-Site", "cross-site")...); res.StatusCode != http.StatusForbidden {
+		t.Errorf("another site's click gets %s", res.Status)
+	}
+	for _, to := range []string{"stop", "stop", "start", "start"} {
+		if res, _ := send(t, http.MethodPost, url+"/kdc", "kdc="+to, form...); res.StatusCode != http.StatusSeeOther {
+			t.Errorf("%s gets %s", to, res.Status)
+		}
+		if _, body := send(t, http.MethodGet, url, ""); body != seen+"\n" {
+			t.Errorf("after %s: %q", to, body)
+		}
+	}
+}
+
+func TestDemoShowsItselfInABrowser(t *testing.T) {
+	b := newBrowser(t)
+	url := startDemo(t)
+	b.open(url)
+	b.want("#principal", "svc-proxy@DEMO.EXAMPLE")
+	b.want("#requests", "1")
+	b.want("#exchanges", "1 login, 1 service ticket")
+	b.want("#kdc", "runs")
+	b.shoot("demo")
+
+	b.click("#again")
+	b.want("#requests", "2")
+	var focus string
+	b.script("return document.activeElement.id", &focus)
+	if focus != "again" {
+		t.Errorf("after a click the focus is on %q", focus)
+	}
+
+	b.click("#switch")
+	b.want("#kdc", "stopped")
+	b.want("#switch", "Start the KDC")
+	b.script("return document.activeElement.id", &focus)
+	if focus != "switch" {
+		t.Errorf("after a click the focus is on %q", focus)
+	}
+	b.click("#again")
+	b.want("#requests", "5")
+	b.click("#again")
+	b.want("#requests", "6") // the click on the switch was one, and the page after it
+	b.want("#exchanges", "1 login, 1 service ticket")
+	b.want("#principal", "svc-proxy@DEMO.EXAMPLE")
+	b.shoot("demo-stopped")
+
+	b.click("#switch")
+	b.want("#kdc", "runs")
+
+	// What the eye sees is told to others, and nothing came from anywhere else.
+	if role, name := b.get(b.element("svg")+"/computedrole"), b.get(b.element("svg")+"/computedlabel"); role != "image" && role != "img" || !strings.Contains(name, "Caddy") {
+		t.Errorf("the picture is a %q called %q", role, name)
+	}
+	if title := b.get("/title"); !strings.Contains(title, "svc-proxy") {
+		t.Errorf("the title is %q", title)
+	}
+	var foreign []string
+	b.script("return performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith(location.origin))", &foreign)
+	if len(foreign) > 0 {
+		t.Errorf("the page loaded %v", foreign)
+	}
+	var wide bool
+	b.call(http.MethodPost, "/window/rect", map[string]int{"width": 380, "height": 800}, nil)
+	b.script("return document.documentElement.scrollWidth > document.documentElement.clientWidth", &wide)
+	if wide {
+		t.Error("the page is wider than a telephone")
+	}
+	b.shoot("demo-narrow")
+}

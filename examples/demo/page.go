@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+)
+
+//go:embed page.html
+var pageText string
+
+var pageTemplate = template.Must(template.New("page").Parse(pageText))
+
+// policy lets the page load nothing: it has its style in it, and no script.
+var policy = func() string {
+	_, style, _ := strings.Cut(pageText, "<style>")
+	style, _, _ = strings.Cut(style, "</style>")
+	sum := sha256.Sum256([]byte(style))
+	return "default-src 'none'; img-src data:; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+}()
+
+// showcase is what the web server answers: a page for browsers, text for others. Whoever
+// gets here has a ticket.
+type showcase struct {
+	kdc *kdctest.KDC
+	now func() time.Time
+
+	mu       sync.Mutex
+	stopped  bool
+	requests int // all of them
+	ticket   time.Time
+	byTicket int // those since ticket came, which ends then
+}
+
+// view is what the page shows.
+type view struct {
+	Peer               *kdctest.Peer
+	Requests, ByTicket int
+	KDCUp              bool
+	Logins, Tickets    string
+	Ends, Left         string
+	Did                string // what the last click was for
+}
+
+// ServeHTTP implements http.Handler.
+func (s *showcase) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	peer, ok := kdctest.PeerFrom(r.Context())
+	if !ok {
+		http.Error(w, "nobody authenticated", http.StatusInternalServerError)
+		return
+	}
+	v := s.count(peer)
+	browser := strings.Contains(r.Header.Get("Accept"), "text/html")
+	switch {
+	case r.URL.Path == "/kdc" && r.Method == http.MethodPost:
+		if err := s.turn(r.FormValue("kdc")); err != nil {
+			http.Error(w, err.Error(), http.StatusConflict)
+			return
+		}
+		http.Redirect(w, r, "/?do=kdc", http.StatusSeeOther)
+	case r.URL.Path == "/favicon.ico":
+		http.NotFound(w, r)
+	case r.URL.Path == "/" && browser:
+		v.Did = r.FormValue("do")
+		writePage(w, v)
+	default:
+		kdctest.WhoHandler(w, r)
+	}
+}
+
+// count notes a request. A ticket is known by its end: the next one ends later.
+func (s *showcase) count(peer *kdctest.Peer) view {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests++
+	if !peer.EndTime.Equal(s.ticket) {
+		s.ticket, s.byTicket = peer.EndTime, 0
+	}
+	s.byTicket++
+	counts := s.kdc.Counts()
+	return view{
+		Peer: peer, Requests: s.requests, ByTicket: s.byTicket, KDCUp: !s.stopped,
+		Logins: many(counts.ASRep, "login"), Tickets: many(counts.TGSRep, "service ticket"),
+		Ends: peer.EndTime.Local().Format("15:04:05 on 2 January"), Left: left(peer.EndTime.Sub(s.now())),
+	}
+}
+
+// turn stops or starts the KDC.
+func (s *showcase) turn(to string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case to == "stop":
+		s.kdc.Stop()
+		s.stopped = true
+	case to == "start" && s.stopped:
+		if err := s.kdc.Start(); err != nil {
+			return err
+		}
+		s.stopped = false
+	}
+	return nil
+}
+
+func writePage(w http.ResponseWriter, v view) {
+	var page bytes.Buffer
+	if err := pageTemplate.Execute(&page, v); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", policy)
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = page.WriteTo(w)
+}
+
+func many(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
+// left is a time span as people say it.
+func left(d time.Duration) string {
+	d = max(d, 0)
+	hours, minutes := int(d/time.Hour), int(d%time.Hour/time.Minute)
+	switch {
+	case hours > 0:
+		return fmt.Sprintf("%d h %d min", hours, minutes)
+	case minutes > 0:
+		return fmt.Sprintf("%d min", minutes)
+	default:
+		return fmt.Sprintf("%d s", int(d/time.Second))
+	}
+}
+
+// sameOrigin refuses what another page has the browser send.
+func (s *showcase) sameOrigin() http.Handler { return http.NewCrossOriginProtection().Handler(s) }
