@@ -57,7 +57,7 @@ type account struct {
 // share takes another reference to the same account.
 func (acct *account) share() *account {
 	// The pool has the key, because acct holds a reference.
-	_, _, _ = identities.LoadOrNew(acct.key, func() (caddy.Destructor, error) { return acct.presence, nil })
+	identities.LoadOrStore(acct.key, acct.presence)
 	shared := &account{
 		identity: acct.identity, presence: acct.presence, counts: acct.counts,
 		settings: acct.settings, known: acct.known, atStart: acct.atStart, key: acct.key,

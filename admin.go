@@ -128,9 +128,10 @@ type kdcView struct {
 
 // viewIdentities lists the identities, in the order of their names.
 func viewIdentities() []identityView {
-	views := []identityView{}
 	held, health := tickets.Snapshot(nil), kdcs.Health()
-	for _, p := range present() {
+	all := present()
+	views := make([]identityView, 0, len(all))
+	for _, p := range all {
 		views = append(views, p.view(p.filter(held), health))
 	}
 	slices.SortFunc(views, func(a, b identityView) int {

@@ -210,15 +210,16 @@ func (w warnCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Chec
 
 // Write implements zapcore.Core.
 func (w warnCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	text := e.Message
+	var text strings.Builder
+	text.WriteString(e.Message)
 	for _, f := range fields {
 		switch f.Key {
 		case "path", "mode", "error":
 			enc := zapcore.NewMapObjectEncoder()
 			f.AddTo(enc)
-			text += fmt.Sprintf(" (%s %v)", f.Key, enc.Fields[f.Key])
+			fmt.Fprintf(&text, " (%s %v)", f.Key, enc.Fields[f.Key])
 		}
 	}
-	w.warn(stepFiles, text, "", causeFilePermissions)
+	w.warn(stepFiles, text.String(), "", causeFilePermissions)
 	return nil
 }

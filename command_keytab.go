@@ -72,7 +72,7 @@ func newKeytabListCommand() *cobra.Command {
 }
 
 func viewKeytab(file *keytab.Keytab) []keytabEntryView {
-	views := []keytabEntryView{}
+	views := make([]keytabEntryView, 0, len(file.Entries))
 	for _, e := range file.Entries {
 		v := keytabEntryView{Principal: e.Principal.String(), KVNO: e.KVNO, EType: e.Key.EType().String()}
 		if at := e.Timestamp.UTC(); !e.Timestamp.IsZero() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -239,10 +240,8 @@ func (c *Credentials) enctypes() ([]enctype.ID, error) {
 		if id.Weak() && !c.AllowWeakCrypto {
 			return nil, fmt.Errorf("%s is weak: remove it, or state allow_weak_crypto beside it if the realm has nothing better", id)
 		}
-		for _, have := range ids {
-			if have == id {
-				return nil, fmt.Errorf("%s is named twice", id)
-			}
+		if slices.Contains(ids, id) {
+			return nil, fmt.Errorf("%s is named twice", id)
 		}
 		ids = append(ids, id)
 	}

@@ -63,8 +63,7 @@ func credentialFields(c *messages.Credential, more ...zap.Field) []zap.Field {
 // errorFields describes an error with its remedy.
 func errorFields(err error, more ...zap.Field) []zap.Field {
 	fields := append([]zap.Field{zap.Error(err)}, more...)
-	var fail *krb5core.Error
-	if errors.As(err, &fail) {
+	if fail, ok := errors.AsType[*krb5core.Error](err); ok {
 		fields = append(fields, zap.String("realm", fail.Realm))
 		if fail.KDC != "" {
 			fields = append(fields, zap.String("kdc", fail.KDC))

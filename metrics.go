@@ -273,6 +273,7 @@ func (m *kdcMeter) decision(d kdc.Decision) {
 		m.note(d.Realm, d.Server)
 	case kdc.Dead:
 		exchangesTotal.WithLabelValues(m.realm(d.Realm), m.server(d.Server), questionType(d.Question), "failed").Inc()
+	default: // no question ends with it
 	}
 }
 
@@ -306,8 +307,7 @@ func (m *kdcMeter) event(e exchange.Event) {
 }
 
 func refusedReason(err error) string {
-	var wrongKey *exchange.WrongKeyError
-	if errors.As(err, &wrongKey) {
+	if _, ok := errors.AsType[*exchange.WrongKeyError](err); ok {
 		return "wrong_key"
 	}
 	return "unexpected"

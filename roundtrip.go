@@ -492,14 +492,12 @@ func (x *trip) warnOfSize() {
 // warnIfLong warns, before anything fails, of tokens near the limits of servers.
 func (x *trip) warnIfLong() {
 	size := len("Authorization: ") + len(x.token.Header)
-	limit := 0
-	switch {
-	case size > httpSysLimit*9/10:
-		limit = httpSysLimit
-	case size > apacheLimit*9/10:
-		limit = apacheLimit
-	default:
+	if size <= apacheLimit*9/10 {
 		return
+	}
+	limit := apacheLimit
+	if size > httpSysLimit*9/10 {
+		limit = httpSysLimit
 	}
 	x.transport.once.warn(x.transport.logger, "long "+x.target.SPN.String(),
 		"the token is near or beyond what servers take in a header line (Apache 8190 bytes, http.sys 16 KiB); the account's many groups are the reason as a rule",

@@ -1,6 +1,9 @@
 package cache
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // Item is what operators see of an entry.
 type Item[V Value] struct {
@@ -87,11 +90,7 @@ func (c *Cache[V]) Flush(match func(Key) bool) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s := c.store; s != nil && len(keys) > 0 && !c.closed {
-		c.work.Add(1)
-		go func() {
-			defer c.work.Done()
-			c.erase(s, keys)
-		}()
+		c.work.Go(func() { c.erase(s, keys) })
 	}
 	return n
 }
@@ -114,8 +113,7 @@ func (c *Cache[V]) drop(match func(Key) bool, flush bool) (n int, keys []Key) {
 		}
 	}
 	for _, p := range []*pool[V]{&c.values, &c.negatives} {
-		for i := len(p.entries) - 1; i >= 0; i-- {
-			e := p.entries[i]
+		for _, e := range slices.Backward(p.entries) {
 			if !match(e.key) {
 				continue
 			}

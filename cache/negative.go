@@ -15,8 +15,7 @@ type Rememberer interface {
 }
 
 func askError(err error, n int) time.Duration {
-	var r Rememberer
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[Rememberer](err); ok {
 		return r.RememberFor(n)
 	}
 	return 0

@@ -225,12 +225,10 @@ func (e *Error) with(out outcome, err error) error {
 	if out.last.Addr != "" {
 		e.KDC = out.last.Server.String()
 	}
-	var refusal *messages.KRBError
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*messages.KRBError](err); ok {
 		e.Refused, e.Code, e.Status = true, refusal.Code(), refusal.Data().Status
 	}
-	var unarmored *exchange.UnarmoredError
-	if errors.As(err, &unarmored) {
+	if _, ok := errors.AsType[*exchange.UnarmoredError](err); ok {
 		e.Confirmed = false // by whatever it came: it may be anybody's
 	}
 	return e

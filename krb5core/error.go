@@ -93,8 +93,7 @@ func Code(err error) (messages.ErrorCode, bool) {
 	if errors.As(err, &e) && e.Refused {
 		return e.Code, true
 	}
-	var k *messages.KRBError
-	if errors.As(err, &k) {
+	if k, ok := errors.AsType[*messages.KRBError](err); ok {
 		return k.Code(), true
 	}
 	return 0, false

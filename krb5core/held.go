@@ -26,9 +26,10 @@ func (a *Account) HeldKeys() []HeldKey {
 }
 
 func (k keytabKeys) held() []HeldKey {
-	var all []HeldKey
-	for _, e := range k.file.Keys(k.principal) {
-		all = append(all, HeldKey{e.Key.EType(), e.KVNO})
+	entries := k.file.Keys(k.principal)
+	all := make([]HeldKey, len(entries))
+	for i, e := range entries {
+		all[i] = HeldKey{e.Key.EType(), e.KVNO}
 	}
 	return all
 }

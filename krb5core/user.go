@@ -3,6 +3,7 @@ package krb5core
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
@@ -85,10 +86,8 @@ func parseName(name, realm string) (messages.Principal, error) {
 	if err != nil {
 		return messages.Principal{}, err
 	}
-	for _, component := range p.Name.NameString {
-		if component == "" {
-			return messages.Principal{}, fmt.Errorf("%q has an empty part", name)
-		}
+	if slices.Contains(p.Name.NameString, "") {
+		return messages.Principal{}, fmt.Errorf("%q has an empty part", name)
 	}
 	if realm == "" {
 		return messages.Principal{}, fmt.Errorf("%q has an empty realm", name)

@@ -140,7 +140,7 @@ func (r *Replay) Settle() {
 	closed := r.current == nil || r.current.closed
 	r.mu.Unlock()
 	if closed {
-		r.closeSource()
+		_ = r.closeSource()
 	}
 }
 

@@ -29,12 +29,10 @@ type failure struct {
 // remembered says how long an error is to be remembered. What a KDC has not
 // confirmed is not believed for longer than an outage.
 func remembered(err error, now func() time.Time) error {
-	var known *failure
-	if errors.As(err, &known) {
+	if _, ok := errors.AsType[*failure](err); ok {
 		return err // it is remembered where it occurred
 	}
-	var refused *RefusedError
-	if errors.As(err, &refused) {
+	if _, ok := errors.AsType[*RefusedError](err); ok {
 		return err // the breaker remembers it
 	}
 	var e *krb5core.Error
@@ -72,8 +70,7 @@ func (f *failure) RememberFor(n int) time.Duration {
 // RetryAfter tells in how much time it makes sense to ask again for what failed
 // with err, at least a second; zero if nothing is known.
 func RetryAfter(err error, now time.Time) time.Duration {
-	var refused *RefusedError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
 		return max(refused.Until.Sub(now), time.Second)
 	}
 	for err != nil {

@@ -81,7 +81,7 @@ func run(ctx context.Context, listen string, once bool, ready func()) error {
 	if err := caddy.Run(config); err != nil {
 		return fmt.Errorf("starting Caddy: %w", err)
 	}
-	defer caddy.Stop()
+	defer func() { _ = caddy.Stop() }()
 
 	if once {
 		return ask(ctx, listen)

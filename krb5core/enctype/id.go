@@ -2,6 +2,7 @@ package enctype
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -42,10 +43,8 @@ func Parse(name string) (ID, error) {
 		if lower == p.name {
 			return p.id, nil
 		}
-		for _, alias := range p.aliases {
-			if lower == alias {
-				return p.id, nil
-			}
+		if slices.Contains(p.aliases, lower) {
+			return p.id, nil
 		}
 	}
 	return 0, fmt.Errorf("unknown encryption type %q: use a name such as %s", name, AES256_CTS_HMAC_SHA1_96)

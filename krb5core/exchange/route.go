@@ -48,9 +48,9 @@ func (r *route) start(goal string) {
 		between = between[i+1:]
 	}
 	r.path = append(slices.Clone(between), goal)
-	for i := len(r.path) - 1; i >= 0; i-- {
-		if tgt := r.known(r.path[i]); checkTGT(tgt) == nil && tgtRealm(tgt) == r.path[i] {
-			r.tgt, r.via = tgt, append(r.via, r.path[i])
+	for i, realm := range slices.Backward(r.path) {
+		if tgt := r.known(realm); checkTGT(tgt) == nil && tgtRealm(tgt) == realm {
+			r.tgt, r.via = tgt, append(r.via, realm)
 			r.path = r.path[i+1:]
 			break
 		}

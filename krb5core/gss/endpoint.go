@@ -2,14 +2,12 @@ package gss
 
 import (
 	"crypto"
+	_ "crypto/sha256" // this and the next two: the hashes of endPointHashes
+	_ "crypto/sha3"
+	_ "crypto/sha512"
 	"crypto/x509"
 	"errors"
 	"fmt"
-
-	// The hashes of endPointHashes.
-	_ "crypto/sha256"
-	_ "crypto/sha3"
-	_ "crypto/sha512"
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/der"
 )

@@ -81,7 +81,7 @@ func (d *connectDialer) DialContext(ctx context.Context, _, address string) (net
 	if err != nil {
 		return nil, fmt.Errorf("http proxy %s: %w", d.address, err)
 	}
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	tunnel, err := d.connect(conn, address)
 	if !stop() && err == nil {
 		err = context.Cause(ctx)

@@ -210,9 +210,9 @@ func (r *round) after(o outcome) {
 
 // reason is why there was no reply.
 func (o outcome) reason() error {
-	var errs []error
-	for _, a := range o.attempts {
-		errs = append(errs, a.Err)
+	errs := make([]error, len(o.attempts))
+	for i, a := range o.attempts {
+		errs[i] = a.Err
 	}
 	return errors.Join(errs...)
 }

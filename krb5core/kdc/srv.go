@@ -228,7 +228,7 @@ func (q *srvQuery) ask(ctx context.Context, r Resolver) {
 	_, records, err := r.LookupSRV(ctx, "", "", q.name)
 	// A resolver may return valid records beside an error about others.
 	var dns *net.DNSError
-	if len(records) == 0 && err != nil && !(errors.As(err, &dns) && dns.IsNotFound) {
+	if len(records) == 0 && err != nil && (!errors.As(err, &dns) || !dns.IsNotFound) {
 		q.err = err
 	}
 	q.records = records

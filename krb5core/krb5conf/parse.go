@@ -38,8 +38,7 @@ func (p *parser) parse(text []byte) error {
 	for line := range bytes.Lines(text) {
 		p.line++
 		if err := p.parseLine(string(line)); err != nil {
-			var located *Error
-			if errors.As(err, &located) {
+			if _, ok := errors.AsType[*Error](err); ok {
 				return err
 			}
 			return &Error{File: p.file, Line: p.line, Err: err}

@@ -61,9 +61,13 @@ func (s *Section) Sub(path ...string) *Section {
 // Values returns the values of the relations of one tag, in order. Where a
 // relation is meant to be given once, the first counts.
 func (s *Section) Values(tag string) []string {
-	var values []string
-	for _, n := range s.relations(tag) {
-		values = append(values, n.Value)
+	nodes := s.relations(tag)
+	if len(nodes) == 0 {
+		return nil
+	}
+	values := make([]string, len(nodes))
+	for i, n := range nodes {
+		values[i] = n.Value
 	}
 	return values
 }

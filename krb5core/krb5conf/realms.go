@@ -2,6 +2,7 @@ package krb5conf
 
 import (
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -93,8 +94,8 @@ func (c *Config) RealmPath(client, server string) []string {
 	// The lowest common ancestor belongs to the way up.
 	up, down = up[:len(up)-max(common-1, 0)], down[:len(down)-common]
 	path = up
-	for i := len(down) - 1; i >= 0; i-- {
-		path = append(path, down[i])
+	for _, realm := range slices.Backward(down) {
+		path = append(path, realm)
 	}
 	return path
 }

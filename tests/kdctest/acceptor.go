@@ -184,7 +184,7 @@ func (a *Acceptor) verifyAPReq(der []byte, channel *[16]byte) (*acceptance, erro
 		client:  x.auth.CName.String() + "@" + x.auth.CRealm,
 		service: req.Ticket.SName.String() + "@" + req.Ticket.Realm,
 		ctime:   x.auth.CTime.Unix(),
-		cusec:   int32(x.auth.CUSec),
+		cusec:   x.auth.CUSec,
 	}
 	if a.replays.seen(key, x.now, cfg.MaxSkew) {
 		return x, refused(messages.KRB_AP_ERR_REPEAT, "authenticator came before")

@@ -3,6 +3,7 @@ package kdctest
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 	"sync"
 	"time"
 
@@ -77,7 +78,7 @@ type Fault func(next Handler) Handler
 func (k *KDC) Use(faults ...Fault) {
 	k.faultsMu.Lock()
 	defer k.faultsMu.Unlock()
-	k.faults = append(k.faults[:len(k.faults):len(k.faults)], faults...)
+	k.faults = append(slices.Clip(k.faults), faults...)
 }
 
 // ClearFaults makes the KDC well-behaved again. What a Gate holds stays held.
@@ -96,8 +97,8 @@ func (k *KDC) answer(q *Question) Answer {
 	q.kdc = k
 	k.counter.arrived(q)
 	h := Handler(k.handle)
-	for i := len(faults) - 1; i >= 0; i-- {
-		h = faults[i](h)
+	for _, fault := range slices.Backward(faults) {
+		h = fault(h)
 	}
 	a := h(q)
 	if a.Lost {

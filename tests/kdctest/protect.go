@@ -47,7 +47,7 @@ func (a *Acceptor) Protect(next http.Handler) http.Handler {
 			w.Header().Set("Persistent-Auth", "true")
 		}
 		if reply != nil {
-			w.Header().Set("WWW-Authenticate", "Negotiate "+base64.StdEncoding.EncodeToString(reply))
+			w.Header().Set("Www-Authenticate", "Negotiate "+base64.StdEncoding.EncodeToString(reply))
 		}
 		next.ServeHTTP(w, r.WithContext(withPeer(r.Context(), peer)))
 	})
@@ -76,7 +76,7 @@ func challenge(w http.ResponseWriter, challenges []string, reply []byte) {
 		challenges = []string{"Negotiate " + base64.StdEncoding.EncodeToString(reply)}
 	}
 	for _, c := range challenges {
-		w.Header().Add("WWW-Authenticate", c)
+		w.Header().Add("Www-Authenticate", c)
 	}
 	http.Error(w, "authentication is required", http.StatusUnauthorized)
 }

@@ -30,7 +30,7 @@ func (x *tgsExchange) s4u2self() (outcome, error) {
 	}
 	s := x.holder()
 	s.flags, s.renewTill = messages.TKT_FLG_PRE_AUTHENT, time.Time{}
-	user := asked
+	var user messages.Principal
 	switch {
 	case asked.Realm == x.realm.name:
 		p, err := x.realm.findClient(asked.Name, messages.KDC_OPT_CANONICALIZE)

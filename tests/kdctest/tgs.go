@@ -1,6 +1,7 @@
 package kdctest
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -293,10 +294,8 @@ func (x *tgsExchange) transited() messages.TransitedEncoding {
 		return t
 	}
 	realms := string(t.Contents)
-	for _, r := range strings.Split(realms, ",") {
-		if r == via {
-			return t
-		}
+	if slices.Contains(strings.Split(realms, ","), via) {
+		return t
 	}
 	if realms != "" {
 		realms += ","

@@ -98,6 +98,7 @@ func (a *Acceptor) accept(token []byte, channel *[16]byte) (*Peer, []byte, error
 		}
 	}
 	switch refusal {
+	case RefuseNone:
 	case RefuseGood:
 		return nil, nil, &AcceptError{Kind: "policy", Text: "good tokens are refused"}
 	case RefuseGoodWithAPRep:

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -190,7 +191,7 @@ func (u *Upstream) route(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	case "/forbidden":
-		w.Header().Add("WWW-Authenticate", "Negotiate")
+		w.Header().Add("Www-Authenticate", "Negotiate")
 		http.Error(w, "you may not enter", http.StatusUnauthorized)
 	default:
 		if u.cfg.Handler != nil {
@@ -242,9 +243,7 @@ func serveEcho(w http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler) // a cut request must not look like a whole answer
 		}
 	}
-	for name, values := range r.Trailer {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), r.Trailer)
 }
 
 func (u *Upstream) serveStream(w http.ResponseWriter, r *http.Request) {

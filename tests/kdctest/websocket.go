@@ -52,7 +52,7 @@ func DialWebSocket(ctx context.Context, client *http.Client, url string, header 
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", "websocket")
 	req.Header.Set("Sec-WebSocket-Version", "13")
-	req.Header.Set("Sec-WebSocket-Key", key)
+	req.Header.Set("Sec-Websocket-Key", key)
 	res, err := client.Do(req)
 	if err != nil {
 		return nil, nil, err
@@ -77,7 +77,7 @@ func acceptKey(key string) string {
 
 // upgrade does the server's part of the handshake.
 func upgrade(w http.ResponseWriter, r *http.Request) (*WebSocket, error) {
-	key := r.Header.Get("Sec-WebSocket-Key")
+	key := r.Header.Get("Sec-Websocket-Key")
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || key == "" {
 		http.Error(w, "this path speaks WebSocket only", http.StatusUpgradeRequired)
 		return nil, errors.New("no upgrade asked for")

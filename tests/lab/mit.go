@@ -110,7 +110,8 @@ func (o *MITOptions) fill() {
 // configure writes what the KDC and its clients read.
 func (m *MIT) configure() error {
 	kdcs := m.knownKDCs()
-	domains := [][2]string{m.domain()}
+	domains := make([][2]string, 0, 1+len(m.trusted))
+	domains = append(domains, m.domain())
 	client := krb5Conf(m.opts.Realm, nil, kdcs, domains)
 	for _, other := range m.trusted { // clients have to be referred there
 		domains = append(domains, other.domain())
@@ -156,7 +157,8 @@ func (m *MIT) domain() [2]string {
 }
 
 func (m *MIT) knownKDCs() [][2]string {
-	kdcs := [][2]string{{m.opts.Realm, m.KDC()}}
+	kdcs := make([][2]string, 0, 1+len(m.trusted))
+	kdcs = append(kdcs, [2]string{m.opts.Realm, m.KDC()})
 	for _, other := range m.trusted {
 		kdcs = append(kdcs, [2]string{other.opts.Realm, other.KDC()})
 	}
