@@ -185,7 +185,7 @@ func basicAuth(t *testing.T, users ...string) string {
 	}
 	lines := make([]string, len(users))
 	for i, u := range users {
-		lines[i] = fmt.Sprintf("%q %s", u, hash)
+		lines[i] = fmt.Sprintf("`%s` %s", u, hash)
 	}
 	return block("basic_auth", lines...)
 }

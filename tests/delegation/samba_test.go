@@ -65,8 +65,8 @@ func TestSambaUsersSeeThemselvesInTurn(t *testing.T) {
 	}
 }
 
-// Apache binds the identity of a connection's first request to the connection: a
-// connection that two users share would show one as the other.
+// Apache binds the identity of a connection's first request to the connection: none
+// may carry two users, or whoever came without a token would be the one before.
 func TestSambaUsersNeverShareABoundConnection(t *testing.T) {
 	d := newDomain(t)
 	d.run("svc-proxy", iisSPN, byHeader)
@@ -84,6 +84,16 @@ func TestSambaUsersNeverShareABoundConnection(t *testing.T) {
 	})
 	if len(errs) > 0 {
 		t.Fatalf("%d of 2000 went wrong, first: %v", len(errs), errs[0])
+	}
+	rides := make(map[int]string)
+	for _, a := range d.apache.Accesses(t, 2000) {
+		if before := rides[a.RemotePort]; before != "" && before != a.User {
+			t.Fatalf("a connection carried %s and then %s", before, a.User)
+		}
+		rides[a.RemotePort] = a.User
+	}
+	if len(rides) > 1000 {
+		t.Errorf("%d connections for 2000 requests: they are not kept", len(rides))
 	}
 }
 
