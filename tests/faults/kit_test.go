@@ -66,6 +66,7 @@ type rig struct {
 	keytab   string // of the proxy
 	global   string // lines of the global options
 	level    string // of the log
+	quiet    string // a line that keeps something out of the log
 	target   string // of reverse_proxy
 	sites    []string
 	oldKeys  []keytab.Entry // of the web service
@@ -168,9 +169,10 @@ func (r *rig) tryLoad(blocks ...string) error {
 	log {
 		output capture %s
 		level %s
+		%s
 	}
 }
-`, r.global, r.log.name, r.level)
+`, r.global, r.log.name, r.level, r.quiet)
 	for i, block := range blocks {
 		text.WriteString(r.site(r.sites[i], block))
 	}
