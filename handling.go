@@ -33,6 +33,7 @@ type handling struct {
 	repeat *repeat // what a second attempt is made of; nil for none
 	second bool    // it is under way
 	failed error   // why the upstream's answer was withheld
+	cancel func()  // ends the attempt under way; nil if no answer can be withheld
 
 	answer  answerWriter
 	wrapper caddyhttp.ResponseWriterWrapper
@@ -91,10 +92,29 @@ func (x *handling) attempt(w http.ResponseWriter, r *http.Request, next caddyhtt
 	r.Header["Authorization"] = []string{x.token.Header}
 	x.wrapper.ResponseWriter = w
 	x.answer = answerWriter{ResponseWriterWrapper: &x.wrapper, judge: x}
-	err = next.ServeHTTP(&x.answer, r)
+	err = x.pass(r, next)
 	negotiate.DropChallenges(w.Header()) // trailers, by now
 	delete(r.Header, "Authorization")
 	return err
+}
+
+// pass passes the request on. An answer that is held back may break off: by its own
+// fault, or because we want no more of it. To reverse_proxy that is the end of all.
+func (x *handling) pass(r *http.Request, next caddyhttp.Handler) error {
+	if x.handler.mutual {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		r, x.cancel = r.WithContext(ctx), cancel
+	}
+	defer func() {
+		if !x.answer.held {
+			return
+		}
+		if p := recover(); p != nil && p != any(http.ErrAbortHandler) {
+			panic(p)
+		}
+	}()
+	return next.ServeHTTP(&x.answer, r)
 }
 
 // hold tells whether an answer is to be held back.
@@ -166,6 +186,7 @@ func (x *handling) withhold(status int, v negotiate.Verdict) bool {
 		return false
 	}
 	x.failed = mutualAuthError(v)
+	x.cancel() // what is withheld for good may have no end
 	return true
 }
 
@@ -180,6 +201,7 @@ type answerWriter struct {
 	judge   *handling
 	decided bool
 	held    bool
+	drained int64 // bytes of what is held back
 }
 
 // WriteHeader decides over the final status; informational ones pass.
@@ -203,17 +225,26 @@ func (w *answerWriter) WriteHeader(status int) {
 func (w *answerWriter) Write(b []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
 	if w.held {
-		return len(b), nil
+		return len(b), w.drain(int64(len(b)))
 	}
 	return w.ResponseWriterWrapper.Write(b)
 }
 
-// ReadFrom passes what is not held back; what is, is drained so that its connection
-// can be used again.
+// drain swallows what little is held back, so that its connection can be used again;
+// of more, it says that it is not wanted.
+func (w *answerWriter) drain(n int64) error {
+	if w.drained += n; w.drained > drainLimit {
+		return errWithheld
+	}
+	return nil
+}
+
+// ReadFrom passes what is not held back.
 func (w *answerWriter) ReadFrom(r io.Reader) (int64, error) {
 	w.WriteHeader(http.StatusOK)
 	if w.held {
-		return io.Copy(io.Discard, r)
+		n, err := io.Copy(io.Discard, io.LimitReader(r, drainLimit+1-w.drained))
+		return n, errors.Join(err, w.drain(n))
 	}
 	return w.ResponseWriterWrapper.ReadFrom(r)
 }
@@ -235,7 +266,8 @@ func (w *answerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
 
-// errWithheld ends the upgrade of a connection whose answer is held back.
+// errWithheld ends the upgrade of a connection whose answer is held back, and the
+// copying of an answer that is long.
 var errWithheld = errors.New("the upstream's answer is held back")
 
 // snapshot is what handlers further down may change of a request.

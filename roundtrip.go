@@ -366,7 +366,7 @@ func (x *trip) finish(r *http.Request, response *http.Response) (*http.Response,
 	t, v := x.transport, x.status
 	if t.mutual && !v.Proven && !x.bare {
 		missing := t.MutualAuth == "required" && response.StatusCode != http.StatusUnauthorized
-		if v.Proof != nil || missing {
+		if v.Proof != nil && !v.Refused || missing {
 			_ = response.Body.Close()
 			return x.fail(r, mutualAuthError(v))
 		}

@@ -189,6 +189,9 @@ func (t Token) Judge(status int, header http.Header) Verdict {
 	case err == nil:
 		v.Proven = true
 	case errors.As(err, &v.Error):
+		if status != http.StatusUnauthorized {
+			v.Proof = err // whoever lets us in with an error did not read the token
+		}
 	default:
 		v.Proof = err
 	}
