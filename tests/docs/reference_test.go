@@ -14,6 +14,7 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
@@ -21,7 +22,7 @@ import (
 func faults(b book, s *source) []string {
 	var all []string
 	for _, check := range []func(book, *source) []string{
-		directiveFaults, metricFaults, placeholderFaults, errorFaults, codeFaults, commandFaults, causeFaults, adminFaults,
+		directiveFaults, metricFaults, placeholderFaults, errorFaults, codeFaults, commandFaults, causeFaults, adminFaults, logFaults, enctypeFaults,
 	} {
 		all = append(all, check(b, s)...)
 	}
@@ -332,6 +333,33 @@ func adminFaults(b book, s *source) []string {
 	return faults
 }
 
+// logFaults compares the fields of the log.
+func logFaults(b book, s *source) []string {
+	return differ("log field", troubleshooting, s.logFields(), column(b.own(troubleshooting, "## The log"), 0))
+}
+
+// enctypeFaults are encryption types in the reference that there are not, and those that
+// it lacks.
+func enctypeFaults(b book, _ *source) []string {
+	var code, documented []string
+	for id := range enctype.ID(64) {
+		if id.Supported() {
+			code = append(code, id.String())
+		}
+	}
+	for _, cells := range rows(b.own(directives, "## Who we are")) {
+		if cells[0] == "`encryption_types`" {
+			documented = spans(cells[1])
+		}
+	}
+	for i, name := range documented { // des3-cbc-sha1 is the usual name of des3-cbc-sha1-kd
+		if id, err := enctype.Parse(name); err == nil {
+			documented[i] = id.String()
+		}
+	}
+	return differ("encryption type", directives, code, documented)
+}
+
 // What would rot first: each edit, in the code alone or in the documentation alone,
 // has to be seen.
 func TestRotIsSeen(t *testing.T) {
@@ -404,6 +432,14 @@ func TestRotIsSeen(t *testing.T) {
 		"a field renamed in the code": {
 			edit: [3]string{"admin.go", "`json:\"suspect,omitempty\"`", "`json:\"doubtful,omitempty\"`"},
 			want: []string{"field doubtful of ticketView is not in", "field suspect is in docs/admin.md"},
+		},
+		"a field of the log renamed in the code": {
+			edit: [3]string{"log.go", `"not_before"`, `"until"`},
+			want: []string{"log field until is in the code", "log field not_before is in docs"},
+		},
+		"an encryption type that there is not": {
+			b:    b.with(t, directives, "`camellia256-cts-cmac`", "`rot13-cts`"),
+			want: []string{"encryption type rot13-cts is in docs", "encryption type camellia256-cts-cmac is in the code"},
 		},
 		"a route renamed in the documentation": {
 			b:    b.with(t, "docs/admin.md", "`POST /kerberos/flush`", "`DELETE /kerberos/tickets`"),

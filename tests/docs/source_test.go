@@ -267,6 +267,19 @@ func jsonName(f *ast.Field) string {
 	return tag
 }
 
+// logFields are the names under which log.go logs.
+func (s *source) logFields() (names []string) {
+	ast.Inspect(s.files["log.go"], func(n ast.Node) bool {
+		if call, ok := n.(*ast.CallExpr); ok && len(call.Args) == 2 {
+			if sel, ok := call.Fun.(*ast.SelectorExpr); ok && name(sel.X) == "zap" && text(call.Args[0]) != "" {
+				names = append(names, text(call.Args[0]))
+			}
+		}
+		return true
+	})
+	return names
+}
+
 // routes are the admin endpoint's, as in "GET /kerberos/identities".
 func (s *source) routes() (all []string) {
 	ast.Inspect(s.files["admin.go"], func(n ast.Node) bool {
