@@ -218,8 +218,20 @@ func (x *trip) sendAs(out *http.Request, body io.ReadCloser) (*http.Response, er
 // writes to the first any more.
 func (x *trip) gotConn(info httptrace.GotConnInfo) {
 	if x.minted = x.mint(x.header, info, x.ahead); x.minted != nil {
-		_ = info.Conn.Close() // nothing goes out without a token
+		withholdRequest(info.Conn, x.header, slices.Contains(x.transport.Versions, "h2c"))
 	}
+}
+
+// withholdRequest keeps a request without a token from going out on the connection
+// that it got. That is closed, unless others share it (HTTP/2): there the request is
+// made one that cannot be written.
+func withholdRequest(conn net.Conn, header http.Header, h2c bool) {
+	secured, encrypted := conn.(tlsConn)
+	if encrypted && secured.ConnectionState().NegotiatedProtocol == "h2" || !encrypted && h2c {
+		header["Authorization"] = []string{"\x00"}
+		return
+	}
+	_ = conn.Close()
 }
 
 // mint puts a token for this very connection into the header.
