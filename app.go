@@ -64,6 +64,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	for name, realm := range a.Realms {
+		if realm == nil { // null: nothing is known of it but its name
+			realm = new(Realm)
+			a.Realms[name] = realm
+		}
 		if err := realm.validate(); err != nil {
 			return fmt.Errorf("realm %s: %w", name, err)
 		}
@@ -74,6 +78,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.named = make(map[string]*account)
 	for name, credentials := range a.Identities {
+		if credentials == nil {
+			credentials = new(Credentials)
+		}
 		acct, err := a.account(credentials, name)
 		if err != nil {
 			return fmt.Errorf("identity %s: %w", name, err)

@@ -308,8 +308,8 @@ func (o *KDCOptions) options() (kdc.Options, error) {
 	}
 	if o.Proxy != "" {
 		u, err := url.Parse(o.Proxy)
-		if err != nil {
-			return opts, fmt.Errorf("proxy: %w", err)
+		if err != nil { // which quotes all of it, the password too
+			return opts, errors.New("proxy: no URL; write socks5://host:port or http://host:port")
 		}
 		opts.Proxy = u
 	}
