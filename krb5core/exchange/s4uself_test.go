@@ -457,3 +457,46 @@ func TestRecordedS4U2SelfReplyIsUnderstood(t *testing.T) {
 		t.Errorf("%d replies", done)
 	}
 }
+
+// The checksum of PA-FOR-USER is of one type, whatever the key's ([MS-SFU] 2.2.1).
+func TestComputedChecksumsForUsers(t *testing.T) {
+	b, err := os.ReadFile("../../tests/vectors/ms-sfu.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v struct {
+		ForUser []struct {
+			SessionKey recordedKey       `json:"session_key"`
+			NameType   messages.NameType `json:"name_type"`
+			Name       []string
+			Realm      string
+			Package    string               `json:"auth_package"`
+			Type       enctype.ChecksumType `json:"checksum_type"`
+			Usage      enctype.Usage
+			Checksum   hexBytes
+		} `json:"pa_for_user"`
+	}
+	if err := json.Unmarshal(b, &v); err != nil {
+		t.Fatal(err)
+	}
+	if len(v.ForUser) < 10 {
+		t.Fatalf("%d vectors only", len(v.ForUser))
+	}
+	for _, c := range v.ForUser {
+		user := messages.Principal{Name: messages.NewPrincipalName(c.NameType, c.Name...), Realm: c.Realm}
+		s := newSelf(t, func(cfg *S4U2SelfConfig) { cfg.User, cfg.TGT.Key = user, c.SessionKey.key(t) })
+		s.route = newRoute(s.cfg.TGT, nil, nil)
+		padata, err := s.padata(1, newKey(t, enctype.AES256_CTS_HMAC_SHA1_96))
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, _ := padata.Find(messages.PA_FOR_USER)
+		pa, err := messages.ParsePAForUser(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pa.Cksum.Type != c.Type || c.Usage != enctype.KEY_USAGE_PA_FOR_USER || pa.AuthPackage != c.Package || !slices.Equal(pa.Cksum.Value, c.Checksum) {
+			t.Errorf("%s with a key of %v: %x, want %x", user, c.SessionKey.key(t).EType(), pa.Cksum.Value, c.Checksum)
+		}
+	}
+}
