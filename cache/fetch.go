@@ -110,3 +110,32 @@ func (c *Cache[V]) refresh(e *entry[V], h *held[V], now instant, p Policy[V]) {
 	}
 	c.launch(e.key, Refreshing, nil, c.renew, p).waiters++ // the cache itself
 }
+
+// Settled waits for the fetch that is under way for key, if there is one, and
+// returns the value that is held afterwards: for who had better wait for a
+// refresh than go on with what is held. It starts nothing.
+func (c *Cache[V]) Settled(ctx context.Context, key Key) (V, bool) {
+	c.mu.Lock()
+	f := c.flights[key]
+	if parent := c.parentOf(ctx); f != nil {
+		for above := parent; above != nil && f != nil; above = above.parent {
+			if above == f { // our own fetch waits for us
+				f = nil
+			}
+		}
+		if f != nil {
+			f.board(parent)
+		}
+	}
+	c.mu.Unlock()
+	if f != nil {
+		_, _, _ = c.wait(ctx, f)
+	}
+	e := c.find(key)
+	if e == nil {
+		var zero V
+		return zero, false
+	}
+	h := e.held.Load()
+	return h.value, h.usable(c.now())
+}

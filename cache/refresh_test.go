@@ -140,3 +140,22 @@ func TestUnusedValueIsNotRefreshed(t *testing.T) {
 		}
 	})
 }
+
+func TestSettledWaitsForTheRefreshUnderWay(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
+		if _, ok := c.Settled(t.Context(), key(1)); ok {
+			t.Fatal("a value that nobody fetched")
+		}
+		old := must(t, c, key(1), k.policy(), Fetched)
+		if v, ok := c.Settled(t.Context(), key(1)); !ok || v != old || k.calls.Load() != 1 {
+			t.Fatal("without a refresh under way it is what is held")
+		}
+		k.delay = 5 * time.Second
+		time.Sleep(life * 86 / 100)
+		must(t, c, key(1), k.policy(), Cached) // starts the refresh
+		began := time.Now()
+		if v, ok := c.Settled(t.Context(), key(1)); !ok || v == old || time.Since(began) != k.delay {
+			t.Fatalf("%v after %v", v, time.Since(began))
+		}
+	})
+}

@@ -258,15 +258,28 @@ func (id *Identity) byTGT(ctx context.Context, s *Settings, ask func(tgt *Ticket
 	if err != nil {
 		return nil, passing(err)
 	}
+	key := id.tgtKey(s)
+	tgt = id.newest(ctx, s, key, tgt)
 	cred, err := ask(tgt)
 	if !tgtRefused(err) {
 		return cred, err
 	}
-	key := id.tgtKey(s)
 	if tgt, _, err = id.cfg.Tickets.Successor(ctx, key, tgt, id.loginPolicy(key, s)); err != nil {
 		return nil, err
 	}
 	return ask(tgt)
+}
+
+// newest waits for the successor of a ticket-granting ticket, if it is on its
+// way: what is won by the old one ends with it, and soon has to be won again, when
+// perhaps no KDC can be reached.
+func (id *Identity) newest(ctx context.Context, s *Settings, key cache.Key, held *Ticket) *Ticket {
+	ctx, cancel := context.WithTimeout(ctx, s.Client.Timeout()/2)
+	defer cancel()
+	if tgt, ok := id.cfg.Tickets.Settled(ctx, key); ok {
+		return tgt
+	}
+	return held
 }
 
 // ask asks for a service ticket, for us or for a user.

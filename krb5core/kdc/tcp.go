@@ -49,8 +49,54 @@ func readFrame(r io.Reader, limit int) ([]byte, error) {
 	return reply.Bytes(), nil
 }
 
-// tcp asks by TCP.
+// maxStreams bounds the connections by which one question is asked at a time.
+const maxStreams = 3
+
+// tcp asks by TCP. It may be the connection that has gone silent rather than the
+// KDC, so after a while it asks by another one, too; not with pre-authentication,
+// for each question may count.
 func (a *ask) tcp(ctx context.Context) (Reply, error) {
+	if a.query.PreAuth {
+		return a.stream(ctx)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	results, running := make(chan result, maxStreams), 0
+	defer func() {
+		cancel()
+		for ; running > 0; running-- {
+			<-results
+		}
+	}()
+	start := func() {
+		running++
+		go func() {
+			r := result{protocol: TCP}
+			r.reply, r.err = a.stream(ctx)
+			results <- r
+		}()
+	}
+	start()
+	silent, stop := a.sender.cfg.Clock.After(a.sender.cfg.ServerTimeout)
+	defer func() { stop() }()
+	for began := 1; ; {
+		select {
+		case r := <-results:
+			running--
+			if r.err == nil || running == 0 {
+				return r.reply, r.err
+			}
+		case <-silent:
+			silent = nil
+			if began++; began <= maxStreams {
+				start()
+				silent, stop = a.sender.cfg.Clock.After(a.sender.cfg.ServerTimeout)
+			}
+		}
+	}
+}
+
+// stream asks by one connection.
+func (a *ask) stream(ctx context.Context) (Reply, error) {
 	c, err := a.dial(ctx, TCP)
 	if err != nil {
 		return Reply{}, err

@@ -2,12 +2,15 @@ package kdc
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 )
@@ -55,6 +58,39 @@ func TestStreamThatResetsIsFollowedByTheNextKDC(t *testing.T) {
 	q.PreAuth = true
 	reply, err := s.Send(t.Context(), q)
 	mustReply(t, reply, err, "next", next.as(SchemeTCP))
+}
+
+func TestSilentConnectionIsFollowedByAnotherToTheSameKDC(t *testing.T) {
+	for _, preAuth := range []bool{false, true} {
+		t.Run(fmt.Sprintf("pre-authentication %t", preAuth), func(t *testing.T) {
+			var asked atomic.Int32
+			only := startKDC(t, nil, func(n int, conn net.Conn) {
+				if asked.Add(1) == 1 {
+					stallingStream(n, conn)
+					return
+				}
+				answeringStream(framed(answer("second try")))(n, conn)
+			})
+			clock := newManualClock()
+			s := newTestSender(t, Config{Clock: clock}, only.as(SchemeTCP))
+			q := query()
+			q.PreAuth = preAuth
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			pending := sendInBackground(ctx, s, q)
+			only.wait(t)
+			if preAuth { // it must not be told twice
+				cancel()
+				if _, err := await(t, pending); err == nil || asked.Load() != 1 {
+					t.Fatalf("asked %d times: %v", asked.Load(), err)
+				}
+				return
+			}
+			clock.pass(t, DefaultServerTimeout)
+			reply, err := await(t, pending)
+			mustReply(t, reply, err, "second try", only.as(SchemeTCP))
+		})
+	}
 }
 
 func TestReplySizeIsBounded(t *testing.T) {
