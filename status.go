@@ -47,6 +47,7 @@ func diagnose(err error) trouble {
 		refused *negotiate.RefusedError
 		etypes  *exchange.ETypeError
 		fail    *krb5core.Error
+		reply   *exchange.ReplyError
 
 		wrongKey  *exchange.WrongKeyError
 		unarmored *exchange.UnarmoredError
@@ -81,6 +82,8 @@ func diagnose(err error) trouble {
 		}
 	case errors.As(err, &preAuth), errors.Is(err, exchange.ErrSecondFactor):
 		return trouble{http.StatusBadGateway, errCredentialsRefused, "let the account log in by password or keytab: no smart card, no second factor"}
+	case errors.As(err, &fail) && fail.Op == krb5core.OpS4USelf && errors.As(err, &reply) && (reply.Field == "cname" || reply.Field == "crealm"):
+		return trouble{http.StatusForbidden, errUnknownUser, "the KDC knows the user by another name than the one asked for: ask for that one, or for the user principal name"}
 	case errors.As(err, &fail) && fail.Refused && (fail.Op == krb5core.OpS4USelf || fail.Op == krb5core.OpS4UProxy):
 		return diagnoseDelegation(fail)
 	case errors.As(err, &fail) && fail.Refused:

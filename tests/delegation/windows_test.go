@@ -58,6 +58,8 @@ func TestAccountsInTrouble(t *testing.T) {
 	}
 	c.as("nobody").wantError(t, http.StatusForbidden, "user_unknown", "6")
 	c.as("nobody@mail.example").wantError(t, http.StatusForbidden, "user_unknown", "6")
+	c.realm.Principal("bob").Set(kdctest.Alias("bobby")) // only of UPNs the KDC may make another name
+	c.as("bobby").wantError(t, http.StatusForbidden, "user_unknown", "")
 	c.as("a/b").wantError(t, http.StatusForbidden, "user_unknown", "")
 	c.kdc.Use(kdctest.TGS(kdctest.Fail(messages.KDC_ERR_POLICY)))
 	c.as("bob").wantError(t, http.StatusForbidden, "user_denied", "12")
