@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -289,8 +288,7 @@ func upstreamHost(dial string) (host string, named bool) {
 	if err != nil || address.IsUnixNetwork() {
 		return dial, false
 	}
-	_, err = netip.ParseAddr(address.Host)
-	return address.Host, err != nil && negotiate.CheckHost(address.Host) == nil
+	return address.Host, negotiate.CheckHost(address.Host) == nil
 }
 
 func isLoopback(dial string) bool {

@@ -71,18 +71,15 @@ func (id *Identity) forwarded(ctx context.Context, s *Settings) (*Ticket, error)
 	key.Options = uint32(messages.KDC_OPT_FORWARDED)
 	ticket, _, err := id.cfg.Tickets.Fetch(ctx, key, cache.Policy[*Ticket]{
 		Timeout: s.Client.Timeout(),
-		Fetch: func(ctx context.Context) (*Ticket, error) {
-			tgt, err := id.Login(ctx, s)
-			if err != nil {
-				return nil, passing(err)
-			}
-			account := id.origin.account()
-			cred, err := s.Client.Forward(ctx, account, tgt.cred)
+		Fetch: id.owned(key, func(ctx context.Context) (*Ticket, error) {
+			cred, err := id.byTGT(ctx, s, func(tgt *Ticket) (*messages.Credential, error) {
+				return s.Client.Forward(ctx, id.origin.account(), tgt.cred)
+			})
 			if err != nil {
 				return nil, remembered(err, id.cfg.Now)
 			}
 			return id.ticket(cred)
-		},
+		}),
 	})
 	return ticket, err
 }

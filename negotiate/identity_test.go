@@ -463,6 +463,22 @@ func TestKDCThatLostItsKeyIsLoggedInToAgain(t *testing.T) {
 	}
 }
 
+func TestTicketToHandOverIsAskedForByANewTGTIfNeedBe(t *testing.T) {
+	w := newWorld(t, byKeytab)
+	w.grant()
+	w.realm.Principal("krbtgt/" + realmName).ChangeKey(false)
+	g, err := w.id.Grant(t.Context(), w.settings, &w.target, negotiate.DelegateAlways)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Mint(t.Context(), negotiate.Features{}); err != nil {
+		t.Fatal(err)
+	}
+	if c := w.kdc.Counts(); c.ASRep != 2 {
+		t.Errorf("%d logins, want 2", c.ASRep)
+	}
+}
+
 func TestCancelledCallerDoesNotEndTheFetchOfOthers(t *testing.T) {
 	w := newWorld(t, byPassword("right"))
 	gate := kdctest.NewGate()

@@ -47,9 +47,6 @@ func HostSPN(host string) (SPN, error) {
 	if err := CheckHost(host); err != nil {
 		return SPN{}, err
 	}
-	if _, err := netip.ParseAddr(host); err == nil {
-		return SPN{}, fmt.Errorf("%w: %s is an address, not a name", ErrSPN, host)
-	}
 	return newSPN(messages.Principal{
 		Name: messages.NewPrincipalName(messages.KRB_NT_SRV_HST, "HTTP", strings.ToLower(host)),
 	}), nil
@@ -74,6 +71,9 @@ func (s SPN) IsZero() bool { return s.text == "" }
 func CheckHost(host string) error {
 	if host == "" || len(host) > 253 {
 		return fmt.Errorf("%w: a host of %d characters", ErrSPN, len(host))
+	}
+	if _, err := netip.ParseAddr(strings.TrimSuffix(host, ".")); err == nil {
+		return fmt.Errorf("%w: %s is an address, not a name", ErrSPN, host)
 	}
 	for label := range strings.SplitSeq(strings.TrimSuffix(host, "."), ".") {
 		if label == "" || len(label) > 63 || strings.ContainsFunc(label, notInLabel) {
