@@ -161,7 +161,7 @@ func (x *trip) spn(r *http.Request) (negotiate.SPN, error) {
 	}
 	chosen := !x.check && info.Upstream != nil && chosenByClient(info.Upstream.Dial)
 	switch {
-	case err != nil && !chosen && (x.check || x.transport.spn.text == ""):
+	case err != nil && !chosen && (x.check || !x.transport.spn.fromRequest):
 		return spn, errors.Join(errUpstreamName, err)
 	case err == nil && chosen && !x.transport.spn.allow.MatchString(spn.String()):
 		return spn, fmt.Errorf("%w: %s, of the upstream %s", errSPNNotAllowed, spn, info.Upstream.Dial)

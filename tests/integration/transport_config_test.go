@@ -33,7 +33,7 @@ func TestTransportNamesTheServiceByTheUpstream(t *testing.T) {
 		{"its placeholder", "web.corp.example:" + p.port(), "spn HTTP/{rp.upstream.host}", "", 200, ""},
 		{"its placeholder with the port", "web.corp.example:" + p.port(), "spn HTTP/{rp.upstream.hostport}", "", 200, ""},
 		{"an address", p.Addr(), "", "", 502, "bad_spn"},
-		{"an address, by its placeholder", p.Addr(), "spn HTTP/{rp.upstream.host}", "", 502, "unknown_service"},
+		{"an address, by its placeholder", p.Addr(), "spn HTTP/{rp.upstream.host}", "", 502, "bad_spn"},
 		{"a socket", "unix//run/web.sock", "", "", 502, "bad_spn"},
 		{"an address, stated", p.Addr(), "spn " + service, "", 200, ""},
 		{"the operator's variable", "{env.WEB_HOST}:" + p.port(), "", "", 200, ""},
