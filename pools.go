@@ -22,7 +22,8 @@ const (
 // authPersistNonNTLM, Apache's GssapiConnectionBound), so that none may serve two.
 // Each client principal has a clone of the one transport that Caddy built.
 type pools struct {
-	base *http.Transport
+	base  *http.Transport
+	whole bool // each has as many connections, for as long, as base has
 
 	mu    sync.RWMutex
 	users map[string]*pool
@@ -59,16 +60,23 @@ func (p *pools) open(client string) *pool {
 		p.closeOldest()
 	}
 	fresh := &pool{Transport: p.base.Clone()}
-	if fresh.IdleConnTimeout == 0 || fresh.IdleConnTimeout > userIdleTimeout {
-		fresh.IdleConnTimeout = userIdleTimeout
-	}
-	fresh.MaxIdleConnsPerHost = min(fresh.MaxIdleConnsPerHost, userIdleConns)
-	if fresh.MaxIdleConns == 0 || fresh.MaxIdleConns > userIdleConnsAll {
-		fresh.MaxIdleConns = userIdleConnsAll
+	if !p.whole {
+		fresh.limit()
 	}
 	fresh.used.Store(time.Now().UnixNano())
 	p.users[client] = fresh
 	return fresh
+}
+
+// limit sees to it that many users have few connections, and none for long.
+func (p *pool) limit() {
+	if p.IdleConnTimeout <= 0 || p.IdleConnTimeout > userIdleTimeout {
+		p.IdleConnTimeout = userIdleTimeout
+	}
+	p.MaxIdleConnsPerHost = min(p.MaxIdleConnsPerHost, userIdleConns)
+	if p.MaxIdleConns == 0 || p.MaxIdleConns > userIdleConnsAll {
+		p.MaxIdleConns = userIdleConnsAll
+	}
 }
 
 // closeOldest forgets who has been away longest. Requests under way go on; their

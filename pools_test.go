@@ -129,6 +129,7 @@ func TestPoolsKeepFewConnectionsOfAUserAndNotForLong(t *testing.T) {
 	}{
 		{base: &http.Transport{MaxIdleConnsPerHost: 32, IdleConnTimeout: 2 * time.Minute}, perHost: 4, all: 8, idle: 15 * time.Second},
 		{base: &http.Transport{MaxIdleConnsPerHost: 2, MaxIdleConns: 3, IdleConnTimeout: time.Second}, perHost: 2, all: 3, idle: time.Second},
+		{base: &http.Transport{MaxIdleConnsPerHost: 32, IdleConnTimeout: -1}, perHost: 4, all: 8, idle: 15 * time.Second}, // which net/http takes for ever
 		{base: &http.Transport{MaxIdleConnsPerHost: -1, DisableKeepAlives: true, MaxConnsPerHost: 7}, perHost: -1, all: 8, idle: 15 * time.Second, disabled: true, most: 7},
 	} {
 		p.base, p.users = row.base.Clone(), nil

@@ -89,7 +89,7 @@ func (x *trip) acquire(r *http.Request) (negotiate.Grant, error) {
 // send sends the request over connections that are this principal's alone.
 func (x *trip) send(r *http.Request) (*http.Response, error) {
 	t := x.transport
-	if !t.enabled() {
+	if !t.parted {
 		return t.HTTPTransport.RoundTrip(r)
 	}
 	t.SetScheme(r)

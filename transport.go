@@ -54,6 +54,7 @@ type Transport struct {
 
 	logger     *zap.Logger
 	mutual     bool
+	parted     bool // principals have connections of their own
 	delegation negotiate.Delegation
 	pinned     *gss.ChannelBindings
 	bindings   negotiate.Bindings
@@ -105,6 +106,11 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if err := t.Login.provision(ctx); err != nil {
 		return err
 	}
+	// With per_connection a connection stands for who came first on it, and a
+	// credential cache may come to belong to somebody else.
+	kind, _ := t.account.identity.Origin()
+	t.pools.whole = !t.enabled()
+	t.parted = t.enabled() || t.PerConnection && kind == negotiate.KindCCache
 	return t.provisionImpersonation()
 }
 
