@@ -3,6 +3,7 @@ package messages
 import (
 	"bytes"
 	"errors"
+	"math"
 	"reflect"
 	"runtime"
 	"testing"
@@ -225,14 +226,18 @@ func TestParsingAllocatesInProportionToTheInput(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			if err := test.parse(test.b); err != nil {
-				t.Fatal(err)
+			got := uint64(math.MaxUint64)
+			for range 5 { // what others allocate beside counts too: the least is ours
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				if err := test.parse(test.b); err != nil {
+					t.Fatal(err)
+				}
+				runtime.ReadMemStats(&after)
+				got = min(got, after.TotalAlloc-before.TotalAlloc)
 			}
-			runtime.ReadMemStats(&after)
 			// A string header is 16 octets of 2 on the wire, and growing a slice may cost as much again a few times.
-			if got, limit := after.TotalAlloc-before.TotalAlloc, uint64(64*len(test.b)+4096); got > limit {
+			if limit := uint64(64*len(test.b) + 4096); got > limit {
 				t.Errorf("%d octets of input allocate %d, limit %d", len(test.b), got, limit)
 			}
 		})
