@@ -195,6 +195,11 @@ func (t Token) Judge(status int, header http.Header) Verdict {
 	return v
 }
 
+// mostAhead is how far an acceptor's clock may be off for a token to go by it. The
+// time in a KRB-ERROR is anybody's word: a token for next year, forged for, could be
+// kept and used as long as the ticket lasts.
+const mostAhead = 24 * time.Hour
+
 // Retry gives what one repeat of a refused request may be made of, if there is
 // any sense in one: a new token if the old one was taken for a replay, one by
 // the acceptor's clock if clocks differ, else one of a new ticket, since the
@@ -210,6 +215,9 @@ func (id *Identity) Retry(ctx context.Context, s *Settings, t *Target, d Delegat
 			return refused, nil, true
 		case messages.KRB_AP_ERR_SKEW, messages.KRB_AP_ERR_TKT_NYV:
 			ahead := v.Error.ServerTime().Sub(id.cfg.Now())
+			if ahead.Abs() > mostAhead {
+				return Grant{}, nil, false
+			}
 			return refused, &ahead, true
 		}
 	}

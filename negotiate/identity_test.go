@@ -538,6 +538,11 @@ func TestRetryDependsOnWhyTheTokenWasRefused(t *testing.T) {
 			t.Errorf("%s takes the acceptor's time: %v", code, ahead)
 		}
 	}
+	for _, off := range []time.Duration{25 * time.Hour, -25 * time.Hour} {
+		if _, _, ok = retry(held, negotiate.Verdict{Error: krbError(messages.KRB_AP_ERR_SKEW, w.clock.Now().Add(off))}); ok {
+			t.Errorf("a token for a clock %s off", off)
+		}
+	}
 	if w.grant().Ticket != held.Ticket || w.kdc.Counts().TGSRep != 1 {
 		t.Error("a new ticket, though nothing was wrong with the old one")
 	}
