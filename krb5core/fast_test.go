@@ -1,0 +1,107 @@
+package krb5core_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+)
+
+func user(name string) messages.Principal {
+	return messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_PRINCIPAL, name), Realm: realmName}
+}
+
+// newProxyWorld has, beside alice, a service account that may act for her, and whose client it is.
+func newProxyWorld(t *testing.T, more func(*krb5core.Config)) *world {
+	t.Helper()
+	realm, _ := newRealm()
+	realm.AddUser("machine", "machine-secret")
+	realm.AddUser("proxy", "proxy-secret", kdctest.SPN("HTTP/proxy.corp.example"),
+		kdctest.With(kdctest.TrustedToAuth), kdctest.DelegateTo("HTTP/web.corp.example"))
+	w := newWorld(t, "", more, realm)
+	w.account = krb5core.NewAccount(user("proxy"), password("proxy-secret"), w.clock)
+	return w
+}
+
+func password(s string) exchange.KeySource {
+	return krb5core.PasswordKeys(func() (string, error) { return s, nil })
+}
+
+// machineArmor logs the machine in wherever armor is needed.
+func machineArmor(c *krb5core.Config) {
+	c.Armor = krb5core.KeytabArmor(func() (*krb5core.Account, error) {
+		return krb5core.NewAccount(user("machine"), password("machine-secret"), nil), nil
+	})
+}
+
+func TestFASTArmorsDelegationToo(t *testing.T) {
+	w := newProxyWorld(t, machineArmor)
+	tgt := w.login()
+	before := w.kdcs[0].Counts()
+	evidence, err := w.client.TicketForUser(t.Context(), w.account, tgt, user("alice"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if evidence.Client.String() != "alice@"+realmName || evidence.Service.Name.String() != "proxy" {
+		t.Errorf("the ticket to ourselves is %v", evidence)
+	}
+	cred, err := w.client.TicketOnBehalf(t.Context(), w.account, tgt, evidence, web)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cred.Client.String() != "alice@"+realmName || cred.Service.String() != "HTTP/web.corp.example@"+realmName {
+		t.Errorf("the ticket on her behalf is %v", cred)
+	}
+	after := w.kdcs[0].Counts()
+	if after.S4U2Self-before.S4U2Self != 1 || after.S4U2Proxy-before.S4U2Proxy != 1 || after.Armored-before.Armored != 2 {
+		t.Errorf("before %+v, after %+v, want one of each kind, both armored", before, after)
+	}
+}
+
+func TestFASTDelegationIsRefusedWithinTheArmor(t *testing.T) {
+	w := newProxyWorld(t, machineArmor)
+	tgt := w.login()
+	var unarmored *exchange.UnarmoredError
+	_, err := w.client.TicketForUser(t.Context(), w.account, tgt, user("nobody"))
+	if e := refusalOf(t, err, messages.KDC_ERR_C_PRINCIPAL_UNKNOWN); errors.As(err, &unarmored) || !e.Confirmed {
+		t.Errorf("S4U2Self: %v", err)
+	}
+	evidence, err := w.client.TicketForUser(t.Context(), w.account, tgt, user("alice"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.realm.AddService("HTTP/secret.corp.example")
+	secret := messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_SRV_HST, "HTTP", "secret.corp.example")}
+	_, err = w.client.TicketOnBehalf(t.Context(), w.account, tgt, evidence, secret)
+	if e := refusalOf(t, err, messages.KDC_ERR_BADOPTION); errors.As(err, &unarmored) || !e.Confirmed {
+		t.Errorf("S4U2Proxy: %v", err)
+	}
+	// The same answers without armor are anybody's.
+	w.kdcs[0].Use(kdctest.TGS(kdctest.Fail(messages.KDC_ERR_BADOPTION)))
+	_, err = w.client.TicketOnBehalf(t.Context(), w.account, tgt, evidence, web)
+	if e := refusalOf(t, err, messages.KDC_ERR_BADOPTION); !errors.As(err, &unarmored) || e.Confirmed {
+		t.Errorf("unarmored: %v", err)
+	}
+}
+
+func TestFASTClientReferralIsRefusedWithItsRemedy(t *testing.T) {
+	w := newProxyWorld(t, machineArmor)
+	w.realm.MapSuffix("people.example", "PEOPLE.EXAMPLE")
+	upn := messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_ENTERPRISE, "bob@people.example"), Realm: realmName}
+	_, err := w.client.Login(t.Context(), krb5core.NewAccount(upn, password("x"), w.clock))
+	refusalOf(t, err, messages.KDC_ERR_WRONG_REALM)
+	var referral *exchange.ReferralError
+	if !errors.As(err, &referral) || referral.Realm != "PEOPLE.EXAMPLE" {
+		t.Fatalf("got %v, want the referral", err)
+	}
+	if text := err.Error(); !strings.Contains(text, "log in with the name that the account has in that realm, and with armor of it") {
+		t.Errorf("no remedy in %q", text)
+	}
+	if n := w.kdcs[0].Counts().Clients["bob@people.example@"+realmName].ASReqPreAuth; n != 0 {
+		t.Errorf("%d proofs of the key to a KDC that it is not for", n)
+	}
+}
