@@ -102,6 +102,7 @@ type outcome struct {
 	last     kdc.Reply
 	realm    string // whose KDC was asked last
 	preAuths int
+	answered bool // the error follows from what a KDC answered
 }
 
 // drive lets a machine and the KDCs take turns until the machine is done.
@@ -113,6 +114,7 @@ func (c *Client) drive(ctx context.Context, m exchange.Machine, second *opinion)
 	for {
 		request, err := m.Step(reply)
 		if err != nil || request == nil {
+			out.answered = reply != nil
 			return out, err
 		}
 		query := kdc.Query{
@@ -156,8 +158,9 @@ func verdict(m exchange.Machine, reply []byte, foreign *atomic.Pointer[error]) k
 
 // exchange runs a machine, and runs a second one before a refusal is believed:
 // by a stream, since anyone can forge a datagram, and at another KDC if there is
-// one, since the first may not have heard of a change yet. With believe, the
-// first refusal ends it.
+// one, since the first may not have heard of a change yet. What else a datagram
+// led to (a KDC that takes no type of ours, say) is doubted in the same way: a
+// KRB-ERROR may lie behind it. With believe, the first refusal ends it.
 func (c *Client) exchange(ctx context.Context, fail *Error, believe bool, start func(again bool) (exchange.Machine, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
@@ -169,10 +172,10 @@ func (c *Client) exchange(ctx context.Context, fail *Error, believe bool, start 
 	out, err := c.drive(ctx, m, nil)
 	fail.count(out, err)
 	var refusal *messages.KRBError
-	if err == nil || !errors.As(err, &refusal) {
+	refused, stream := errors.As(err, &refusal), out.last.Protocol != kdc.UDP
+	if err == nil || !out.answered || stream && !refused {
 		return fail.with(out, err)
 	}
-	stream := out.last.Protocol != kdc.UDP
 	if believe || stream && !c.hasOther(ctx, out.realm, out.last.Server) {
 		fail.Confirmed = stream
 		return fail.with(out, err)
@@ -189,6 +192,9 @@ func (c *Client) exchange(ctx context.Context, fail *Error, believe bool, start 
 	}
 	if errors.As(errAgain, &refusal) {
 		fail.Confirmed = true
+		return fail.with(again, errAgain)
+	}
+	if again.answered && !refused {
 		return fail.with(again, errAgain)
 	}
 	// Nobody else could be asked: what came by a stream is as good as it gets.

@@ -1,0 +1,60 @@
+package krb5core_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+)
+
+// forgeMethods sends, before each true answer, a demand for pre-authentication with this METHOD-DATA, as anybody on the
+// network can.
+func forgeMethods(methods messages.MethodData) kdctest.Fault {
+	return func(next kdctest.Handler) kdctest.Handler {
+		return func(q *kdctest.Question) kdctest.Answer {
+			a := next(q)
+			forged := &messages.KRBError{
+				STime: time.Now().UTC().Truncate(time.Second), ErrorCode: messages.KDC_ERR_PREAUTH_REQUIRED,
+				Realm: realmName, SName: messages.TGSName(realmName), EData: methods.Marshal(),
+			}
+			a.Messages = append([][]byte{forged.Marshal()}, a.Messages...)
+			return a
+		}
+	}
+}
+
+func TestForgedDemandsForPreAuthenticationAreNoVerdict(t *testing.T) {
+	rc4 := messages.ETypeInfo2{{EType: enctype.RC4_HMAC}}
+	few := messages.ETypeInfo2{{EType: enctype.AES256_CTS_HMAC_SHA1_96, Salt: "x", HasSalt: true, S2KParams: []byte{0, 0, 0, 1}}}
+	timestamp := messages.PAData{Type: messages.PA_ENC_TIMESTAMP}
+	for name, methods := range map[string]messages.MethodData{
+		"weak types only":    {timestamp, {Type: messages.PA_ETYPE_INFO2, Value: rc4.Marshal()}},
+		"too few iterations": {timestamp, {Type: messages.PA_ETYPE_INFO2, Value: few.Marshal()}},
+		"no known mechanism": {{Type: messages.PA_PK_AS_REQ}},
+		"an unreadable challenge": {
+			{Type: messages.PA_SPAKE, Value: (&messages.PASPAKE{Challenge: &messages.SPAKEChallenge{
+				Group: messages.SPAKE_GROUP_EDWARDS25519, Pubkey: make([]byte, 32),
+				Factors: []messages.SPAKESecondFactor{{Type: 2}},
+			}}).Marshal()},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "right", nil)
+			w.kdcs[0].Use(kdctest.UDP(kdctest.AS(forgeMethods(methods))))
+			w.login()
+
+			// By a stream it is the KDC's word, as far as words go.
+			w = newWorld(t, "right", func(c *krb5core.Config) { c.TCPOnly = true })
+			w.kdcs[0].Use(kdctest.AS(forgeMethods(methods)))
+			if _, err := w.client.Login(t.Context(), w.account); err == nil {
+				t.Error("logged in nevertheless")
+			}
+			if n, _ := w.preAuths(); n != 0 {
+				t.Errorf("%d proofs of the key", n)
+			}
+		})
+	}
+}
