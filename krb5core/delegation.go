@@ -15,11 +15,15 @@ import (
 // TicketForUser gets a ticket to ourselves in the name of a user who has not
 // shown us one, by protocol transition ([MS-SFU] 3.1.5.1.1, S4U2Self). It is the
 // evidence that TicketOnBehalf takes. It may come back not forwardable, which is no verdict.
+// If the account's keys open it, it is seen to be the user's: an account without keys,
+// of a credential cache, should use FAST, or else trusts the network up to the KDC.
 func (c *Client) TicketForUser(ctx context.Context, a *Account, tgt *messages.Credential, user messages.Principal) (*messages.Credential, error) {
 	cfg := exchange.S4U2SelfConfig{
 		TGT:      tgt,
 		Service:  tgt.Client.Name,
 		User:     user,
+		Keys:     a.keys,
+		Hint:     a.hint.Load(),
 		ETypes:   c.cfg.ETypes,
 		Options:  messages.KDC_OPT_FORWARDABLE,
 		Lifetime: c.cfg.Lifetime,

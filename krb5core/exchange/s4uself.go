@@ -22,6 +22,11 @@ type S4U2SelfConfig struct {
 	// realm, beginning with Realm. Realm "" is our own.
 	User messages.Principal
 
+	// Keys are our own, with which the ticket is opened to see that it is the user's, and Hint tells of them what our login
+	// did. What no key fits is taken on the KDC's word, which is good only with FAST. Both may be nil.
+	Keys KeySource
+	Hint *PreAuthHint
+
 	ETypes   []enctype.ID        // allowed types of the session key in order of preference, nil for enctype.Strong
 	Options  messages.KDCOptions // KDC_OPT_FORWARDABLE for a ticket that serves S4U2Proxy without resource-based delegation
 	Lifetime time.Duration       // 0 for as long as the TGT
@@ -253,8 +258,8 @@ func (s *S4U2Self) padata(nonce uint32, subkey enctype.Key) (messages.MethodData
 
 // checkUser holds the client of a reply against the user asked for. A referral is for us or for the user. The ticket
 // itself is for him: by the name asked for, whose letter case the KDC may correct, or, if that was an enterprise name, by
-// the one that the KDC knows him by. That one is not authenticated unless the reply has a PA-S4U-X509-USER; the ticket
-// itself names whom the KDC meant.
+// the one that the KDC knows him by. Neither is authenticated unless the reply has a PA-S4U-X509-USER; the ticket itself,
+// which checkUsersTicket opens, names whom the KDC meant.
 func (s *S4U2Self) checkUser(rep *messages.KDCRep, final bool) error {
 	if !final && sameClient(rep, s.cfg.TGT.Client) == nil {
 		return nil
@@ -288,6 +293,11 @@ func (s *S4U2Self) ourselves() bool {
 func (s *S4U2Self) verify(a *tgsAnswer, q *tgsQuestion) error {
 	if a.renamed || a.referral == "" && q.realm != s.home { // only our own KDC issues tickets to us
 		return mismatch("sname", s.cfg.Service, a.part.SName)
+	}
+	if a.referral == "" {
+		if err := s.checkUsersTicket(a); err != nil {
+			return err
+		}
 	}
 	const field = "PA-S4U-X509-USER"
 	enc, hasEnc := a.part.EncryptedPAData.Find(messages.PA_S4U_X509_USER)

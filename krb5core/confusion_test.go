@@ -1,0 +1,159 @@
+package krb5core_test
+
+import (
+	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/keytab"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+)
+
+// meddler is somebody between us and the KDC, who has seen how we acted for bob and now wants alice to be taken for him.
+type meddler struct {
+	t       *testing.T
+	forUser messages.PAData // of the request for bob
+	ticket  messages.Ticket // of the answer to it
+}
+
+// watch notes the request for bob and the answer.
+func (m *meddler) watch(next kdctest.Handler) kdctest.Handler {
+	return func(q *kdctest.Question) kdctest.Answer {
+		a := next(q)
+		if req, err := messages.ParseKDCReq(q.Message); err == nil {
+			value, _ := req.PAData.Find(messages.PA_FOR_USER)
+			m.forUser = messages.PAData{Type: messages.PA_FOR_USER, Value: value}
+		}
+		if rep, err := messages.ParseKDCRep(a.Messages[0]); err == nil {
+			m.ticket = rep.Ticket
+		}
+		return a
+	}
+}
+
+// swapTicket sends, before the true answer, one with bob's ticket in it: what is encrypted does not cover that.
+func (m *meddler) swapTicket(next kdctest.Handler) kdctest.Handler {
+	return func(q *kdctest.Question) kdctest.Answer {
+		a := next(q)
+		rep, err := messages.ParseKDCRep(a.Messages[0])
+		if err != nil {
+			m.t.Error(err)
+			return a
+		}
+		rep.Ticket = m.ticket
+		a.Messages = append([][]byte{rep.Marshal()}, a.Messages...)
+		return a
+	}
+}
+
+// swapUser has the KDC answer to the old PA-FOR-USER, which nothing ties to a request, puts alice's name to the answer,
+// and sends that before the true one.
+func (m *meddler) swapUser(next kdctest.Handler) kdctest.Handler {
+	return func(q *kdctest.Question) kdctest.Answer {
+		a := next(q)
+		req, err := messages.ParseKDCReq(q.Message)
+		if err != nil {
+			m.t.Error(err)
+			return a
+		}
+		proof, _ := req.PAData.Find(messages.PA_TGS_REQ)
+		req.PAData = messages.MethodData{{Type: messages.PA_TGS_REQ, Value: proof}, m.forUser}
+		changed := *q
+		changed.Message = req.Marshal()
+		rep, err := messages.ParseKDCRep(next(&changed).Messages[0])
+		if err != nil {
+			m.t.Error(err)
+			return a
+		}
+		rep.CName = user("alice").Name
+		a.Messages = append([][]byte{rep.Marshal()}, a.Messages...)
+		return a
+	}
+}
+
+func TestNobodyBetweenUsAndTheKDCMakesOneUserOfAnother(t *testing.T) {
+	for name, meddle := range map[string]func(*meddler) kdctest.Fault{
+		"another's ticket":      func(m *meddler) kdctest.Fault { return m.swapTicket },
+		"another's PA-FOR-USER": func(m *meddler) kdctest.Fault { return m.swapUser },
+	} {
+		for _, of := range []string{"password", "keytab", "password without a hint"} {
+			t.Run(name+", keys of a "+of, func(t *testing.T) {
+				w := newProxyWorld(t, nil)
+				w.realm.AddUser("bob", "bobs")
+				proxy := w.realm.Principal("proxy")
+				keys := keytabOf(t, w.realm, proxy)
+				if of == "keytab" {
+					w.account = krb5core.NewAccount(user("proxy"), keys, w.clock)
+				}
+				tgt := w.login()
+				if of == "password without a hint" {
+					w.account.Forget()
+				}
+				m := &meddler{t: t}
+				w.kdcs[0].Use(kdctest.TGS(m.watch))
+				if _, err := w.client.TicketForUser(t.Context(), w.account, tgt, user("bob")); err != nil {
+					t.Fatal(err)
+				}
+				w.kdcs[0].ClearFaults()
+				w.kdcs[0].Use(kdctest.UDP(kdctest.TGS(meddle(m))))
+				evidence, err := w.client.TicketForUser(t.Context(), w.account, tgt, user("alice"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				ticket, err := messages.ParseTicket(evidence.Ticket)
+				if err != nil {
+					t.Fatal(err)
+				}
+				key, err := keys.Key(exchange.KeyInfo{EType: ticket.EncPart.EType})
+				if err != nil {
+					t.Fatal(err)
+				}
+				plain, err := key.Decrypt(enctype.KEY_USAGE_TICKET, ticket.EncPart.Cipher)
+				if err != nil {
+					t.Fatal(err)
+				}
+				part, err := messages.ParseEncTicketPart(plain)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if part.CName.String() != "alice" {
+					t.Errorf("alice goes by the ticket of %s", part.CName)
+				}
+			})
+		}
+	}
+}
+
+func keytabOf(t *testing.T, realm *kdctest.Realm, p *kdctest.Principal) exchange.KeySource {
+	t.Helper()
+	b, err := realm.Keytab(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := keytab.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := krb5core.KeytabKeys(file, user(p.Name()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+func TestKeysThatDoNotOpenTheTicketAreNoObstacle(t *testing.T) {
+	w := newProxyWorld(t, nil)
+	tgt := w.login()
+	w.realm.Principal("proxy").ChangePassword("new-secret", true)
+	w.account = krb5core.NewAccount(user("proxy"), password("proxy-secret"), w.clock)
+	for name, a := range map[string]*krb5core.Account{
+		"older": w.account,
+		"none":  krb5core.NewAccount(user("proxy"), nil, w.clock),
+	} {
+		if _, err := w.client.TicketForUser(t.Context(), a, tgt, user("alice")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
