@@ -59,13 +59,15 @@ func (a *Account) canonicalize() bool {
 	return a.principal.Name.NameType == messages.KRB_NT_ENTERPRISE
 }
 
-// remember keeps ticket-granting tickets that were won on the way to another realm.
-func (a *Account) remember(tgts []*messages.Credential) {
+// remember keeps ticket-granting tickets that were won on the way to a realm, which is empty if only the KDCs knew: those
+// of our own KDC, and the last. Others are of realms that may refer to their own services as they like, but whose word,
+// and whose session key, is not to count for all that goes to a third one.
+func (a *Account) remember(tgts []*messages.Credential, goal string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, tgt := range tgts {
 		name := tgt.Service.Name.NameString
-		if len(name) != 2 {
+		if len(name) != 2 || tgt.Service.Realm != tgt.Client.Realm && name[1] != goal {
 			continue
 		}
 		if len(a.crossRealm) >= maxRealms {

@@ -428,7 +428,7 @@ func (c *Client) ask(
 		return nil, err
 	}
 	result := x.Result()
-	a.remember(result.Referrals)
+	a.remember(result.Referrals, service.Realm)
 	a.learn(tgt.Service.Realm, learnt{result.Offset, result.OffsetConfirmed, result.OffsetRealm, c.cfg.MaxSkew}, result.Credential.Service.Realm)
 	return result.Credential, nil
 }
