@@ -262,7 +262,7 @@ func (a *AS) onHint(e *messages.KRBError) (*Request, error) {
 
 // onMorePreAuth goes on with a mechanism that takes several rounds (RFC 6113 5.2).
 func (a *AS) onMorePreAuth(e *messages.KRBError) (*Request, error) {
-	if a.open.proof == nil {
+	if a.open.proof == nil || !a.open.proof.mechanism.rounds { // else the same key would be proved on and on
 		return nil, e
 	}
 	next := *a.open.proof

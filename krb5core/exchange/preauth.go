@@ -18,6 +18,7 @@ import (
 type mechanism struct {
 	padata  messages.PADataType // by which METHOD-DATA offers it
 	assumed bool                // a KDC that does not say what it takes is taken to take this
+	rounds  bool                // may take several rounds
 	respond func(challenge) (response, error)
 	// verify checks, unless it is nil, what the reply must hold if it is from somebody who has the client's key too.
 	verify func(armor, key enctype.Key, padata messages.MethodData) error

@@ -159,3 +159,20 @@ func TestKeySourceThatFailsIsOurFaultNotTheReplys(t *testing.T) {
 		t.Errorf("Step after the failure: %v", err)
 	}
 }
+
+func TestTimestampIsNotProvedOnAndOn(t *testing.T) {
+	a := newAS(t, nil)
+	requests, err := drive(t, a, func(n int, r *Request) []byte {
+		code := messages.KDC_ERR_MORE_PREAUTH_DATA_REQUIRED
+		if n == 0 {
+			code = messages.KDC_ERR_PREAUTH_REQUIRED
+		}
+		e := errorFor(t, r.Message, code, info2(entry(aes256, salt)), encTS)
+		e.SUSec += int32(n) // no copy of an earlier one
+		return e.Marshal()
+	})
+	wantCode(t, err, messages.KDC_ERR_MORE_PREAUTH_DATA_REQUIRED)
+	if n := a.Result().PreAuthRequests; n != 1 || len(requests) != 2 {
+		t.Errorf("%d proofs in %d requests: a timestamp takes one round", n, len(requests))
+	}
+}

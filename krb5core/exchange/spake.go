@@ -15,7 +15,7 @@ var ErrSecondFactor = errors.New("the KDC demands a second factor (RFC 9588), wh
 
 // passwordAuthenticated proves knowledge of the key without anything that passwords could be tried on (RFC 9588): the
 // client tells its groups, the KDC challenges, the client responds. The KDC may challenge at once.
-var passwordAuthenticated = mechanism{padata: messages.PA_SPAKE, respond: respondSPAKE}
+var passwordAuthenticated = mechanism{padata: messages.PA_SPAKE, rounds: true, respond: respondSPAKE}
 
 func respondSPAKE(c challenge) (response, error) {
 	if c.round > 0 && c.said == nil {
