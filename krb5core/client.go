@@ -283,8 +283,21 @@ func (c *Client) LoginOnce(ctx context.Context, a *Account) (*messages.Credentia
 var errNoProofLeft = errors.New("no pre-authenticated request may be sent any more")
 
 func (c *Client) login(ctx context.Context, a *Account, preAuths int, once bool) (*messages.Credential, error) {
+	var (
+		sent, refused int
+		last          error
+	)
 	return c.armored(ctx, a, func(ctx context.Context, armor *messages.Credential) (*messages.Credential, error) {
-		return c.loginWith(ctx, a, armor, preAuths, once)
+		if last != nil && sent >= preAuths {
+			return nil, last
+		}
+		tgt, err := c.loginWith(ctx, a, armor, preAuths-sent, once)
+		if e, ok := errors.AsType[*Error](err); ok { // other armor is no reason for more proofs
+			e.PreAuths, e.KeysRefused = e.PreAuths+sent, e.KeysRefused+refused
+			sent, refused = e.PreAuths, e.KeysRefused
+		}
+		last = err
+		return tgt, err
 	})
 }
 

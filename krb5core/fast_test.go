@@ -105,3 +105,43 @@ func TestFASTClientReferralIsRefusedWithItsRemedy(t *testing.T) {
 		t.Errorf("%d proofs of the key to a KDC that it is not for", n)
 	}
 }
+
+func TestOtherArmorIsNoReasonForMoreProofs(t *testing.T) {
+	for _, most := range []int{1, 2, 3} {
+		w := newProxyWorld(t, machineArmor)
+		w.login() // the armor is held and the salt known
+		before, _ := w.preAuths()
+		// The KDC's verdicts are kept from us: each proof counts nevertheless.
+		w.kdcs[0].Use(kdctest.AS(kdctest.Only(armored, func(next kdctest.Handler) kdctest.Handler {
+			fail := kdctest.Fail(messages.KDC_ERR_PREAUTH_FAILED)(next)
+			return func(q *kdctest.Question) kdctest.Answer {
+				seen, _ := w.preAuths()
+				a := next(q)
+				if now, _ := w.preAuths(); now == seen {
+					return a
+				}
+				return fail(q)
+			}
+		})))
+		_, err := w.client.LoginWithin(t.Context(), w.account, most)
+		var unarmored *exchange.UnarmoredError
+		if !errors.As(err, &unarmored) {
+			t.Fatalf("got %v, want the answer without armor", err)
+		}
+		after := w.kdcs[0].Counts().Clients["proxy@"+realmName].ASReqPreAuth
+		var e *krb5core.Error
+		if errors.As(err, &e); after-1 > most || e.PreAuths != after-1 {
+			t.Errorf("%d proofs of %d allowed (before: %d), the error counts %d", after-1, most, before, e.PreAuths)
+		}
+	}
+}
+
+// armored tells whether a question bears armor.
+func armored(q *kdctest.Question) bool {
+	req, err := messages.ParseKDCReq(q.Message)
+	if err != nil {
+		return false
+	}
+	_, ok := req.PAData.Find(messages.PA_FX_FAST)
+	return ok
+}
