@@ -442,7 +442,11 @@ func (c *Client) ask(
 	}
 	result := x.Result()
 	a.remember(result.Referrals, service.Realm)
-	a.learn(tgt.Service.Realm, learnt{result.Offset, result.OffsetConfirmed, result.OffsetRealm, c.cfg.MaxSkew}, result.Credential.Service.Realm)
+	end := result.Credential.Service.Realm
+	if end == tgt.Client.Realm && result.Realm != "" {
+		end = result.Realm // another realm's KDC must not set the clock of ours by saying that its ticket is of it
+	}
+	a.learn(tgt.Service.Realm, learnt{result.Offset, result.OffsetConfirmed, result.OffsetRealm, c.cfg.MaxSkew}, end)
 	return result.Credential, nil
 }
 

@@ -136,7 +136,7 @@ func keytabOf(t *testing.T, realm *kdctest.Realm, p *kdctest.Principal) exchange
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := krb5core.KeytabKeys(file, user(p.Name()))
+	keys, err := krb5core.KeytabKeys(file, file.Entries[0].Principal)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,6 +80,7 @@ func NewS4U2Proxy(cfg S4U2ProxyConfig) (*S4U2Proxy, error) {
 // Result is what is known so far, also after a failure. The credential's Client is the user.
 func (s *S4U2Proxy) Result() *TGSResult {
 	r := s.result
+	r.Realm = s.asked()
 	r.Offset, r.OffsetConfirmed, r.OffsetRealm = s.offset, s.confirmed, s.offsetRealm
 	return &r
 }

@@ -91,6 +91,7 @@ func NewS4U2Self(cfg S4U2SelfConfig) (*S4U2Self, error) {
 // authorization data ([MS-SFU] 3.2.5.1.1), and whoever used them for anything else would be taken for him.
 func (s *S4U2Self) Result() *TGSResult {
 	r := s.result
+	r.Realm = s.asked()
 	r.Offset, r.OffsetConfirmed, r.OffsetRealm = s.offset, s.confirmed, s.offsetRealm
 	return &r
 }

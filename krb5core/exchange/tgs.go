@@ -48,6 +48,9 @@ type TGSResult struct {
 	Credential *messages.Credential   // nil until the exchange is done
 	Referrals  []*messages.Credential // TGTs for other realms, won on the way
 
+	// Realm is whose KDC was asked last, empty if none was. The realm in a ticket's service is only what that one says.
+	Realm string
+
 	// Offset is to be added to what Now said to get the time of the KDC of OffsetRealm, 0 if nothing was learnt. Unless
 	// OffsetConfirmed, it comes from a KRB-ERROR that anybody can have forged.
 	Offset          time.Duration
@@ -115,7 +118,7 @@ func (t *TGS) prepareRenewal() error {
 // Result is what is known so far, also after a failure.
 func (t *TGS) Result() *TGSResult {
 	r := t.result
-	r.Referrals = t.route.won
+	r.Referrals, r.Realm = t.route.won, t.asked()
 	r.Offset, r.OffsetConfirmed, r.OffsetRealm = t.offset, t.confirmed, t.offsetRealm
 	return &r
 }

@@ -57,6 +57,14 @@ type tgsCore struct {
 	open *tgsQuestion
 }
 
+// asked is the realm of the open question, or of the last one.
+func (c *tgsCore) asked() string {
+	if c.open == nil {
+		return ""
+	}
+	return c.open.realm
+}
+
 // tgtRealm is the realm whose KDC a TGT is for.
 func tgtRealm(tgt *messages.Credential) string {
 	realm, _ := tgt.Service.Name.IsTGS()
