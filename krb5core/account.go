@@ -17,6 +17,8 @@ type Account struct {
 	keys      exchange.KeySource
 	clock     *Clock
 	hint      atomic.Pointer[exchange.PreAuthHint]
+	// bound says that our KDCs bind their answers to S4U2Self to the user asked for.
+	bound atomic.Bool
 
 	mu sync.Mutex
 	// crossRealm holds ticket-granting tickets for other realms, by the session
@@ -103,6 +105,7 @@ func (a *Account) nowAt(tgt *messages.Credential) func() time.Time {
 // exchanges begin from nothing.
 func (a *Account) Forget() {
 	a.hint.Store(nil)
+	a.bound.Store(false)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	clear(a.crossRealm)

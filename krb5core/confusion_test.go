@@ -16,6 +16,7 @@ type meddler struct {
 	t       *testing.T
 	forUser messages.PAData // of the request for bob
 	ticket  messages.Ticket // of the answer to it
+	upn     bool            // alice is asked for by her user principal name
 }
 
 // watch notes the request for bob and the answer.
@@ -67,7 +68,9 @@ func (m *meddler) swapUser(next kdctest.Handler) kdctest.Handler {
 			m.t.Error(err)
 			return a
 		}
-		rep.CName = user("alice").Name
+		if !m.upn { // for a UPN any name is right
+			rep.CName = user("alice").Name
+		}
 		a.Messages = append([][]byte{rep.Marshal()}, a.Messages...)
 		return a
 	}
@@ -78,7 +81,7 @@ func TestNobodyBetweenUsAndTheKDCMakesOneUserOfAnother(t *testing.T) {
 		"another's ticket":      func(m *meddler) kdctest.Fault { return m.swapTicket },
 		"another's PA-FOR-USER": func(m *meddler) kdctest.Fault { return m.swapUser },
 	} {
-		for _, of := range []string{"password", "keytab", "password without a hint"} {
+		for _, of := range []string{"password", "keytab", "password without a hint", "password, for a UPN"} {
 			t.Run(name+", keys of a "+of, func(t *testing.T) {
 				w := newProxyWorld(t, nil)
 				w.realm.AddUser("bob", "bobs")
@@ -91,14 +94,17 @@ func TestNobodyBetweenUsAndTheKDCMakesOneUserOfAnother(t *testing.T) {
 				if of == "password without a hint" {
 					w.account.Forget()
 				}
-				m := &meddler{t: t}
+				m, alice := &meddler{t: t}, user("alice")
+				if m.upn = of == "password, for a UPN"; m.upn {
+					alice.Name = messages.NewPrincipalName(messages.KRB_NT_ENTERPRISE, "alice@corp.example")
+				}
 				w.kdcs[0].Use(kdctest.TGS(m.watch))
 				if _, err := w.client.TicketForUser(t.Context(), w.account, tgt, user("bob")); err != nil {
 					t.Fatal(err)
 				}
 				w.kdcs[0].ClearFaults()
 				w.kdcs[0].Use(kdctest.UDP(kdctest.TGS(meddle(m))))
-				evidence, err := w.client.TicketForUser(t.Context(), w.account, tgt, user("alice"))
+				evidence, err := w.client.TicketForUser(t.Context(), w.account, tgt, alice)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -15,8 +15,9 @@ import (
 // TicketForUser gets a ticket to ourselves in the name of a user who has not
 // shown us one, by protocol transition ([MS-SFU] 3.1.5.1.1, S4U2Self). It is the
 // evidence that TicketOnBehalf takes. It may come back not forwardable, which is no verdict.
-// If the account's keys open it, it is seen to be the user's: an account without keys,
-// of a credential cache, should use FAST, or else trusts the network up to the KDC.
+// If the account's keys open it, it is seen to be the user's; and once a KDC has bound
+// its answer to the user asked for, the next ones must. An account without keys, of a
+// credential cache, should use FAST, or else trusts the network up to the KDC.
 func (c *Client) TicketForUser(ctx context.Context, a *Account, tgt *messages.Credential, user messages.Principal) (*messages.Credential, error) {
 	cfg := exchange.S4U2SelfConfig{
 		TGT:      tgt,
@@ -24,6 +25,7 @@ func (c *Client) TicketForUser(ctx context.Context, a *Account, tgt *messages.Cr
 		User:     user,
 		Keys:     a.keys,
 		Hint:     a.hint.Load(),
+		Bound:    a.bound.Load(),
 		ETypes:   c.cfg.ETypes,
 		Options:  messages.KDC_OPT_FORWARDABLE,
 		Lifetime: c.cfg.Lifetime,
@@ -35,7 +37,16 @@ func (c *Client) TicketForUser(ctx context.Context, a *Account, tgt *messages.Cr
 		MaxSkew:  c.cfg.MaxSkew,
 		Trace:    c.trace(ctx, OpS4USelf),
 	}
-	return c.ask(ctx, a, OpS4USelf, tgt, user, func() (ticketMachine, error) { return exchange.NewS4U2Self(cfg) })
+	var self *exchange.S4U2Self
+	cred, err := c.ask(ctx, a, OpS4USelf, tgt, user, func() (ticketMachine, error) {
+		var err error
+		self, err = exchange.NewS4U2Self(cfg)
+		return self, err
+	})
+	if err == nil && self.Bound() {
+		a.bound.Store(true)
+	}
+	return cred, err
 }
 
 // TicketOnBehalf gets a ticket for a service in a user's name, on the evidence of

@@ -27,6 +27,11 @@ type S4U2SelfConfig struct {
 	Keys KeySource
 	Hint *PreAuthHint
 
+	// Bound demands the KDC's PA-S4U-X509-USER, which binds its answer to the user that this very request names. To be set
+	// once our realm's KDCs have sent one (S4U2Self.Bound): without, somebody on the way can have an older PA-FOR-USER
+	// answered, and who a user principal name stands for is the KDC's to say.
+	Bound bool
+
 	ETypes   []enctype.ID        // allowed types of the session key in order of preference, nil for enctype.Strong
 	Options  messages.KDCOptions // KDC_OPT_FORWARDABLE for a ticket that serves S4U2Proxy without resource-based delegation
 	Lifetime time.Duration       // 0 for as long as the TGT
@@ -57,6 +62,7 @@ type S4U2Self struct {
 	inner  *TGS        // while a TGT for it is being got
 	route  route
 	ended  bool
+	bound  bool // by the KDC's PA-S4U-X509-USER, the answer at the end
 	result TGSResult
 }
 
@@ -95,6 +101,9 @@ func (s *S4U2Self) Result() *TGSResult {
 	r.Offset, r.OffsetConfirmed, r.OffsetRealm = s.offset, s.confirmed, s.offsetRealm
 	return &r
 }
+
+// Bound tells whether the KDC has bound the ticket to the user asked for by a PA-S4U-X509-USER.
+func (s *S4U2Self) Bound() bool { return s.bound }
 
 // Check implements Machine.
 func (s *S4U2Self) Check(reply []byte) error {
@@ -214,6 +223,7 @@ func (s *S4U2Self) onAnswer(a *tgsAnswer) (*Request, error) {
 		return s.follow(a)
 	}
 	s.result.Credential = a.cred
+	_, s.bound = a.rep.PAData.Find(messages.PA_S4U_X509_USER) // which verify has passed
 	return nil, nil
 }
 
@@ -304,8 +314,8 @@ func (s *S4U2Self) verify(a *tgsAnswer, q *tgsQuestion) error {
 	enc, hasEnc := a.part.EncryptedPAData.Find(messages.PA_S4U_X509_USER)
 	value, ok := a.rep.PAData.Find(messages.PA_S4U_X509_USER)
 	if !ok {
-		if hasEnc {
-			return mismatch(field, "present", "absent")
+		if hasEnc || s.cfg.Bound && a.referral == "" {
+			return mismatch(field, "present, as in earlier answers", "absent")
 		}
 		return nil
 	}
