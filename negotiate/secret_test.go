@@ -1,0 +1,33 @@
+package negotiate_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+)
+
+func TestPasswordFileIsUTF8(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "password")
+	for content, want := range map[string]string{
+		"pass word\n":                    "pass word",
+		"\xef\xbb\xbfpass word\r\n":      "pass word",
+		"pass word \n\n":                 "pass word \n",
+		"\xff\xfep\x00a\x00\r\x00\n\x00": "",
+		"\xfe\xff\x00p\x00a":             "",
+		"\n":                             "",
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := negotiate.ReadPassword(path)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v", content, got, err)
+		}
+		if want == "" && !strings.Contains(err.Error(), path) {
+			t.Errorf("%q: the error does not name the file: %v", content, err)
+		}
+	}
+}
