@@ -3,6 +3,7 @@ package negotiate
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,8 +58,10 @@ func newTicket(cred *messages.Credential, client *knownClient, stamps *gss.Clock
 	t.cred = &t.own
 	t.cred.Client, t.client = client.principal, client.text
 	t.cred.Service.Realm = unique.Make(t.cred.Service.Realm).Value()
-	if name := t.cred.Service.Name.NameString; len(name) > 0 {
+	// The credential may be a ccache's, which other goroutines read: its slices are not ours.
+	if name := slices.Clone(t.cred.Service.Name.NameString); len(name) > 0 {
 		name[0] = unique.Make(name[0]).Value() // HTTP, as a rule
+		t.cred.Service.Name.NameString = name
 	}
 	return t
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
@@ -31,6 +32,26 @@ func credential(tb testing.TB, id enctype.ID, size int) *messages.Credential {
 		Service:  messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_SRV_HST, strings.Clone("HTTP"), strings.Clone("web.corp.example")), Realm: strings.Clone("CORP.EXAMPLE")},
 		Key:      key,
 		AuthTime: now, StartTime: now, EndTime: now.Add(time.Hour), Ticket: ticket.Marshal(),
+	}
+}
+
+// One credential may be another goroutine's too: a credential cache's, which is read
+// while a ticket is made of it.
+func TestTicketIsMadeWithoutTouchingTheCredential(t *testing.T) {
+	stamps, err := gss.NewClock(gss.ClockConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cred := credential(t, enctype.AES256_CTS_HMAC_SHA1_96, 1000)
+	client := &knownClient{cred.Client, cred.Client.String()}
+	service := cred.Service.Name.NameString
+	before := unsafe.StringData(service[0])
+	made := newTicket(cred, client, stamps, time.Now(), 0)
+	if unsafe.StringData(service[0]) != before {
+		t.Error("the credential's name was written to")
+	}
+	if !made.Credential().Service.Equal(cred.Service) {
+		t.Errorf("the ticket is for %s, the credential for %s", made.Credential().Service, cred.Service)
 	}
 }
 
