@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -149,6 +150,11 @@ func (f *front) request(path string, change ...func(*http.Request)) *http.Reques
 
 func (f *front) ask(r *http.Request) (answer, error) {
 	res, err := f.client.Do(r)
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		// A connection that the system gave to the server of the configuration
+		// before, which was about to close; browsers ask again, too.
+		res, err = f.client.Do(r)
+	}
 	if err != nil {
 		return answer{}, err
 	}
