@@ -55,42 +55,6 @@ func (b block) parseOne(d *caddyfile.Dispenser, origin Origin) error {
 	return read(d)
 }
 
-// suggest names the subdirective that was probably meant, or else all of them.
-func (b block) suggest(name string) string {
-	names := slices.Sorted(maps.Keys(b))
-	best, least := "", 3
-	for _, known := range names {
-		if n := distance(name, known); n < least {
-			best, least = known, n
-		}
-	}
-	if best != "" {
-		return "; did you mean " + best + "?"
-	}
-	return "; known here are " + strings.Join(names, ", ")
-}
-
-// distance is Levenshtein's, for short words.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
-}
-
 // The readers of one subdirective's arguments.
 
 func readString(to *string) func(*caddyfile.Dispenser) error {
@@ -370,7 +334,11 @@ func unmarshalBlock(d *caddyfile.Dispenser, login *Login, request *Request, rest
 	all := credentials.block().with(request.block()).with(rest)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		if _, known := all[d.Val()]; !known && others != nil {
-			*others = append(*others, d.NextSegment()...)
+			segment := d.NextSegment()
+			if err := all.checkForeign(segment); err != nil {
+				return err
+			}
+			*others = append(*others, segment...)
 			continue
 		}
 		if err := all.parseOne(d, origin); err != nil {
