@@ -1,6 +1,7 @@
 package caddynegotiate
 
 import (
+	"net"
 	"sync"
 
 	"go.uber.org/zap"
@@ -11,25 +12,48 @@ import (
 // habits is what is known, with `per_connection`, of how upstreams take requests
 // without a token on a connection that has been authenticated.
 type habits struct {
-	mu     sync.Mutex
-	missed map[string]int // by service: refusals since one was let in
+	mu      sync.Mutex
+	missed  map[string]int      // by service: refusals since one was let in
+	carried map[string]struct{} // connections that a token went over, by their two ends
 }
 
 const (
 	// patience is how many requests in a row are refused for want of a token before
-	// each gets one. A single refusal may be the connection's fault: it was opened
-	// and never used, or the upstream has forgotten it.
+	// each gets one. A single refusal may be the connection's fault: the token that it
+	// carried was refused, or the upstream has forgotten it.
 	patience = 3
 	// maxHabits bounds what is remembered, for services can come out of requests.
 	maxHabits = 1024
+	// maxCarried bounds the connections, of which nobody tells us when they close.
+	// Forgotten ones get a token once more.
+	maxCarried = 8192
 )
 
-// skipToken tells whether a request may go without a token.
-func (h *habits) skipToken(spn negotiate.SPN) bool {
+// skipToken tells whether a request may go without a token over a connection. One that
+// is not new need not have carried any: net/http keeps those too that it opened for a
+// request which then took another.
+func (h *habits) skipToken(spn negotiate.SPN, conn net.Conn) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.missed[spn.String()] < patience
+	if h.missed[spn.String()] >= patience {
+		return false
+	}
+	_, carried := h.carried[ends(conn)]
+	return carried
 }
+
+// carry notes that a token goes over a connection.
+func (h *habits) carry(conn net.Conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.carried == nil || len(h.carried) >= maxCarried {
+		h.carried = make(map[string]struct{})
+	}
+	h.carried[ends(conn)] = struct{}{}
+}
+
+// ends names a connection among those that are open.
+func ends(conn net.Conn) string { return conn.LocalAddr().String() + " " + conn.RemoteAddr().String() }
 
 // served notes that a request without a token was let in.
 func (h *habits) served(spn negotiate.SPN) {

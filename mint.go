@@ -47,7 +47,7 @@ func (x *trip) mint(header http.Header, info httptrace.GotConnInfo, ahead *time.
 	t := x.transport
 	delete(header, "Authorization")
 	t.warnIfPlain(info)
-	x.bare = !x.mustToken && info.Reused && t.habits.skipToken(x.target.SPN)
+	x.bare = !x.mustToken && info.Reused && t.habits.skipToken(x.target.SPN, info.Conn)
 	if x.bare {
 		x.token = negotiate.Token{}
 		return nil
@@ -66,6 +66,9 @@ func (x *trip) mint(header http.Header, info httptrace.GotConnInfo, ahead *time.
 	}
 	tokenBytes.Observe(float64(len(x.token.Header)))
 	header["Authorization"] = []string{x.token.Header}
+	if t.PerConnection {
+		t.habits.carry(info.Conn)
+	}
 	x.warnIfLong()
 	return nil
 }
