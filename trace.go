@@ -86,7 +86,13 @@ func (t *tracer) ObserveDecision(_ context.Context, d kdc.Decision) {
 		return
 	}
 	if c := t.logger.Check(level, "kdc "+d.Kind.String()); c != nil {
-		c.Write(zap.String("realm", d.Realm), zap.Stringer("kdc", d.Server), zap.String("address", d.Addr), zap.NamedError("reason", d.Reason))
+		fields := []zap.Field{
+			zap.String("realm", d.Realm), zap.Stringer("kdc", d.Server), zap.String("address", d.Addr), zap.NamedError("reason", d.Reason),
+		}
+		if d.Datagrams > 0 {
+			fields = append(fields, zap.Int("datagrams", d.Datagrams))
+		}
+		c.Write(fields...)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
@@ -263,4 +265,50 @@ func TestTraceThatCannotBeWrittenIsToldOnce(t *testing.T) {
 	}
 	// What could not be sent has nothing to be shown.
 	tr.ObserveMessage(t.Context(), kdc.MessageEvent{Realm: "CORP.EXAMPLE", Err: errors.New("unreachable")})
+}
+
+func TestForgedDatagramsAreOneWarningAndAllCounted(t *testing.T) {
+	const realm, forged = "FLOODED.EXAMPLE", 50
+	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	go func() {
+		_, client, err := socket.ReadFrom(make([]byte, 1<<16))
+		for range forged {
+			if err == nil {
+				_, err = socket.WriteTo([]byte("garbage"), client)
+			}
+		}
+		if err == nil {
+			_, _ = socket.WriteTo([]byte{0x6b, 0}, client) // framed as a reply is
+		}
+	}()
+	core, logs := observer.New(zapcore.InfoLevel)
+	c := &Credentials{KDC: []string{"udp/" + socket.LocalAddr().String()}, Realm: realm}
+	tr, err := newTracer(c, atlas{}, realm, zap.New(core))
+	if err != nil {
+		t.Fatal(err)
+	}
+	servers, err := c.servers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sender, err := kdc.NewSender(kdc.Config{Finder: kdc.Static{realm: servers}, Observer: tr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	badReplies.DeleteLabelValues(realm, "malformed")
+	if _, err := sender.Send(t.Context(), kdc.Query{Realm: realm, Message: []byte{0x6a, 0}}); err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(badReplies.WithLabelValues(realm, "malformed"))
+	if families, err := registry.Gather(); err != nil || families[0].GetMetric()[0].GetCounter().GetValue() != forged {
+		t.Errorf("counted: %v, %v", families, err)
+	}
+	if logs.Len() != 1 || logs.All()[0].ContextMap()["datagrams"] != int64(forged) {
+		t.Errorf("logged: %v", logs.All())
+	}
 }

@@ -72,7 +72,8 @@ const (
 	UsingTCP
 	// UsingUDP: the KDC that could not be asked by TCP is asked by UDP.
 	UsingUDP
-	// PassedOver: a datagram was malformed or foreign; the wait goes on.
+	// PassedOver: datagrams were malformed or foreign. It is told once, when the
+	// wait is over, and why of the last one; each is a [MessageEvent].
 	PassedOver
 	// Dead: the KDC is put last for some time.
 	Dead
@@ -103,6 +104,8 @@ type Decision struct {
 	// Server and Addr (IP address; empty if unknown) are whom it is about.
 	Server Server
 	Addr   string
+	// Datagrams is how many were passed over.
+	Datagrams int
 	// Until is when a dead KDC takes its place again.
 	Until time.Time
 	// Question is the request that it is about, nil if it is about none. It is

@@ -433,7 +433,7 @@ func TestObserverSeesMessagesAndDecisions(t *testing.T) {
 	for _, d := range seen.decisions {
 		kinds = append(kinds, d.Kind)
 	}
-	if wanted := []DecisionKind{Asking, PassedOver, UsingTCP}; !slices.Equal(kinds, wanted) {
+	if wanted := []DecisionKind{Asking, UsingTCP, PassedOver}; !slices.Equal(kinds, wanted) {
 		t.Errorf("got decisions %v, want %v", kinds, wanted)
 	}
 }
@@ -505,3 +505,30 @@ func TestNamesForLogs(t *testing.T) {
 		}
 	}
 }
+
+func TestDeadlineIsReckonedByTheClock(t *testing.T) {
+	first, second := startKDC(t, silentDatagrams, nil), startKDC(t, silentDatagrams, nil)
+	clock := newManualClock()
+	clock.Advance(time.Since(clock.Now()) + 24*time.Hour) // the sockets go by the machine's clock
+	s := newTestSender(t, Config{Clock: clock}, first.as(SchemeUDP), second.as(SchemeUDP))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	q := query()
+	q.PreAuth = true
+	// Half of what is left by this clock for each of two, which is less than ServerTimeout.
+	pending := sendInBackground(deadlineContext{ctx, clock.Now().Add(3 * time.Second)}, s, q)
+	clock.pass(t, 1500*time.Millisecond)
+	second.wait(t)
+	cancel(context.DeadlineExceeded)
+	if _, err := await(t, pending); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// deadlineContext states a deadline by a clock of the test's own.
+type deadlineContext struct {
+	context.Context
+	deadline time.Time
+}
+
+func (c deadlineContext) Deadline() (time.Time, bool) { return c.deadline, true }

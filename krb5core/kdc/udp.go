@@ -47,6 +47,7 @@ func (a *ask) udp(ctx context.Context, escalate func(error), streaming func() bo
 		return Reply{}, err
 	}
 	c := &conversation{ask: a, link: l, escalate: escalate, streaming: streaming}
+	defer c.tellPassedOver()
 	received, done := make(chan datagram), make(chan struct{})
 	go c.listen(received, done)
 	defer func() {
@@ -175,7 +176,17 @@ func (c *conversation) passOver(data []byte, reason error) {
 	c.lastForeign = reason
 	c.observe(Received, data, reason)
 	c.sender.cfg.Memory.passedOver(c.peer)
-	c.decide(PassedOver, reason)
+}
+
+// tellPassedOver tells of them all at once: whoever can forge datagrams could
+// otherwise fill logs with them.
+func (c *conversation) tellPassedOver() {
+	if c.passed > 0 {
+		c.sender.decide(c.observed, Decision{
+			Kind: PassedOver, Realm: c.query.Realm, Server: c.peer.server, Addr: c.peer.addrString(),
+			Datagrams: c.passed, Reason: c.lastForeign, Question: c.query.Message,
+		})
+	}
 }
 
 // broken ends the conversation when the socket fails, which it also does when

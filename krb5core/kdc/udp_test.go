@@ -53,8 +53,22 @@ func TestForeignDatagramsArePassedOver(t *testing.T) {
 	}
 	reply, err := s.Send(t.Context(), q)
 	mustReply(t, reply, err, "right", kdc.as(SchemeUDP))
-	if n := seen.count(PassedOver, kdc.as(SchemeUDP)); n != 6 {
-		t.Errorf("%d datagrams were observed to be passed over, want 6", n)
+	if n := seen.count(PassedOver, kdc.as(SchemeUDP)); n != 1 {
+		t.Errorf("a flood of datagrams is %d decisions, want 1", n)
+	}
+	for _, d := range seen.decisions {
+		if d.Kind == PassedOver && (d.Datagrams != 6 || !errors.Is(d.Reason, ErrForeign)) {
+			t.Errorf("of 6 datagrams it tells %+v", d)
+		}
+	}
+	foreignMessages := 0
+	for _, m := range seen.messages {
+		if errors.Is(m.Err, ErrForeign) {
+			foreignMessages++
+		}
+	}
+	if foreignMessages != 6 {
+		t.Errorf("%d foreign messages were observed, want each of 6", foreignMessages)
 	}
 	if h := s.Health()[0]; h.PassedOver != 6 || h.Failures != 0 {
 		t.Errorf("health is %+v", h)
