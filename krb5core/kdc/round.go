@@ -129,7 +129,7 @@ func (r *round) arm() {
 // remaining is the time left for the round.
 func (r *round) remaining() time.Duration {
 	if deadline, ok := r.ctx.Deadline(); ok {
-		return max(0, time.Until(deadline))
+		return max(0, deadline.Sub(r.sender.cfg.Clock.Now()))
 	}
 	return max(0, r.sender.cfg.Timeout-r.sender.cfg.Clock.Now().Sub(r.began))
 }
