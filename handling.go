@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/url"
 	"time"
 
 	"go.uber.org/zap/zapcore"
@@ -48,24 +47,25 @@ type repeat struct {
 
 // serve passes the request on, and once more if its token was refused.
 func (x *handling) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	asked := takeSnapshot(r)
-	answered := maps.Clone(w.Header())
+	before := remember(w, r)
+	defer before.forget()
 	var err error
 	if r.Body, err = x.body.Next(x.ctx); err != nil {
 		return err
 	}
 	err = x.attempt(w, r, next, nil)
 	if x.repeat != nil {
-		asked.restore(r)
+		before.restoreRequest(r)
 		ownVars(r)
-		restoreHeader(w.Header(), answered)
-		x.grant, x.out.grant = x.repeat.grant, x.repeat.grant
+		before.answer.restore(w.Header())
+		x.grant = x.repeat.grant
+		x.out.granted(x.grant)
 		r.Body = x.repeat.body
 		x.second = true
 		err = x.attempt(w, r, next, x.repeat.ahead)
 	}
 	if x.failed != nil { // nothing of the withheld answer may show in ours
-		restoreHeader(w.Header(), answered)
+		before.answer.restore(w.Header())
 		return nil
 	}
 	return err
@@ -269,30 +269,3 @@ func (w *answerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // errWithheld ends the upgrade of a connection whose answer is held back, and the
 // copying of an answer that is long.
 var errWithheld = errors.New("the upstream's answer is held back")
-
-// snapshot is what handlers further down may change of a request.
-type snapshot struct {
-	method, requestURI, host string
-	url                      url.URL
-	header                   http.Header
-	length                   int64
-	encoding                 []string
-}
-
-func takeSnapshot(r *http.Request) snapshot {
-	return snapshot{
-		method: r.Method, requestURI: r.RequestURI, host: r.Host, url: *r.URL,
-		header: r.Header.Clone(), length: r.ContentLength, encoding: r.TransferEncoding,
-	}
-}
-
-func (s snapshot) restore(r *http.Request) {
-	r.Method, r.RequestURI, r.Host, *r.URL = s.method, s.requestURI, s.host, s.url
-	r.ContentLength, r.TransferEncoding = s.length, s.encoding
-	restoreHeader(r.Header, s.header)
-}
-
-func restoreHeader(h, as http.Header) {
-	clear(h)
-	maps.Copy(h, as)
-}

@@ -101,7 +101,7 @@ func logRefusal(logger *zap.Logger, out *outcome, v negotiate.Verdict, message s
 	if c := logger.Check(level, message); c != nil {
 		fields := []zap.Field{
 			zap.String("identity", out.identity), zap.String("spn", out.spn.String()),
-			zap.Time("ticket_expires", out.grant.Ticket.End()), zap.String("remedy", refusalRemedy(v)),
+			zap.Time("ticket_expires", out.ticket.End()), zap.String("remedy", refusalRemedy(v)),
 		}
 		if v.Error != nil {
 			fields = append(fields, zap.Stringer("krb_error", v.Error.Code()), zap.NamedError("reason", v.Error))

@@ -20,6 +20,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-negotiate/caddy-negotiate/cache"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
@@ -94,10 +95,14 @@ func delegationOf(setting string) negotiate.Delegation {
 type outcome struct {
 	identity string
 	spn      negotiate.SPN
-	grant    negotiate.Grant
+	ticket   *negotiate.Ticket
+	source   cache.Source
 	trouble  trouble
 	code     string
 }
+
+// granted notes what tokens are made of.
+func (o *outcome) granted(g negotiate.Grant) { o.ticket, o.source = g.Ticket, g.Source }
 
 // lookup is a caddy.ReplacerFunc.
 func (o *outcome) lookup(key string) (any, bool) {
@@ -111,17 +116,16 @@ func (o *outcome) lookup(key string) (any, bool) {
 	case "http.negotiate.error.code":
 		return o.code, true
 	}
-	ticket := o.grant.Ticket
-	if ticket == nil {
+	if o.ticket == nil {
 		return nil, false
 	}
 	switch key {
 	case "http.negotiate.principal":
-		return ticket.Credential().Client.String(), true
+		return o.ticket.Credential().Client.String(), true
 	case "http.negotiate.etype":
-		return ticket.Credential().Key.EType().String(), true
+		return o.ticket.Credential().Key.EType().String(), true
 	case "http.negotiate.source":
-		return string(o.grant.Source), true
+		return string(o.source), true
 	}
 	return nil, false
 }
@@ -155,7 +159,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if err != nil {
 		return h.fail(w, out, err)
 	}
-	out.grant = x.grant
+	out.granted(x.grant)
 	if err := x.serve(w, r, next); err != nil {
 		x.meter.broken(r.Context())
 		return err

@@ -46,7 +46,7 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return x.fail(r, err)
 	}
-	out.grant = x.grant
+	out.granted(x.grant)
 	response, err := x.attempt()
 	if err != nil {
 		return x.fail(r, err)
@@ -235,7 +235,8 @@ func (x *trip) afterRefusal(response *http.Response) (*http.Response, error) {
 		x.repeated = true
 		x.logRefusal(v, "token refused, repeating the request", zapcore.DebugLevel)
 	}
-	x.grant, x.out.grant = grant, grant
+	x.grant = grant
+	x.out.granted(grant)
 	discard(response)
 	if response, err = x.repeat(body, ahead); err != nil {
 		return nil, err
