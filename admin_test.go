@@ -1,6 +1,7 @@
 package caddynegotiate
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,11 +12,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
@@ -281,21 +284,56 @@ func TestTablesFitEightyColumns(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := r.writeKeytab("long.keytab", l.realm.AddService("HTTP/another-very-long-name-of-a-server.department.subsidiary.corp.example"), l.proxy)
-	for _, args := range [][]string{
-		{"identities", "--address", r.admin}, {"tickets", "--address", r.admin}, {"keytab", "list", path},
+	file, err := negotiate.ReadKeytab(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var screen bytes.Buffer
+	terminal := &console{out: &screen, width: terminalWidth}
+	for _, table := range []struct {
+		onTerminal func() error
+		args       []string
+		whole      string
+	}{
+		{
+			func() error {
+				return terminal.writeIdentities(see[[]identityView](r, http.MethodGet, "/kerberos/identities"), time.Now())
+			},
+			[]string{"identities", "--address", r.admin}, name,
+		},
+		{
+			func() error {
+				return terminal.writeTickets(see[[]ticketView](r, http.MethodGet, "/kerberos/tickets"), time.Now())
+			},
+			[]string{"tickets", "--address", r.admin}, "HTTP/a-very-long-name-of-a-server-in-a-branch.department.subsidiary.corp.example",
+		},
+		{
+			func() error { return terminal.writeKeytab(viewKeytab(file)) },
+			[]string{"keytab", "list", path}, "HTTP/another-very-long-name-of-a-server.department.subsidiary.corp.example@CORP.EXAMPLE",
+		},
 	} {
-		out, err := caddyKerberos(t, args...)
+		screen.Reset()
+		if err := table.onTerminal(); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("\n%s", &screen)
+		if strings.Count(screen.String(), "\n") < 2 {
+			t.Errorf("%v: no rows in %q", table.args, &screen)
+		}
+		for line := range strings.Lines(screen.String()) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 {
+				t.Errorf("%v: %d columns in %q", table.args, n, line)
+			}
+		}
+		piped, err := caddyKerberos(t, table.args...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("\n%s", out)
-		if strings.Count(out, "\n") < 2 {
-			t.Errorf("%v: no rows in %q", args, out)
+		if !strings.Contains(piped, table.whole) || strings.Contains(piped, "…") {
+			t.Errorf("%v: shortened, though no terminal reads it:\n%s", table.args, piped)
 		}
-		for line := range strings.Lines(out) {
-			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 {
-				t.Errorf("%v: %d columns in %q", args, n, line)
-			}
+		if rows := strings.Count(piped, "\n"); rows != strings.Count(screen.String(), "\n") {
+			t.Errorf("%v: %d lines, on a terminal other", table.args, rows)
 		}
 	}
 	for _, command := range []string{"identities", "tickets"} {

@@ -57,11 +57,13 @@ type console struct {
 	out     io.Writer
 	notes   io.Writer // progress; nil where nobody watches
 	colours bool
+	width   int // of tables; zero for no bound
 }
 
 func consoleOf(cmd *cobra.Command) *console {
 	c := &console{out: cmd.OutOrStdout()}
 	if isTerminal(c.out) {
+		c.width = terminalWidth
 		c.colours = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 		if isTerminal(cmd.ErrOrStderr()) && c.colours {
 			c.notes = cmd.ErrOrStderr()

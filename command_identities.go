@@ -107,7 +107,7 @@ func (c *console) writeIdentities(all []identityView, now time.Time) error {
 		_, err := fmt.Fprintln(c.out, "no identities: the running configuration has no negotiate, or none was loaded yet")
 		return err
 	}
-	t := table{heads: []string{"IDENTITY", "PRINCIPAL", "CREDENTIAL", "TGT ENDS", "TICKETS", "KDCS", "STATE"}}
+	t := &table{heads: []string{"IDENTITY", "PRINCIPAL", "CREDENTIAL", "TGT ENDS", "TICKETS", "KDCS", "STATE"}}
 	for _, v := range all {
 		ends := "-"
 		if v.TGT != nil {
@@ -115,7 +115,7 @@ func (c *console) writeIdentities(all []identityView, now time.Time) error {
 		}
 		t.row(strings.Join(v.Names, ","), v.Principal, v.credential(), ends, humanize.Comma(int64(v.Tickets)), v.kdcs(), v.state())
 	}
-	if err := t.write(c.out); err != nil {
+	if err := c.writeTable(t); err != nil {
 		return err
 	}
 	for _, v := range all {

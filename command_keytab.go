@@ -56,19 +56,23 @@ func newKeytabListCommand() *cobra.Command {
 			if asJSON {
 				return c.writeJSON(views)
 			}
-			t := table{heads: []string{"PRINCIPAL", "KVNO", "KEY", "WRITTEN", "NOTE"}}
-			for _, v := range views {
-				written := "-"
-				if v.Written != nil {
-					written = v.Written.Format(time.DateOnly)
-				}
-				t.row(v.Principal, strconv.FormatUint(uint64(v.KVNO), 10), v.EType, written, v.Note)
-			}
-			return t.write(c.out)
+			return c.writeKeytab(views)
 		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "Write JSON")
 	return cmd
+}
+
+func (c *console) writeKeytab(views []keytabEntryView) error {
+	t := &table{heads: []string{"PRINCIPAL", "KVNO", "KEY", "WRITTEN", "NOTE"}}
+	for _, v := range views {
+		written := "-"
+		if v.Written != nil {
+			written = v.Written.Format(time.DateOnly)
+		}
+		t.row(v.Principal, strconv.FormatUint(uint64(v.KVNO), 10), v.EType, written, v.Note)
+	}
+	return c.writeTable(t)
 }
 
 func viewKeytab(file *keytab.Keytab) []keytabEntryView {

@@ -2,7 +2,6 @@ package caddynegotiate
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -10,10 +9,10 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// tableWidth is what every terminal has.
-const tableWidth = 80
+// terminalWidth is what every terminal has.
+const terminalWidth = 80
 
-// table is rows of cells. The widest column gives way where a row would not fit.
+// table is rows of cells.
 type table struct {
 	heads []string
 	rows  [][]string
@@ -21,15 +20,19 @@ type table struct {
 
 func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
 
-// write lays the table out in columns, two spaces between them, none behind.
-func (t *table) write(out io.Writer) error {
+// writeTable lays a table out in columns, two spaces between them, none behind. The
+// widest column gives way where a row would not fit; what a program or a file gets
+// is whole.
+func (c *console) writeTable(t *table) error {
 	widths := make([]int, len(t.heads))
 	for _, row := range append([][]string{t.heads}, t.rows...) {
 		for i, cell := range row {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
 	}
-	t.shrink(widths)
+	if c.width > 0 {
+		shrink(widths, c.width)
+	}
 	for _, row := range append([][]string{t.heads}, t.rows...) {
 		var b strings.Builder
 		for i, cell := range row {
@@ -37,7 +40,7 @@ func (t *table) write(out io.Writer) error {
 			b.WriteString(cell)
 			b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
 		}
-		if _, err := fmt.Fprintln(out, strings.TrimRight(b.String(), " ")); err != nil {
+		if _, err := fmt.Fprintln(c.out, strings.TrimRight(b.String(), " ")); err != nil {
 			return err
 		}
 	}
@@ -45,12 +48,12 @@ func (t *table) write(out io.Writer) error {
 }
 
 // shrink takes from the widest column, again and again, until the table fits.
-func (t *table) shrink(widths []int) {
+func shrink(widths []int, room int) {
 	total := 2 * (len(widths) - 1)
 	for _, w := range widths {
 		total += w
 	}
-	for ; total > tableWidth; total-- {
+	for ; total > room; total-- {
 		widest := 0
 		for i, w := range widths {
 			if w > widths[widest] {

@@ -38,7 +38,7 @@ func (c *console) writeTickets(all []ticketView, now time.Time) error {
 		_, err := fmt.Fprintln(c.out, "no tickets")
 		return err
 	}
-	t := table{heads: []string{"IDENTITY", "SERVICE", "USER", "KEY", "ENDS", "USES", "SIZE"}}
+	t := &table{heads: []string{"IDENTITY", "SERVICE", "USER", "KEY", "ENDS", "USES", "SIZE"}}
 	total := int64(0)
 	for _, v := range all {
 		service, _, _ := strings.Cut(v.Service, "@")
@@ -52,7 +52,7 @@ func (c *console) writeTickets(all []ticketView, now time.Time) error {
 		t.row(v.Identity, service, user, shortEType.Replace(v.SessionEType), away(v.EndTime, now), humanize.Comma(int64(v.Uses)), size(v.Bytes))
 		total += v.Bytes
 	}
-	if err := t.write(c.out); err != nil {
+	if err := c.writeTable(t); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(c.out, "%s, %s\n", english.Plural(len(all), "ticket", ""), size(total))
