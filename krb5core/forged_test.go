@@ -1,6 +1,10 @@
 package krb5core_test
 
 import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,5 +60,66 @@ func TestForgedDemandsForPreAuthenticationAreNoVerdict(t *testing.T) {
 				t.Errorf("%d proofs of the key", n)
 			}
 		})
+	}
+}
+
+// forgeReplies sends, before each true answer, n replies that name a salt of their own and so many iterations.
+func forgeReplies(n int, iterations uint32) kdctest.Fault {
+	return func(next kdctest.Handler) kdctest.Handler {
+		return func(q *kdctest.Question) kdctest.Answer {
+			a := next(q)
+			var forged [][]byte
+			for i := range n {
+				info := messages.ETypeInfo2{{
+					EType: enctype.AES256_CTS_HMAC_SHA1_96, Salt: fmt.Sprint("forged ", i), HasSalt: true,
+					S2KParams: binary.BigEndian.AppendUint32(nil, iterations),
+				}}
+				cipher := messages.EncryptedData{EType: enctype.AES256_CTS_HMAC_SHA1_96, Cipher: make([]byte, 64)}
+				forged = append(forged, (&messages.KDCRep{
+					MsgType: messages.KRB_AS_REP, CRealm: realmName, CName: user("alice").Name, EncPart: cipher,
+					PAData: messages.MethodData{{Type: messages.PA_ETYPE_INFO2, Value: info.Marshal()}},
+					Ticket: messages.Ticket{Realm: realmName, SName: messages.TGSName(realmName), EncPart: cipher},
+				}).Marshal())
+			}
+			a.Messages = append(forged, a.Messages...)
+			return a
+		}
+	}
+}
+
+func TestForgedRepliesCostNoMoreIterationsThanOneKeyMay(t *testing.T) {
+	const each = enctype.MaxIterations/2 + 1 // of which one fits
+	w := newWorld(t, "", nil)
+	var made atomic.Int32
+	w.account = w.as(krb5core.PasswordKeys(func() (string, error) {
+		made.Add(1)
+		return "right", nil
+	}))
+	w.kdcs[0].Use(kdctest.UDP(kdctest.AS(forgeReplies(20, each))))
+	w.login()
+	if n := made.Load(); n > 2 { // beside it the true key
+		t.Errorf("%d keys were made", n)
+	}
+
+	// What forged replies have used up is not missed by the key that the KDC asks for.
+	w.account = w.as(password("right"))
+	w.kdcs[0].ClearFaults()
+	w.kdcs[0].Use(kdctest.UDP(kdctest.AS(forgeReplies(1, enctype.MaxIterations))))
+	w.login()
+}
+
+func TestKDCThatNamesTooManyIterationsIsToldWithTheRemedy(t *testing.T) {
+	w := newWorld(t, "right", func(c *krb5core.Config) { c.TCPOnly = true })
+	many := messages.ETypeInfo2{{
+		EType: enctype.AES256_CTS_HMAC_SHA1_96, Salt: "x", HasSalt: true, S2KParams: []byte{0, 0x20, 0, 0},
+	}}
+	w.kdcs[0].Use(kdctest.AS(forgeMethods(messages.MethodData{
+		{Type: messages.PA_ENC_TIMESTAMP}, {Type: messages.PA_ETYPE_INFO2, Value: many.Marshal()},
+	})))
+	_, err := w.client.Login(t.Context(), w.account)
+	for _, want := range []string{"2097152", fmt.Sprint(enctype.MaxIterations), "keytab"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not tell of %s", err, want)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
@@ -96,6 +97,8 @@ type AS struct {
 	tried   []enctype.Key
 	begun   int                // conversations about a key
 	refused *messages.KRBError // the last verdict on a key
+
+	iterations atomic.Int64 // spent on keys that only replies have named; Check may be called by several goroutines
 
 	open   *asQuestion // nil before the first Step
 	ended  bool

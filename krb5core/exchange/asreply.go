@@ -173,6 +173,9 @@ func (a *AS) openReply(rep *messages.KDCRep, strengthen enctype.Key) (enctype.Ke
 			return enctype.Key{}, nil, malformed("enc-part", &WrongKeyError{id, rep.EncPart.KVNO, pre.info.Salt, pre.info.HasSalt})
 		}
 	}
+	if err := a.afford(info); err != nil {
+		return enctype.Key{}, nil, malformed("enc-part", fmt.Errorf("%s: %w", id, err))
+	}
 	var lookup error
 	for _, kvno := range versions(rep.EncPart) {
 		info.KVNO = kvno
@@ -194,6 +197,28 @@ func (a *AS) openReply(rep *messages.KDCRep, strengthen enctype.Key) (enctype.Ke
 	}
 	wrong := &WrongKeyError{id, rep.EncPart.KVNO, info.Salt, info.HasSalt}
 	return enctype.Key{}, nil, malformed("enc-part", wrong)
+}
+
+// afford counts the iterations that a key made of a password takes, if a reply describes it otherwise than the KDC did
+// before: anybody can make up replies, each with a salt of its own. All that are judged in one exchange may take no more
+// than one key may.
+func (a *AS) afford(info KeyInfo) error {
+	known := func(i KeyInfo) bool {
+		return i.EType == info.EType && i.Salt == info.Salt && bytes.Equal(i.Params, info.Params)
+	}
+	if a.cfg.Keys.ETypes() != nil || slices.ContainsFunc(a.infos, known) {
+		return nil
+	}
+	n, err := enctype.Iterations(info.EType, info.Params)
+	if err != nil {
+		return err
+	}
+	if spent := a.iterations.Add(int64(n)); spent > enctype.MaxIterations {
+		a.iterations.Add(-int64(n))
+		return fmt.Errorf("%w: with this reply's %d iterations all replies together ask for %d, more than %d; somebody on the way "+
+			"may forge them: use_tcp, or take a keytab, whose keys are made already", enctype.ErrParams, n, spent, enctype.MaxIterations)
+	}
+	return nil
 }
 
 // local tells a failure of the key source itself from what a reply can bring about.
