@@ -11,15 +11,17 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 )
 
-// parallel makes a side of a function that is done by some goroutines at once:
-// run(n) has each do it n times. make gives each its own function.
-func parallel(name string, goroutines int, make func(i int) func() error) *side {
+// parallel makes a side of a function that is done on some cores at once, the
+// garbage collector's work included: run(n) has each do it n times. make gives each its
+// own function.
+func parallel(name string, cores int, make func(i int) func() error) *side {
 	list := []func() error{}
-	for i := range goroutines {
+	for i := range cores {
 		list = append(list, make(i))
 	}
 	return &side{name: name, run: func(n int) (time.Duration, error) {
-		errs := newErrors(goroutines)
+		errs := newErrors(cores)
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(cores))
 		var wg sync.WaitGroup
 		begin := time.Now()
 		for i, f := range list {
@@ -58,7 +60,8 @@ type scaled struct {
 func (b *bench) cores(ctx context.Context) error {
 	n := runtime.GOMAXPROCS(0)
 	b.section("More cores", fmt.Sprintf("Tokens a second on %d cores over tokens a second on one, with 256 MiB of live heap in the Go processes for the "+
-		"garbage collector to look through.", n))
+		"garbage collector to look through. One core is one for everything, garbage collection included (GOMAXPROCS). The floor shares nothing between cores, and its "+
+		"tail makes no garbage: by these two one sees what the machine and the garbage collector give.", n))
 	s, err := b.siteFor(ticketSizes[0])
 	if err != nil {
 		return err
@@ -82,6 +85,26 @@ func (b *bench) cores(ctx context.Context) error {
 		}
 	}
 	list := []scaled{{"ours, template", parallel("ours, 1 core", 1, ours), parallel("ours, all cores", n, ours)}}
+	sample, _, err := made[0].Header(ctx, &bindings)
+	if err != nil {
+		return err
+	}
+	for _, one := range []struct {
+		name string
+		of   func(*floor) func() error
+	}{
+		{"floor: tail, subkey and string", func(f *floor) func() error { return f.full }},
+		{"floor: the tail only", func(f *floor) func() error { return f.end }},
+	} {
+		floors := make([]*floor, n)
+		for i := range floors {
+			if floors[i], err = newFloor(sample); err != nil {
+				return err
+			}
+		}
+		of := func(i int) func() error { return one.of(floors[i]) }
+		list = append(list, scaled{one.name, parallel(one.name+", 1 core", 1, of), parallel(one.name+", all cores", n, of)})
+	}
 	cfg, err := gokrb5Config(s.kdc.Addr(), "", false)
 	if err != nil {
 		return err

@@ -110,7 +110,9 @@ func (l *load) pace(rate int, d time.Duration) ([]answer, error) {
 			step := time.Second / time.Duration(rate)
 			due := begin.Add(step * time.Duration(i) / time.Duration(len(l.conns)))
 			for ; due.Before(begin.Add(d)); due = due.Add(step) {
-				time.Sleep(time.Until(due))
+				if errs[i] = sleepUntil(due); errs[i] != nil {
+					return
+				}
 				if errs[i] = c.ask(); errs[i] != nil {
 					return
 				}

@@ -5,7 +5,6 @@ import (
 	"net"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -79,14 +78,8 @@ func (r *relay) drop(c net.Conn) {
 	r.mu.Unlock()
 }
 
-// hold waits by the kernel's own clock: Go's timers are a millisecond coarse where
-// the process is idle.
-func (r *relay) hold(since time.Time) {
-	if left := r.delay - time.Since(since); left > 0 {
-		t := syscall.NsecToTimespec(int64(left))
-		_ = syscall.Nanosleep(&t, nil)
-	}
-}
+// hold waits until something that came then may pass.
+func (r *relay) hold(since time.Time) error { return sleepUntil(since.Add(r.delay)) }
 
 // serveUDP gives each datagram a socket of its own to the KDC, for one answer.
 func (r *relay) serveUDP() {
@@ -106,7 +99,9 @@ func (r *relay) serveUDP() {
 				return
 			}
 			defer r.drop(c)
-			r.hold(came)
+			if r.hold(came) != nil {
+				return
+			}
 			_ = c.SetDeadline(time.Now().Add(5 * time.Second))
 			answer := make([]byte, 1<<16)
 			if _, err := c.Write(question); err != nil {
@@ -116,8 +111,9 @@ func (r *relay) serveUDP() {
 			if err != nil {
 				return
 			}
-			r.hold(time.Now())
-			_, _ = r.udp.WriteToUDPAddrPort(answer[:n], from)
+			if r.hold(time.Now()) == nil {
+				_, _ = r.udp.WriteToUDPAddrPort(answer[:n], from)
+			}
 		})
 	}
 }
@@ -144,9 +140,9 @@ func (r *relay) serveTCP() {
 				r.pass(client, server)
 			})
 			// The handshake would have taken a round trip, of which the client saw none.
-			r.hold(time.Now())
-			r.hold(time.Now())
-			r.pass(server, client)
+			if r.hold(time.Now().Add(r.delay)) == nil {
+				r.pass(server, client)
+			}
 			<-back
 		})
 	}
@@ -158,7 +154,9 @@ func (r *relay) pass(to, from net.Conn) {
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
-			r.hold(time.Now())
+			if r.hold(time.Now()) != nil {
+				break
+			}
 			if _, err := to.Write(buf[:n]); err != nil {
 				break
 			}
