@@ -1,7 +1,6 @@
 package exchange
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -101,7 +100,6 @@ type AS struct {
 	iterations atomic.Int64 // spent on keys that only replies have named; Check may be called by several goroutines
 
 	open   *asQuestion // nil before the first Step
-	ended  bool
 	result ASResult
 }
 
@@ -171,17 +169,7 @@ func (a *AS) Check(reply []byte) error {
 }
 
 // Step implements Machine.
-func (a *AS) Step(reply []byte) (*Request, error) {
-	if a.ended {
-		return nil, ErrFinished
-	}
-	req, err := a.step(slices.Clone(reply)) // parsed messages alias it
-	if err != nil && errors.Is(err, ErrForeign) {
-		return nil, a.refuse(err)
-	}
-	a.ended = req == nil
-	return req, a.hint(reply, err)
-}
+func (a *AS) Step(reply []byte) (*Request, error) { return a.turn(reply, a.step) }
 
 func (a *AS) step(reply []byte) (*Request, error) {
 	if a.open == nil {

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -29,6 +30,7 @@ type common struct {
 	confirmed   bool // by a decrypted reply
 
 	consumed [][sha256.Size]byte // digests of the replies acted on
+	ended    bool
 }
 
 func newCommon(etypes []enctype.ID, now func() time.Time, random io.Reader, maxSkew time.Duration, trace func(Event)) *common {
@@ -94,15 +96,23 @@ func (c *common) confirmOffset(realm string, kdcTime, sent time.Time) {
 	}
 }
 
+// turn is Step, of whatever machine, around the machine's own step.
+func (c *common) turn(reply []byte, step func([]byte) (*Request, error)) (*Request, error) {
+	if c.ended {
+		return nil, ErrFinished
+	}
+	req, err := step(slices.Clone(reply)) // parsed messages alias it
+	if errors.Is(err, ErrForeign) {
+		c.trace(ReplyRefused{err})
+		return nil, err
+	}
+	c.ended = req == nil
+	return req, c.hint(reply, err)
+}
+
 // note remembers a reply as acted on, so that a copy of it is known to be stale.
 func (c *common) note(reply []byte) { c.consumed = append(c.consumed, sha256.Sum256(reply)) }
 
 func (c *common) stale(reply []byte) bool {
 	return slices.Contains(c.consumed, sha256.Sum256(reply))
-}
-
-// refuse reports a reply that is passed over.
-func (c *common) refuse(err error) error {
-	c.trace(ReplyRefused{err})
-	return err
 }

@@ -48,7 +48,6 @@ type S4U2Proxy struct {
 	evidence []byte               // the ticket that stands for the user there
 	via      []string
 	inner    *TGS // while a TGT of our own for the next realm is being got
-	ended    bool
 	result   TGSResult
 }
 
@@ -79,41 +78,19 @@ func NewS4U2Proxy(cfg S4U2ProxyConfig) (*S4U2Proxy, error) {
 
 // Result is what is known so far, also after a failure. The credential's Client is the user.
 func (s *S4U2Proxy) Result() *TGSResult {
-	r := s.result
-	r.Realm = s.asked()
-	r.Offset, r.OffsetConfirmed, r.OffsetRealm = s.offset, s.confirmed, s.offsetRealm
-	return &r
+	return s.learnt(s.result)
 }
 
 // Check implements Machine.
 func (s *S4U2Proxy) Check(reply []byte) error {
-	switch {
-	case s.ended:
-		return ErrFinished
-	case s.inner != nil:
+	if s.inner != nil {
 		return s.inner.Check(reply)
-	case s.open == nil:
-		return ErrFinished
 	}
-	_, _, err := s.judge(reply)
-	return err
+	return s.tgsCore.Check(reply)
 }
 
 // Step implements Machine.
-func (s *S4U2Proxy) Step(reply []byte) (*Request, error) {
-	if s.ended {
-		return nil, ErrFinished
-	}
-	req, err := s.step(slices.Clone(reply)) // parsed messages alias it
-	if err != nil && errors.Is(err, ErrForeign) {
-		if s.inner != nil {
-			return nil, err // which it has told of already
-		}
-		return nil, s.refuse(err)
-	}
-	s.ended = req == nil
-	return req, s.hint(reply, err)
-}
+func (s *S4U2Proxy) Step(reply []byte) (*Request, error) { return s.turn(reply, s.step) }
 
 func (s *S4U2Proxy) step(reply []byte) (*Request, error) {
 	switch {
@@ -200,7 +177,7 @@ func (s *S4U2Proxy) follow(a *tgsAnswer) (*Request, error) {
 }
 
 func (s *S4U2Proxy) stepInner(reply []byte) (*Request, error) {
-	req, err := s.inner.Step(reply)
+	req, err := s.inner.step(reply)
 	if err != nil || req != nil {
 		return req, err
 	}

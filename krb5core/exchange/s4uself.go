@@ -61,7 +61,6 @@ type S4U2Self struct {
 	probe  *realmProbe // while the user's realm is being looked for
 	inner  *TGS        // while a TGT for it is being got
 	route  route
-	ended  bool
 	bound  bool // by the KDC's PA-S4U-X509-USER, the answer at the end
 	result TGSResult
 }
@@ -77,7 +76,6 @@ func NewS4U2Self(cfg S4U2SelfConfig) (*S4U2Self, error) {
 		home:    cfg.TGT.Client.Realm,
 		user:    cfg.User,
 	}
-	s.fast = cfg.FAST
 	switch {
 	case tgtRealm(cfg.TGT) != s.home:
 		return nil, fmt.Errorf("acting for a user takes a ticket-granting ticket of our own realm %s, not %s", s.home, cfg.TGT.Service)
@@ -96,10 +94,7 @@ func NewS4U2Self(cfg S4U2SelfConfig) (*S4U2Self, error) {
 // referrals are those won on the way to the user's realm, never those on the way back: they bear our name and the user's
 // authorization data ([MS-SFU] 3.2.5.1.1), and whoever used them for anything else would be taken for him.
 func (s *S4U2Self) Result() *TGSResult {
-	r := s.result
-	r.Realm = s.asked()
-	r.Offset, r.OffsetConfirmed, r.OffsetRealm = s.offset, s.confirmed, s.offsetRealm
-	return &r
+	return s.learnt(s.result)
 }
 
 // Bound tells whether the KDC has bound the ticket to the user asked for by a PA-S4U-X509-USER.
@@ -108,37 +103,16 @@ func (s *S4U2Self) Bound() bool { return s.bound }
 // Check implements Machine.
 func (s *S4U2Self) Check(reply []byte) error {
 	switch {
-	case s.ended:
-		return ErrFinished
 	case s.inner != nil:
 		return s.inner.Check(reply)
-	case s.probe != nil:
+	case s.probe != nil && !s.ended:
 		return s.probe.check(reply)
-	case s.open == nil:
-		return ErrFinished
 	}
-	_, _, err := s.judge(reply)
-	return err
+	return s.tgsCore.Check(reply)
 }
 
 // Step implements Machine.
-func (s *S4U2Self) Step(reply []byte) (*Request, error) {
-	if s.ended {
-		return nil, ErrFinished
-	}
-	req, err := s.step(slices.Clone(reply)) // parsed messages alias it
-	if err != nil && errors.Is(err, ErrForeign) {
-		if s.inner != nil {
-			return nil, err // which it has told of already
-		}
-		return nil, s.refuse(err)
-	}
-	s.ended = req == nil
-	if s.probe != nil { // which asks without armor
-		return req, err
-	}
-	return req, s.hint(reply, err)
-}
+func (s *S4U2Self) Step(reply []byte) (*Request, error) { return s.turn(reply, s.step) }
 
 func (s *S4U2Self) step(reply []byte) (*Request, error) {
 	switch {
@@ -176,6 +150,7 @@ func (s *S4U2Self) stepProbe(reply []byte) (*Request, error) {
 
 // getTGT gets a TGT for the user's realm, unless that is ours.
 func (s *S4U2Self) getTGT() (*Request, error) {
+	s.fast = s.cfg.FAST // the probe before has no ticket to armor itself with
 	if strings.EqualFold(s.user.Realm, s.home) {
 		s.route = newRoute(s.cfg.TGT, nil, nil)
 		return s.askUser()
@@ -192,7 +167,7 @@ func (s *S4U2Self) getTGT() (*Request, error) {
 }
 
 func (s *S4U2Self) stepInner(reply []byte) (*Request, error) {
-	req, err := s.inner.Step(reply)
+	req, err := s.inner.step(reply)
 	if err != nil || req != nil {
 		return req, err
 	}

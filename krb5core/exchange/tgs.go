@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -73,7 +72,6 @@ type TGS struct {
 	goal    string // realm whose TGT is still wanted, "" if the service itself can be asked for
 	plain   bool   // the request without canonicalize was made
 	started bool
-	ended   bool
 	result  TGSResult
 }
 
@@ -118,32 +116,12 @@ func (t *TGS) prepareRenewal() error {
 // Result is what is known so far, also after a failure.
 func (t *TGS) Result() *TGSResult {
 	r := t.result
-	r.Referrals, r.Realm = t.route.won, t.asked()
-	r.Offset, r.OffsetConfirmed, r.OffsetRealm = t.offset, t.confirmed, t.offsetRealm
-	return &r
-}
-
-// Check implements Machine.
-func (t *TGS) Check(reply []byte) error {
-	if t.open == nil || t.ended {
-		return ErrFinished
-	}
-	_, _, err := t.judge(reply)
-	return err
+	r.Referrals = t.route.won
+	return t.learnt(r)
 }
 
 // Step implements Machine.
-func (t *TGS) Step(reply []byte) (*Request, error) {
-	if t.ended {
-		return nil, ErrFinished
-	}
-	req, err := t.step(slices.Clone(reply)) // parsed messages alias it
-	if err != nil && errors.Is(err, ErrForeign) {
-		return nil, t.refuse(err)
-	}
-	t.ended = req == nil
-	return req, t.hint(reply, err)
-}
+func (t *TGS) Step(reply []byte) (*Request, error) { return t.turn(reply, t.step) }
 
 func (t *TGS) step(reply []byte) (*Request, error) {
 	if !t.started {

@@ -57,12 +57,22 @@ type tgsCore struct {
 	open *tgsQuestion
 }
 
-// asked is the realm of the open question, or of the last one.
-func (c *tgsCore) asked() string {
-	if c.open == nil {
-		return ""
+// learnt adds to a result what the questions have shown.
+func (c *tgsCore) learnt(r TGSResult) *TGSResult {
+	if c.open != nil {
+		r.Realm = c.open.realm
 	}
-	return c.open.realm
+	r.Offset, r.OffsetConfirmed, r.OffsetRealm = c.offset, c.confirmed, c.offsetRealm
+	return &r
+}
+
+// Check implements Machine.
+func (c *tgsCore) Check(reply []byte) error {
+	if c.open == nil || c.ended {
+		return ErrFinished
+	}
+	_, _, err := c.judge(reply)
+	return err
 }
 
 // tgtRealm is the realm whose KDC a TGT is for.
