@@ -287,7 +287,7 @@ func (c *Client) login(ctx context.Context, a *Account, preAuths int, once bool)
 		sent, refused int
 		last          error
 	)
-	return c.armored(ctx, a, func(ctx context.Context, armor *messages.Credential) (*messages.Credential, error) {
+	tgt, err := c.armored(ctx, a, func(ctx context.Context, armor *messages.Credential) (*messages.Credential, error) {
 		if last != nil && sent >= preAuths {
 			return nil, last
 		}
@@ -299,6 +299,10 @@ func (c *Client) login(ctx context.Context, a *Account, preAuths int, once bool)
 		last = err
 		return tgt, err
 	})
+	if e, ok := errors.AsType[*Error](err); ok && e.Op == OpArmor { // its own proofs are not all that were sent
+		e.PreAuths, e.KeysRefused = e.PreAuths+sent, e.KeysRefused+refused
+	}
+	return tgt, err
 }
 
 func (c *Client) loginWith(ctx context.Context, a *Account, armor *messages.Credential, preAuths int, once bool) (*messages.Credential, error) {

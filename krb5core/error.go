@@ -35,8 +35,9 @@ type Error struct {
 	Confirmed bool
 	// Realm, Client, Service and KDC name who was asked what. KDC may be empty.
 	Realm, Client, Service, KDC string
-	// PreAuths counts the requests with pre-authentication that were sent.
-	// Each may count against the account's lockout threshold.
+	// PreAuths counts the requests with pre-authentication that were sent, of
+	// OpArmor for either account. Each may count against the account's lockout
+	// threshold.
 	PreAuths int
 	// KeysRefused counts those of them that the KDC answered by saying that the
 	// key is wrong.

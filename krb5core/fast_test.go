@@ -136,6 +136,32 @@ func TestOtherArmorIsNoReasonForMoreProofs(t *testing.T) {
 	}
 }
 
+func TestProofsSentBeforeTheArmorFailedAreCounted(t *testing.T) {
+	w := newProxyWorld(t, machineArmor)
+	w.login() // the armor is held and the salt known
+	proofs := func() int {
+		clients := w.kdcs[0].Counts().Clients
+		return clients["proxy@"+realmName].ASReqPreAuth + clients["machine@"+realmName].ASReqPreAuth
+	}
+	before := proofs()
+	w.realm.Principal("machine").ChangePassword("another", false)
+	w.kdcs[0].Use(kdctest.AS(kdctest.Only(armored, func(next kdctest.Handler) kdctest.Handler {
+		fail := kdctest.Fail(messages.KDC_ERR_PREAUTH_FAILED)(next)
+		return func(q *kdctest.Question) kdctest.Answer {
+			next(q) // counts, and its answer is kept from us
+			return fail(q)
+		}
+	})))
+	_, err := w.client.Login(t.Context(), w.account)
+	var e *krb5core.Error
+	if !errors.As(err, &e) || e.Op != krb5core.OpArmor {
+		t.Fatalf("got %v, want the armor's error", err)
+	}
+	if sent := proofs() - before; sent < 2 || e.PreAuths != sent || e.KeysRefused != sent {
+		t.Errorf("%d proofs, of which the error counts %d, and %d as refused", sent, e.PreAuths, e.KeysRefused)
+	}
+}
+
 // armored tells whether a question bears armor.
 func armored(q *kdctest.Question) bool {
 	req, err := messages.ParseKDCReq(q.Message)
