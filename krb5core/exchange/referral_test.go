@@ -259,3 +259,41 @@ func TestHierarchyBetweenRealms(t *testing.T) {
 		}
 	}
 }
+
+// The realm of a user to act for may be anybody's choice, and each part of its name a realm on the way there.
+func TestNoRealmIsGoneToByMoreRequestsThanHops(t *testing.T) {
+	m := newTGS(t, func(c *TGSConfig) { c.Realm = strings.Repeat("A.", 1000) + realm })
+	requests, err := drive(t, m, func(_ int, r *Request) []byte {
+		return errorFor(t, r.Message, messages.KDC_ERR_S_PRINCIPAL_UNKNOWN).Marshal()
+	})
+	if err == nil || len(requests) == 0 || len(requests) > MaxHops+1 {
+		t.Errorf("%d requests, error %v", len(requests), err)
+	}
+}
+
+// What a KDC says of whose ticket it is does not make it that realm's: its session key is known to who gave it.
+func TestReferralThatClaimsToBeOfAnotherRealmIsNotKept(t *testing.T) {
+	m := newTGS(t, nil)
+	n := newRealms(t, m.cfg.TGT)
+	n.spoil = func(at string, i *issue) {
+		if at == other {
+			i.part.SRealm, i.rep.Ticket.Realm = realm, realm
+		}
+	}
+	_, err := drive(t, m, func(_ int, r *Request) []byte {
+		switch r.Realm {
+		case realm:
+			return n.refer(r, other)
+		case other:
+			return n.refer(r, "THIRD.TEST")
+		}
+		return n.grant(r)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := m.Result()
+	if len(r.Referrals) != 1 || r.Referrals[0].Service.Name.String() != "krbtgt/OTHER.TEST" {
+		t.Errorf("to be kept: %v", r.Referrals)
+	}
+}

@@ -13,8 +13,8 @@ type route struct {
 	via      []string             // realms whose TGT we have used
 	known    func(realm string) *messages.Credential
 	capath   func(client, server string) []string
-	won      []*messages.Credential
-	referred []string // realms that service referrals have led to
+	won      []*messages.Credential // to be kept
+	referred []string               // realms that service referrals have led to
 
 	path  []string // realms from the next one to the goal
 	index int      // of the one asked for
@@ -84,7 +84,10 @@ func (r *route) hop(tgt *messages.Credential, realm string) error {
 		failure.Reason = "not on the configured path"
 		return failure
 	}
-	r.tgt, r.via, r.won = tgt, append(r.via, realm), append(r.won, tgt)
+	if strings.EqualFold(tgt.Service.Realm, r.realm()) {
+		r.won = append(r.won, tgt)
+	} // else it claims to be of a realm that did not give it: it serves now, and is not to be kept as that realm's
+	r.tgt, r.via = tgt, append(r.via, realm)
 	switch {
 	case len(r.path) == 0:
 		r.referred = append(r.referred, realm)
@@ -97,7 +100,8 @@ func (r *route) hop(tgt *messages.Credential, realm string) error {
 	return nil
 }
 
-// hierarchy lists the realms between two by their names: up to the common ancestor, then down (RFC 4120 1.2).
+// hierarchy lists the realms between two by their names: up to the common ancestor, then down (RFC 4120 1.2). It goes down
+// no deeper than there may be hops: the name is often somebody else's choice, and each of its parts may cost a request.
 func hierarchy(from, to string) []string {
 	var up, down []string
 	for realm := from; ; {
@@ -120,6 +124,9 @@ func hierarchy(from, to string) []string {
 		}
 		if realm != to {
 			down = append([]string{realm}, down...)
+		}
+		if len(down) > MaxHops {
+			return nil
 		}
 		_, parent, ok := strings.Cut(realm, ".")
 		if !ok {

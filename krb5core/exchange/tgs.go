@@ -45,7 +45,7 @@ type TGSConfig struct {
 // TGSResult is what a TGS exchange has shown so far.
 type TGSResult struct {
 	Credential *messages.Credential   // nil until the exchange is done
-	Referrals  []*messages.Credential // TGTs for other realms, won on the way
+	Referrals  []*messages.Credential // TGTs for other realms, won on the way from the KDC of the realm that they are of
 
 	// Realm is whose KDC was asked last, empty if none was. The realm in a ticket's service is only what that one says.
 	Realm string
