@@ -243,7 +243,7 @@ func (e *Error) with(out outcome, err error) error {
 // salted notes what the KDC said of the client's key.
 func (e *Error) salted(hint *exchange.PreAuthHint) {
 	if hint != nil && hint.HasSalt {
-		e.Salt, e.HasSalt = hint.Salt, true
+		e.Salt, e.HasSalt = clip(hint.Salt, maxErrorSalt), true
 	}
 }
 

@@ -46,7 +46,8 @@ type Error struct {
 	// 2.2.1), else 0.
 	Status messages.NTStatus
 	// Salt is what the KDC said that the password is salted with, valid if
-	// HasSalt: a keytab whose key was made with another is of no use.
+	// HasSalt: a keytab whose key was made with another is of no use. Of one that
+	// is longer than 500 octets it is the beginning.
 	Salt    string
 	HasSalt bool
 	Err     error
@@ -65,11 +66,27 @@ func (e *Error) Error() string {
 	if e.KDC != "" {
 		fmt.Fprintf(&b, " at %s", e.KDC)
 	}
-	fmt.Fprintf(&b, ": %v", e.Err)
+	if e.Err != nil {
+		b.WriteString(": " + clip(e.Err.Error(), maxErrorText))
+	}
 	if e.HasSalt && e.keyRefused() {
 		fmt.Fprintf(&b, "; the KDC salts the password with %q, as the key must have been", e.Salt)
 	}
 	return b.String()
+}
+
+// What an error shows of the KDC's words, in octets: they may be anybody's, and are
+// logged.
+const (
+	maxErrorText = 8000
+	maxErrorSalt = 500
+)
+
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "..."
 }
 
 // keyRefused tells whether the verdict was about the key.

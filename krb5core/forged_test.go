@@ -2,6 +2,7 @@ package krb5core_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -120,6 +121,39 @@ func TestKDCThatNamesTooManyIterationsIsToldWithTheRemedy(t *testing.T) {
 	for _, want := range []string{"16000001", fmt.Sprint(enctype.MaxIterations), "keytab"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not tell of %s", err, want)
+		}
+	}
+}
+
+func TestErrorsAreNoLongerThanPeopleRead(t *testing.T) {
+	var types messages.ETypeInfo2
+	for id := range 5000 {
+		types = append(types, messages.ETypeInfo2Entry{EType: enctype.ID(1000 + id)})
+	}
+	salted := messages.ETypeInfo2{{EType: enctype.AES256_CTS_HMAC_SHA1_96, Salt: strings.Repeat("salt", 10_000), HasSalt: true}}
+	timestamp := messages.PAData{Type: messages.PA_ENC_TIMESTAMP}
+	say := func(e *messages.KRBError) kdctest.Fault {
+		return func(kdctest.Handler) kdctest.Handler {
+			return func(*kdctest.Question) kdctest.Answer {
+				e.STime, e.Realm, e.SName = time.Now().UTC().Truncate(time.Second), realmName, messages.TGSName(realmName)
+				return kdctest.Answer{Messages: [][]byte{e.Marshal()}}
+			}
+		}
+	}
+	for name, fault := range map[string]kdctest.Fault{
+		"text":  say(&messages.KRBError{ErrorCode: messages.KRB_ERR_GENERIC, EText: strings.Repeat("text", 10_000)}),
+		"types": forgeMethods(messages.MethodData{timestamp, {Type: messages.PA_ETYPE_INFO2, Value: types.Marshal()}}),
+		"salt":  kdctest.Times(1, forgeMethods(messages.MethodData{timestamp, {Type: messages.PA_ETYPE_INFO2, Value: salted.Marshal()}})),
+	} {
+		w := newWorld(t, "right", func(c *krb5core.Config) { c.TCPOnly = true })
+		w.kdcs[0].Use(kdctest.AS(fault))
+		_, err := w.client.Login(t.Context(), w.account)
+		var e *krb5core.Error
+		if !errors.As(err, &e) {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if n := len(e.Error()); n > 10_000 || len(e.Salt) > 1000 {
+			t.Errorf("%s: an error of %d octets and a salt of %d", name, n, len(e.Salt))
 		}
 	}
 }
