@@ -151,8 +151,12 @@ func (k *keyring) tgt(ctx context.Context, s *Settings, preAuths int) (*messages
 	return cred, nil
 }
 
-// keyRefused tells whether it was the key that the KDC did not like.
+// keyRefused tells whether it was the key that the KDC did not like, and not that of
+// the account that gives the FAST armor.
 func keyRefused(err error) bool {
+	if e, ok := errors.AsType[*krb5core.Error](err); ok && e.Op == krb5core.OpArmor {
+		return false
+	}
 	code, ok := krb5core.Code(err)
 	return ok && (code == messages.KDC_ERR_PREAUTH_FAILED || code == messages.KRB_AP_ERR_BAD_INTEGRITY ||
 		code == messages.KDC_ERR_ETYPE_NOSUPP)

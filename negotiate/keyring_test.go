@@ -1,0 +1,33 @@
+package negotiate
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+)
+
+// A key that is new in a file must not be held to be wrong for what is the armor's fault, or nobody's.
+func TestKeyIsRefusedOnlyByItsOwnVerdict(t *testing.T) {
+	fail := func(op krb5core.Op, code messages.ErrorCode) error {
+		return fmt.Errorf("wrapped: %w", &krb5core.Error{Op: op, Refused: true, Code: code, Err: &messages.KRBError{ErrorCode: code}})
+	}
+	for _, row := range []struct {
+		err     error
+		refused bool
+	}{
+		{fail(krb5core.OpLogin, messages.KDC_ERR_PREAUTH_FAILED), true},
+		{fail(krb5core.OpLogin, messages.KRB_AP_ERR_BAD_INTEGRITY), true},
+		{fail(krb5core.OpLogin, messages.KDC_ERR_ETYPE_NOSUPP), true},
+		{fail(krb5core.OpLogin, messages.KDC_ERR_CLIENT_REVOKED), false},
+		{fail(krb5core.OpArmor, messages.KDC_ERR_PREAUTH_FAILED), false},
+		{fail(krb5core.OpArmor, messages.KDC_ERR_ETYPE_NOSUPP), false},
+		{errors.New("no KDC could be reached"), false},
+	} {
+		if got := keyRefused(row.err); got != row.refused {
+			t.Errorf("%v: refused %t, want %t", row.err, got, row.refused)
+		}
+	}
+}
