@@ -26,6 +26,7 @@ import (
 type running struct {
 	*commandLab
 	admin, address string
+	log            string // where Caddy's log goes
 	client         *http.Client
 }
 
@@ -33,7 +34,7 @@ type running struct {
 // called again, which is a reload.
 func (l *commandLab) serve() *running {
 	l.t.Helper()
-	r := &running{commandLab: l, admin: freeLoopback(l.t), address: freeLoopback(l.t)}
+	r := &running{commandLab: l, admin: freeLoopback(l.t), address: freeLoopback(l.t), log: "discard"}
 	transport := &http.Transport{DisableKeepAlives: true} // a reload may close them under a request
 	r.client = &http.Client{Transport: transport}
 	l.t.Cleanup(func() {
@@ -63,7 +64,7 @@ func (r *running) load(kerberos, site string) {
 	auto_https off
 	storage file_system %s
 	log {
-		output discard
+		output %s
 	}
 	kerberos {
 		%s
@@ -73,7 +74,7 @@ http://:%s {
 	bind 127.0.0.1
 	%s
 }
-`, r.admin, filepath.Join(r.folder, "storage"), kerberos, port, site)
+`, r.admin, filepath.Join(r.folder, "storage"), r.log, kerberos, port, site)
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		r.t.Fatal(err)

@@ -116,23 +116,44 @@ func (i *Impersonation) checkSource() error {
 
 // user finds out whom a request is to be made for.
 func (i *Impersonation) user(repl *caddy.Replacer) (negotiate.User, error) {
+	name, err := i.name(repl)
+	if err != nil {
+		return negotiate.User{}, err
+	}
+	user, err := negotiate.ParseUser(name, i.form)
+	if err == nil {
+		err = i.admit(user.Principal())
+	}
+	if err != nil {
+		err = &userError{name, err}
+	}
+	return user, err
+}
+
+// name is the user's as he signed in.
+func (i *Impersonation) name(repl *caddy.Replacer) (string, error) {
 	missing := false
 	name, err := repl.ReplaceFunc(i.Impersonate, func(_ string, value any) (any, error) {
 		missing = missing || caddy.ToString(value) == ""
 		return value, nil
 	})
-	if err != nil {
-		return negotiate.User{}, err
+	if err == nil && (missing || strings.TrimSpace(name) == "") {
+		err = errUserMissing
 	}
-	if missing || strings.TrimSpace(name) == "" {
-		return negotiate.User{}, errUserMissing
-	}
-	user, err := negotiate.ParseUser(name, i.form)
-	if err != nil {
-		return negotiate.User{}, err
-	}
-	return user, i.admit(user.Principal())
+	return name, err
 }
+
+// userError says for the log who was not acted for, by the name that he signed in with.
+type userError struct {
+	name string
+	err  error
+}
+
+// Error is the cause's.
+func (e *userError) Error() string { return e.err.Error() }
+
+// Unwrap gives the cause.
+func (e *userError) Unwrap() error { return e.err }
 
 // admit applies allow_users and deny_users to a user: to the one asked for, and to
 // the one that the KDC made of it.
@@ -160,6 +181,20 @@ func (i *Impersonation) admitClient(client messages.Principal) error {
 // grant gives what tokens in the user's name are made of, once it is certain who
 // he is to the KDC and that he may be acted for.
 func (i *Impersonation) grant(ctx context.Context, acct *account, t *negotiate.Target) (negotiate.Grant, error) {
+	g, err := i.acquire(ctx, acct, t)
+	if err == nil {
+		return g, nil
+	}
+	if repl, ok := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		if name, failed := i.name(repl); failed == nil {
+			err = &userError{name, err}
+		}
+	}
+	return g, err
+}
+
+// acquire is grant, with errors that do not say who.
+func (i *Impersonation) acquire(ctx context.Context, acct *account, t *negotiate.Target) (negotiate.Grant, error) {
 	g, held := acct.identity.Held(acct.settings, t)
 	if !held {
 		client, err := acct.identity.Resolve(ctx, acct.settings, t.User)

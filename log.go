@@ -91,8 +91,11 @@ func logFailure(logger *zap.Logger, out *outcome, err error) {
 		level = zapcore.InfoLevel
 	}
 	if c := logger.Check(level, "request not authenticated"); c != nil {
-		c.Write(errorFields(err,
-			zap.String("identity", out.identity), zap.String("spn", out.spn.String()), zap.String("result", out.trouble.Name))...)
+		fields := []zap.Field{zap.String("identity", out.identity), zap.String("spn", out.spn.String()), zap.String("result", out.trouble.Name)}
+		if who, ok := errors.AsType[*userError](err); ok {
+			fields = append(fields, zap.String("user_id", who.name))
+		}
+		c.Write(errorFields(err, fields...)...)
 	}
 }
 
