@@ -36,15 +36,15 @@ func observe(principal messages.Principal) func(negotiate.Event) {
 			logger.Error("cannot get a service ticket",
 				errorFields(e.Err, zap.String("principal", e.Principal.String()), zap.String("spn", e.SPN.String()))...)
 		case negotiate.SecretChanged:
-			logger.Info("file with the keys has changed", zap.String("principal", principal.String()), zap.String("path", e.Path))
+			logger.Info("credential file has changed", zap.String("principal", principal.String()), zap.String("path", e.Path))
 		case negotiate.SecretBroken:
-			logger.Warn("file with the keys has changed and cannot be used; the old keys serve on",
+			logger.Warn("credential file has changed and cannot be used; what it held before serves on",
 				zap.String("principal", principal.String()), zap.String("path", e.Path), zap.Error(e.Err))
 		case negotiate.RenewFailed:
 			logger.Warn("cannot renew the ticket of the credential cache; it serves until it ends",
 				errorFields(e.Err, zap.String("path", e.Path), zap.Time("ticket_expires", e.Ends))...)
 		case negotiate.SecretStale:
-			logger.Warn("new keys are refused; the old ones still serve",
+			logger.Warn("new credentials are refused; the old ones still serve",
 				errorFields(e.Err, zap.String("principal", principal.String()), zap.String("path", e.Path))...)
 		}
 	}

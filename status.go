@@ -87,11 +87,11 @@ func diagnose(err error) trouble {
 	case errors.As(err, &fail) && fail.Refused && (fail.Op == krb5core.OpS4USelf || fail.Op == krb5core.OpS4UProxy):
 		return diagnoseDelegation(fail)
 	case errors.As(err, &fail) && fail.Refused:
-		return diagnoseCode(fail)
+		return diagnoseCode(fail, kindOf(err))
 	case errors.Is(err, negotiate.ErrCCache):
 		return trouble{http.StatusBadGateway, errCredentialsRefused, "fill the credential cache again: kinit -c FILE, or let cron or SSSD do it"}
 	case errors.As(err, &refused), errors.As(err, &wrongKey), errors.Is(err, exchange.ErrNoKey):
-		return trouble{http.StatusBadGateway, errCredentialsRefused, "check user, keytab and password"}
+		return trouble{http.StatusBadGateway, errCredentialsRefused, "check user and " + secretNames[kindOf(err)]}
 	case errors.Is(err, context.Canceled):
 		return trouble{499, "", ""} // the client went away; nobody reads the answer
 	default:
@@ -105,31 +105,75 @@ func diagnose(err error) trouble {
 const remedyEType = "let the account and the service have AES keys (msDS-SupportedEncryptionTypes, then set the password once more), " +
 	"or name in encryption_types what they have"
 
-// diagnoseCode tells what a KDC's refusal means.
-func diagnoseCode(e *krb5core.Error) trouble {
+// kindOf tells what kind of secret a login failed with; empty if that is not known, or
+// if it was another's: that of the armor.
+func kindOf(err error) string {
+	if fail, ok := errors.AsType[*krb5core.Error](err); ok && fail.Op == krb5core.OpArmor {
+		return ""
+	}
+	if login, ok := errors.AsType[*negotiate.LoginError](err); ok {
+		return login.Kind
+	}
+	return ""
+}
+
+// secretNames are what an operator has to look at.
+var secretNames = map[string]string{
+	negotiate.KindKeytab:       "keytab",
+	negotiate.KindPassword:     "password",
+	negotiate.KindPasswordFile: "password_file",
+	negotiate.KindCCache:       "ccache",
+	"":                         "keytab or password",
+}
+
+// renewals say how a password that is set anew at the KDC comes to be ours.
+var renewals = map[string]string{
+	negotiate.KindKeytab:       "export the keytab again",
+	negotiate.KindPassword:     "state the new one in password",
+	negotiate.KindPasswordFile: "write the new one into password_file",
+	negotiate.KindCCache:       "fill the credential cache again",
+	"":                         "export the keytab again",
+}
+
+// wrongKeyRemedy is for a key that the KDC refuses.
+func wrongKeyRemedy(e *krb5core.Error, kind string) string {
+	const anew = "or set it anew at the KDC (AD: Set-ADAccountPassword NAME -Reset; MIT: kadmin cpw NAME)"
+	remedy := "wrong password, or a keytab made of another password or with another salt: set the password, or export the keytab again"
+	switch kind {
+	case negotiate.KindPassword:
+		return "wrong password: correct password, " + anew
+	case negotiate.KindPasswordFile:
+		return "wrong password: correct password_file, where no space may stand around it, " + anew
+	case negotiate.KindKeytab:
+		remedy = "the keytab was made of another password or with another salt: export it again"
+	}
+	if e.HasSalt {
+		remedy += fmt.Sprintf(" (the KDC salts with %q: caddy kerberos keytab add --salt)", e.Salt)
+	}
+	return remedy
+}
+
+// diagnoseCode tells what a KDC's refusal means. kind is that of our secret.
+func diagnoseCode(e *krb5core.Error, kind string) trouble {
 	login := e.Op == krb5core.OpLogin || e.Op == krb5core.OpArmor
 	spn, _, _ := strings.Cut(e.Service, "@")
 	refusedTo := func(remedy string) trouble {
 		return trouble{http.StatusBadGateway, errCredentialsRefused, remedy}
 	}
 	if remedy := statusRemedies[e.Status]; login && remedy != "" {
-		return refusedTo(remedy)
+		return refusedTo(strings.ReplaceAll(remedy, "RENEW", renewals[kind]))
 	}
 	switch e.Code {
 	case messages.KDC_ERR_C_PRINCIPAL_UNKNOWN:
 		return refusedTo("the KDC does not know the account: check user and realm (AD: Get-ADUser NAME)")
 	case messages.KDC_ERR_PREAUTH_FAILED, messages.KRB_AP_ERR_BAD_INTEGRITY:
 		if login {
-			remedy := "wrong password, or a keytab made of another password or with another salt: set the password, or export the keytab again"
-			if e.HasSalt {
-				remedy += fmt.Sprintf(" (the KDC salts with %q: caddy kerberos keytab add --salt)", e.Salt)
-			}
-			return refusedTo(remedy)
+			return refusedTo(wrongKeyRemedy(e, kind))
 		}
 	case messages.KDC_ERR_CLIENT_REVOKED, messages.KDC_ERR_NAME_EXP:
 		return refusedTo("the account is disabled, locked or expired (AD: Get-ADUser NAME -Properties LockedOut,Enabled,AccountExpirationDate; Unlock-ADAccount NAME)")
 	case messages.KDC_ERR_KEY_EXPIRED:
-		return refusedTo("the account's password has expired or must be changed: set it, and let it never expire for a service account")
+		return refusedTo("the account's password has expired or must be changed: set it, " + renewals[kind] + ", and let it never expire for a service account")
 	case messages.KDC_ERR_POLICY:
 		return refusedTo("the KDC's policy forbids it: is the account disabled, are its logon hours or workstations limited, is FAST demanded (then state fast_armor)?")
 	case messages.KDC_ERR_ETYPE_NOSUPP:
@@ -153,14 +197,14 @@ func diagnoseCode(e *krb5core.Error) trouble {
 }
 
 // statusRemedies are for what Windows and Samba tell beside a KRB-ERROR, which has but one code for
-// several of them ([MS-ERREF] 2.3).
+// several of them ([MS-ERREF] 2.3). RENEW stands for one of renewals.
 var statusRemedies = map[messages.NTStatus]string{
 	messages.STATUS_ACCOUNT_DISABLED:   "the account is disabled (AD: Enable-ADAccount NAME)",
 	messages.STATUS_ACCOUNT_LOCKED_OUT: "the account is locked after wrong passwords: find out who sends them, then Unlock-ADAccount NAME",
 	messages.STATUS_ACCOUNT_EXPIRED:    "the account has expired (AD: Clear-ADAccountExpiration NAME)",
-	messages.STATUS_PASSWORD_EXPIRED: "the account's password has expired: set it, export the keytab again, and let it never expire for a service account " +
+	messages.STATUS_PASSWORD_EXPIRED: "the account's password has expired: set it, RENEW, and let it never expire for a service account " +
 		"(AD: Set-ADUser NAME -PasswordNeverExpires $true)",
-	messages.STATUS_PASSWORD_MUST_CHANGE: "the account must change its password first: set it without that demand, and export the keytab again " +
+	messages.STATUS_PASSWORD_MUST_CHANGE: "the account must change its password first: set it without that demand, and RENEW " +
 		"(AD: Set-ADUser NAME -ChangePasswordAtLogon $false)",
 	messages.STATUS_INVALID_LOGON_HOURS:      "the account may not log in at this hour (AD: Get-ADUser NAME -Properties logonHours)",
 	messages.STATUS_INVALID_WORKSTATION:      "the account may not log in from this machine (AD: Get-ADUser NAME -Properties LogonWorkstations)",
@@ -193,7 +237,7 @@ func diagnoseDelegation(e *krb5core.Error) trouble {
 			"PrincipalsAllowedToDelegateToAccount of the service? Is the user marked sensitive or in Protected Users?")
 	default: // is not about delegation
 	}
-	return diagnoseCode(e)
+	return diagnoseCode(e, "")
 }
 
 // foreignRealm tells whether the refusal is about the way to a realm.

@@ -124,6 +124,18 @@ func (k *keyring) account() *krb5core.Account {
 	return first
 }
 
+// LoginError says what kind of secret a login failed with, for the remedy goes by that.
+type LoginError struct {
+	Kind string // as in Secret
+	Err  error
+}
+
+// Error is the cause's.
+func (e *LoginError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *LoginError) Unwrap() error { return e.Err }
+
 // tgt logs in with the keys at hand and, if they are refused, once with those
 // that were there before or have come since.
 func (k *keyring) tgt(ctx context.Context, s *Settings, preAuths int) (*messages.Credential, error) {
@@ -133,6 +145,7 @@ func (k *keyring) tgt(ctx context.Context, s *Settings, preAuths int) (*messages
 		k.worked(first)
 		return cred, nil
 	}
+	err = &LoginError{Kind: k.secret.Kind, Err: err}
 	var fail *krb5core.Error
 	if second == nil || !keyRefused(err) || !errors.As(err, &fail) || fail.PreAuths >= preAuths {
 		return nil, err
