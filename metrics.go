@@ -49,6 +49,10 @@ var (
 		Name: "caddy_kerberos_cache_lookups_total",
 		Help: "Tickets by where they came from: hit, storage, miss (a KDC was asked), error.",
 	}, []string{"identity", "result"})
+	storeOperations = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "caddy_kerberos_store_operations_total",
+		Help: "Operations on stored tickets (load, save, delete, lock, unlock) by result: ok, miss (nothing is stored that still serves), unopened (sealed with another key, or changed), busy (the lock was not had, as a rule because another process has it), failed (the storage failed, or was too slow), skipped (it is left alone for a while, because it failed).",
+	}, []string{"operation", "result"})
 	badReplies = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "caddy_kerberos_bad_replies_total",
 		Help: "Replies that were not believed: malformed, foreign (they answer no question of ours), wrong_key, unexpected (other content than asked for).",
@@ -61,7 +65,7 @@ func register(registry *prometheus.Registry) error {
 		return nil
 	}
 	for _, c := range []prometheus.Collector{
-		requestsTotal, tokenBytes, upstreamRejections, exchangesTotal, exchangeSeconds, cacheLookups, badReplies, gauges{},
+		requestsTotal, tokenBytes, upstreamRejections, exchangesTotal, exchangeSeconds, cacheLookups, storeOperations, badReplies, gauges{},
 	} {
 		err := registry.Register(c)
 		if known := (prometheus.AlreadyRegisteredError{}); err != nil && !errors.As(err, &known) {

@@ -329,6 +329,7 @@ var contractMetrics = []string{
 	"caddy_kerberos_kdc_exchanges_total", "caddy_kerberos_kdc_exchange_duration_seconds", "caddy_kerberos_cache_lookups_total",
 	"caddy_kerberos_tickets", "caddy_kerberos_tgt_expiry_timestamp_seconds", "caddy_kerberos_breaker_open",
 	"caddy_kerberos_clock_offset_seconds", "caddy_kerberos_bad_replies_total",
+	"caddy_kerberos_store_operations_total",
 }
 
 func TestDashboardsAndAlertsFindTheirMetrics(t *testing.T) {
@@ -340,7 +341,7 @@ func TestDashboardsAndAlertsFindTheirMetrics(t *testing.T) {
 	}
 	t.Cleanup(broken.Stop)
 	r := l.serve()
-	r.load(strings.Replace(r.identity("shown", "use_tcp"), "kdc ", "kdc "+broken.Addr()+" ", 1), r.proxied("shown {", "spn "+labService))
+	r.load("ticket_store storage\n\t\t"+strings.Replace(r.identity("shown", "use_tcp"), "kdc ", "kdc "+broken.Addr()+" ", 1), r.proxied("shown {", "spn "+labService))
 	if status := r.get("/", "site"); status != http.StatusOK {
 		t.Fatal(status)
 	}

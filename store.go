@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -28,12 +27,38 @@ const (
 	storePauseLongest  = 30 * time.Second
 )
 
-// storeCounts is what became of stored tickets, over all stores of the process.
-var storeCounts struct {
-	Loaded   atomic.Uint64 // taken from the storage
-	Saved    atomic.Uint64
-	Unopened atomic.Uint64 // did not open: another key, or not what was written
-	Failed   atomic.Uint64 // calls to the storage that failed, or were too slow
+// The operations on stored tickets that are counted, and what comes of them.
+const (
+	opLoad   = "load"
+	opSave   = "save"
+	opDelete = "delete"
+	opLock   = "lock"
+	opUnlock = "unlock"
+
+	storeOK       = "ok"
+	storeMiss     = "miss"     // load: there is none, or it has expired
+	storeUnopened = "unopened" // load: another key, or not what was written
+	storeBusy     = "busy"     // lock: it was not had, as a rule because another process has it
+	storeFailed   = "failed"   // the storage failed, or was too slow
+	storeSkipped  = "skipped"  // it is left alone, because it failed a moment ago
+)
+
+// countStore counts an operation.
+func countStore(operation, result string) { storeOperations.WithLabelValues(operation, result).Inc() }
+
+// countCall counts an operation that comes down to one call of the storage.
+func countCall(operation string, err error) {
+	switch {
+	case err == nil, operation == opDelete && errors.Is(err, fs.ErrNotExist):
+		countStore(operation, storeOK)
+	case errors.Is(err, fs.ErrNotExist):
+		countStore(operation, storeMiss)
+	case errors.Is(err, errStoreDown):
+		countStore(operation, storeSkipped)
+	case errors.Is(err, context.Canceled): // somebody stopped waiting
+	default:
+		countStore(operation, storeFailed)
+	}
 }
 
 // ticketStore keeps tickets in Caddy's storage, sealed, for a fleet and over
@@ -77,31 +102,36 @@ func (s *ticketStore) Load(ctx context.Context, key cache.Key) (*negotiate.Ticke
 	if !ok {
 		return nil, false
 	}
-	b, ok := s.read(ctx, entry.name)
-	if !ok || expired(b, s.now()) {
+	b, err := s.read(ctx, entry.name)
+	if err != nil {
+		countCall(opLoad, err)
+		return nil, false
+	}
+	if expired(b, s.now()) {
+		countStore(opLoad, storeMiss)
 		return nil, false
 	}
 	t, err := entry.open(b)
 	if err != nil {
-		storeCounts.Unopened.Add(1)
+		countStore(opLoad, storeUnopened)
 		s.warn(err, entry.identity)
 		return nil, false
 	}
-	storeCounts.Loaded.Add(1)
+	countStore(opLoad, storeOK)
 	return t, true
 }
 
-// read gives what is stored, false if there is nothing or it cannot be had.
-func (s *ticketStore) read(ctx context.Context, name string) ([]byte, bool) {
+// read gives what is stored.
+func (s *ticketStore) read(ctx context.Context, name string) ([]byte, error) {
 	var b []byte
 	err := s.call(ctx, func(ctx context.Context) (err error) {
 		b, err = s.storage.Load(ctx, name)
 		return err
 	})
 	if err != nil {
-		return nil, false // b may still be written to
+		return nil, err // b may still be written to
 	}
-	return b, true
+	return b, nil
 }
 
 // Save implements cache.Store.
@@ -112,18 +142,16 @@ func (s *ticketStore) Save(ctx context.Context, key cache.Key, t *negotiate.Tick
 	}
 	sealed, err := entry.close(t)
 	if err != nil {
-		storeCounts.Failed.Add(1)
+		countStore(opSave, storeFailed)
 		return
 	}
-	if s.call(ctx, func(ctx context.Context) error { return s.storage.Store(ctx, entry.name, sealed) }) == nil {
-		storeCounts.Saved.Add(1)
-	}
+	countCall(opSave, s.call(ctx, func(ctx context.Context) error { return s.storage.Store(ctx, entry.name, sealed) }))
 }
 
 // Delete implements cache.Store.
 func (s *ticketStore) Delete(ctx context.Context, key cache.Key) {
 	if entry, ok := s.seal(key); ok {
-		_ = s.call(ctx, func(ctx context.Context) error { return s.storage.Delete(ctx, entry.name) })
+		countCall(opDelete, s.call(ctx, func(ctx context.Context) error { return s.storage.Delete(ctx, entry.name) }))
 	}
 }
 
@@ -156,7 +184,6 @@ func (s *ticketStore) call(ctx context.Context, do func(context.Context) error) 
 		return errStoreDown
 	}
 	if !s.enter() {
-		storeCounts.Failed.Add(1)
 		return errStoreBusy
 	}
 	done := make(chan error, 1)
@@ -184,7 +211,6 @@ func (s *ticketStore) call(ctx context.Context, do func(context.Context) error) 
 
 // failed leaves the storage alone for a while.
 func (s *ticketStore) failed(err error) {
-	storeCounts.Failed.Add(1)
 	s.mu.Lock()
 	pause := min(storePauseLongest, storePauseShortest<<min(s.failures, 8))
 	s.failures++

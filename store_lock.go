@@ -16,7 +16,11 @@ const storePoll = 25 * time.Millisecond
 // it has left something new, or until ctx ends.
 func (s *ticketStore) Lock(ctx context.Context, key cache.Key) (unlock func()) {
 	entry, ok := s.seal(key)
-	if !ok || s.isDown() {
+	if !ok {
+		return func() {}
+	}
+	if s.isDown() {
+		countStore(opLock, storeSkipped)
 		return func() {}
 	}
 	before, _ := s.read(ctx, entry.name)
@@ -35,7 +39,7 @@ func (s *ticketStore) Lock(ctx context.Context, key cache.Key) (unlock func()) {
 		case <-l.done:
 		case <-ctx.Done():
 		case <-tick.C:
-			if now, ok := s.read(peek, entry.name); !ok || string(now) == string(before) {
+			if now, err := s.read(peek, entry.name); err != nil || string(now) == string(before) {
 				continue
 			}
 		}
@@ -59,7 +63,7 @@ type storeLock struct {
 // lock begins to wait for a lock.
 func (s *ticketStore) lock(ctx context.Context, name string) (*storeLock, bool) {
 	if !s.enter() {
-		storeCounts.Failed.Add(1)
+		countStore(opLock, storeFailed)
 		return nil, false
 	}
 	l := &storeLock{store: s, name: name, done: make(chan struct{})}
@@ -75,6 +79,7 @@ func (l *storeLock) acquire(ctx context.Context) {
 	defer close(l.done)
 	if err := guarded(func() error { return l.store.storage.Lock(ctx, l.name) }); err != nil {
 		if ctx.Err() == nil {
+			countStore(opLock, storeFailed)
 			l.store.failed(err)
 		}
 		return
@@ -94,17 +99,25 @@ func (l *storeLock) take() (unlock func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cancel()
-	if !l.held {
-		l.abandoned = true
-		return func() {}
+	if l.held {
+		countStore(opLock, storeOK)
+		return func() { go l.release() }
 	}
-	return func() { go l.release() }
+	l.abandoned = true
+	select {
+	case <-l.done: // it failed, and is counted
+	default:
+		countStore(opLock, storeBusy)
+	}
+	return func() {}
 }
 
 func (l *storeLock) release() {
 	ctx, cancel := context.WithTimeout(context.Background(), storePauseLongest)
 	defer cancel()
-	if err := guarded(func() error { return l.store.storage.Unlock(ctx, l.name) }); err != nil {
+	err := guarded(func() error { return l.store.storage.Unlock(ctx, l.name) })
+	countCall(opUnlock, err)
+	if err != nil {
 		l.store.failed(err)
 	}
 }

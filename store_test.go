@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/certmagic"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
@@ -297,13 +299,13 @@ func TestTamperedStoredTicketIsAMissAndCounted(t *testing.T) {
 
 	try := func(what string, content []byte) {
 		t.Helper()
-		before := storeCounts.Unopened.Load()
+		before := storeCount(opLoad, storeUnopened)
 		storage.entries[name] = content
 		if _, ok := s.Load(t.Context(), testKey); ok {
 			t.Fatalf("%s: taken for a ticket", what)
 		}
-		if n := storeCounts.Unopened.Load() - before; n != 1 {
-			t.Fatalf("%s: counted %d times", what, n)
+		if n := storeCount(opLoad, storeUnopened) - before; n != 1 {
+			t.Fatalf("%s: counted %v times", what, n)
 		}
 	}
 	for i := range good {
@@ -337,12 +339,12 @@ func TestExpiredStoredTicketIsAMissAndNotCounted(t *testing.T) {
 		id, storage := testIdentity(t, testLongTerm), newShelf()
 		s := testStore(storage, id, nil)
 		s.Save(t.Context(), testKey, ticketOf(t, id, time.Hour))
-		before := storeCounts.Unopened.Load()
+		before := storeCount(opLoad, storeUnopened)
 		time.Sleep(2 * time.Hour)
 		if _, ok := s.Load(t.Context(), testKey); ok {
 			t.Fatal("an expired ticket was taken")
 		}
-		if storeCounts.Unopened.Load() != before {
+		if storeCount(opLoad, storeUnopened) != before {
 			t.Fatal("counted as one that does not open")
 		}
 	})
@@ -404,6 +406,77 @@ func TestStorageThatHangsDelaysNobodyLongAndHoldsFewGoroutines(t *testing.T) {
 			t.Errorf("%d calls are left", len(s.calls))
 		}
 	})
+}
+
+// storeCount reads caddy_kerberos_store_operations_total.
+func storeCount(operation, result string) float64 {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(storeOperations)
+	families, _ := registry.Gather()
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			if l := m.GetLabel(); l[0].GetValue() == operation && l[1].GetValue() == result {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
+}
+
+func TestStoreOperationsAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		id, storage := testIdentity(t, testLongTerm), newShelf()
+		s, other := testStore(storage, id, nil), testStore(storage, id, nil)
+		counted := func(operation, result string, do func()) {
+			t.Helper()
+			before := storeCount(operation, result)
+			do()
+			synctest.Wait()
+			if n := storeCount(operation, result) - before; n != 1 {
+				t.Errorf("%s %s: counted %v times", operation, result, n)
+			}
+		}
+		load := func() { s.Load(t.Context(), testKey) }
+		save := func() { s.Save(t.Context(), testKey, ticketOf(t, id, time.Hour)) }
+		unlock := func() {}
+		lock := func() { unlock = s.Lock(t.Context(), testKey) }
+
+		counted(opLoad, storeMiss, load)
+		counted(opSave, storeOK, save)
+		counted(opLoad, storeOK, load)
+		counted(opLock, storeOK, lock)
+		counted(opLock, storeBusy, func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			other.Lock(ctx, testKey)()
+		})
+		counted(opUnlock, storeOK, unlock)
+		time.Sleep(2 * time.Hour)
+		counted(opLoad, storeMiss, load)
+		counted(opDelete, storeOK, func() { s.Delete(t.Context(), testKey) })
+		save()
+
+		storage.err = errors.New("no route to the storage")
+		for operation, do := range map[string]func(){opLoad: load, opSave: save, opLock: lock} {
+			counted(operation, storeFailed, do)
+			counted(operation, storeSkipped, do)
+			time.Sleep(storePauseLongest)
+		}
+	})
+}
+
+func TestRunningCaddyCountsWhatItLooksForInTheStore(t *testing.T) {
+	r := newCommandLab(t, nil).serve()
+	r.load("ticket_store storage\n\t\t"+r.identity("stored"), r.proxied("stored {", "spn "+labService))
+	before := r.scrape()
+	if status := r.get("/", "site"); status != http.StatusOK {
+		t.Fatalf("got %d", status)
+	}
+	// Looked for before a KDC is asked; saving may take longer than the answer.
+	const missed = `caddy_kerberos_store_operations_total{operation="load",result="miss"}`
+	if n := grown(before, r.scrape(), missed); n == 0 {
+		t.Errorf("%s has not grown", missed)
+	}
 }
 
 func TestStoreLockIsWaitedForASecondAtMost(t *testing.T) {
