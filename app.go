@@ -87,6 +87,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 		a.named[name] = acct
 	}
+	a.bound.anticipate()
 	return nil
 }
 
@@ -126,8 +127,11 @@ func (a *App) Stop() error {
 	return nil
 }
 
-// Cleanup releases the named identities.
+// Cleanup releases the named identities, and lifts the bounds if Stop did not.
 func (a *App) Cleanup() error {
+	if a.bound != nil {
+		a.bound.lift()
+	}
 	for _, acct := range a.named {
 		acct.release()
 	}

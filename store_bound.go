@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -30,7 +31,8 @@ func parseStoreKey(text string) ([]byte, error) {
 
 // bounds are what an App has the process keep tickets by. Apps overlap when the
 // configuration is loaded anew: what the last one that was started and not stopped
-// says is in force, so that a refused configuration leaves nothing behind.
+// says is in force, so that a refused configuration leaves nothing behind. Only where
+// none is, they are in force from the provisioning on.
 var bounds struct {
 	mu    sync.Mutex
 	stack []*bound
@@ -41,10 +43,22 @@ type bound struct {
 	store  cache.Store[*negotiate.Ticket] // nil for memory alone
 }
 
+// anticipate puts b in force where nothing is: Caddy starts apps in no order, and the
+// first requests of a process may come before the app's turn.
+func (b *bound) anticipate() {
+	bounds.mu.Lock()
+	defer bounds.mu.Unlock()
+	if len(bounds.stack) == 0 {
+		bounds.stack = append(bounds.stack, b)
+		b.apply()
+	}
+}
+
 // enforce puts b in force.
 func (b *bound) enforce() {
 	bounds.mu.Lock()
 	defer bounds.mu.Unlock()
+	bounds.stack = slices.DeleteFunc(bounds.stack, func(other *bound) bool { return other == b })
 	bounds.stack = append(bounds.stack, b)
 	b.apply()
 }

@@ -566,6 +566,60 @@ func TestRefusedConfigurationLeavesNoBounds(t *testing.T) {
 	want(cache.DefaultMemory)
 }
 
+func TestBoundsOfTheFirstConfigurationDoNotWaitForStart(t *testing.T) {
+	want := func(memory int64) {
+		t.Helper()
+		if got := tickets.Stats().Memory; got != memory {
+			t.Fatalf("memory %d, want %d", got, memory)
+		}
+	}
+	provisioned := func(memory int64) *App {
+		t.Helper()
+		ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+		t.Cleanup(cancel)
+		app := &App{TicketMemory: memory}
+		if err := app.Provision(ctx); err != nil {
+			t.Fatal(err)
+		}
+		return app
+	}
+	cleanup := func(app *App) {
+		t.Helper()
+		if err := app.Cleanup(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused := provisioned(1 << 20)
+	want(1 << 20)
+	cleanup(refused) // never started
+	want(cache.DefaultMemory)
+
+	first := provisioned(2 << 20)
+	want(2 << 20)
+	next := provisioned(3 << 20)
+	want(2 << 20) // there is something to leave alone
+	cleanup(next)
+	want(2 << 20)
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	next = provisioned(4 << 20)
+	if err := next.Start(); err != nil {
+		t.Fatal(err)
+	}
+	want(4 << 20)
+	if err := first.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	cleanup(first)
+	want(4 << 20)
+	if err := next.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	cleanup(next)
+	want(cache.DefaultMemory)
+}
+
 func TestTicketStoreKeyIsRead(t *testing.T) {
 	key := bytes.Repeat([]byte{0xfb}, 32)
 	t.Setenv("TICKET_KEY", base64.StdEncoding.EncodeToString(key))
