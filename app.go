@@ -163,6 +163,7 @@ type Login struct {
 
 // provision finds the account, and shares it with whoever else has it.
 func (l *Login) provision(ctx caddy.Context) error {
+	warnOfNameless(ctx)
 	app, err := ctx.App("kerberos")
 	if err != nil {
 		return err

@@ -12,8 +12,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-
-	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
 
 // site is a place that uses negotiate, with its modules made.
@@ -280,15 +278,6 @@ func (c *check) inspectTransport(s *site) {
 	if t.Impersonation.enabled() && c.flags.user == "" {
 		c.warn(stepConfig, s.where+": impersonate is not checked, for want of a user", "give --user NAME")
 	}
-}
-
-// upstreamHost is the host of a dial address, and whether it is a name.
-func upstreamHost(dial string) (host string, named bool) {
-	address, err := caddy.ParseNetworkAddressWithDefaults(dial, "tcp", 80)
-	if err != nil || address.IsUnixNetwork() {
-		return dial, false
-	}
-	return address.Host, negotiate.CheckHost(address.Host) == nil
 }
 
 func isLoopback(dial string) bool {
