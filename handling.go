@@ -56,7 +56,7 @@ func (x *handling) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	err = x.attempt(w, r, next, nil)
 	if x.repeat != nil {
 		before.restoreRequest(r)
-		ownVars(r)
+		*r = *r.WithContext(ownVars(r.Context()))
 		before.answer.restore(w.Header())
 		x.grant = x.repeat.grant
 		x.out.granted(x.grant)
@@ -73,11 +73,13 @@ func (x *handling) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.
 
 // ownVars gives the repeat Caddy's variables in a map of its own: a connection that
 // net/http began to make for the first attempt, and did not need, may still be reading
-// the other one while reverse_proxy writes.
-func ownVars(r *http.Request) {
-	if vars, ok := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
-		*r = *r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, maps.Clone(vars)))
+// the other one while reverse_proxy, or the way to an outbound proxy, writes.
+func ownVars(ctx context.Context) context.Context {
+	vars, ok := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any)
+	if !ok {
+		return ctx
 	}
+	return context.WithValue(ctx, caddyhttp.VarsCtxKey, maps.Clone(vars))
 }
 
 // attempt passes the request on with a fresh token.

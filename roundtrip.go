@@ -186,7 +186,7 @@ func (x *trip) attempt() (*http.Response, error) {
 
 // repeat sends a copy of the request: net/http may still be writing the first.
 func (x *trip) repeat(body io.ReadCloser, ahead *time.Duration) (*http.Response, error) {
-	out := x.request.WithContext(x.request.Context())
+	out := x.request.WithContext(ownVars(x.request.Context()))
 	out.Header = x.request.Header.Clone()
 	x.ahead = ahead
 	return x.sendAs(out, body)

@@ -4,10 +4,17 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
+	"reflect"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
@@ -97,6 +104,44 @@ func TestTransportSurvivesAnUpstreamThatGoesAway(t *testing.T) {
 	}
 	a.wantClean(t)
 	b.wantClean(t)
+}
+
+// watchingProxy is a network_proxy that leads nowhere, and shows Caddy's variables of each
+// attempt. Caddy writes to them where one leads somewhere.
+type watchingProxy struct{}
+
+var watched sync.Map // the maps' addresses
+
+func init() { caddy.RegisterModule(watchingProxy{}) }
+
+func (watchingProxy) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "caddy.network_proxy.watching", New: func() caddy.Module { return new(watchingProxy) }}
+}
+
+func (*watchingProxy) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
+
+func (*watchingProxy) ProxyFunc() func(*http.Request) (*url.URL, error) {
+	return func(r *http.Request) (*url.URL, error) {
+		watched.Store(reflect.ValueOf(r.Context().Value(caddyhttp.VarsCtxKey)).Pointer(), true)
+		return nil, nil
+	}
+}
+
+// A connection that net/http began to make for the first attempt, and did not need, may
+// read the variables for as long as it likes.
+func TestTransportsRepeatHasVariablesOfItsOwn(t *testing.T) {
+	s := newSite(t, setup{})
+	s.run(s.upstream.Addr(), "spn "+service, "network_proxy watching")
+	s.get("/").wantOK(t)
+	s.changeServiceKey()
+	watched.Clear()
+	s.get("/").wantOK(t)
+	s.wantCounts(1, 2)
+	n := 0
+	watched.Range(func(any, any) bool { n++; return true })
+	if n != 2 {
+		t.Errorf("two attempts have %d sets of variables", n)
+	}
 }
 
 // A server that closes idle connections makes net/http send requests once more by
