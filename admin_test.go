@@ -46,12 +46,12 @@ func (l *commandLab) serve() *running {
 
 func freeLoopback(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, release, err := kdctest.Reserve()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	t.Cleanup(release)
+	return address
 }
 
 // load runs, or goes on with, a configuration.

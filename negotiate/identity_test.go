@@ -378,7 +378,9 @@ func TestDisabledAccountIsAskedForOnceAMinuteAndProvesNothing(t *testing.T) {
 
 func TestOutageIsRememberedForGrowingPauses(t *testing.T) {
 	w := newWorld(t, byPassword("right"))
-	w.kdc.Stop()
+	if err := w.kdc.Interrupt(); err != nil {
+		t.Fatal(err)
+	}
 	for _, want := range []time.Duration{1, 2, 4, 8, 15, 15} {
 		_, err := w.id.Grant(t.Context(), w.settings, &w.target, negotiate.DelegateNever)
 		var unreachable *kdc.UnreachableError

@@ -3,10 +3,11 @@ package main
 import (
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
 // startDemo runs the demo as the command does, and gives Caddy's URL.
@@ -33,12 +34,12 @@ func startDemo(t *testing.T) string {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, release, err := kdctest.Reserve()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Cleanup(release)
+	return address
 }
 
 // send sends a request with headers, given as name and value by turns.

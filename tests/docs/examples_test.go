@@ -45,7 +45,9 @@ func TestExampleLoadBalancing(t *testing.T) {
 		if !strings.HasPrefix(name, "iis") {
 			continue
 		}
-		server.Stop()
+		if err := server.Interrupt(); err != nil {
+			t.Fatal(err)
+		}
 		other := strings.NewReplacer("iis1", "iis2", "iis2", "iis1").Replace(name)
 		s.want("http://"+one+"/", http.StatusOK, proxyAccount+" at "+other)
 		if err := server.Start(); err != nil {

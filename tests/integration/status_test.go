@@ -144,7 +144,9 @@ func TestHeldTicketServesWhileNoKDCDoes(t *testing.T) {
 
 func TestKDCThatComesUpLaterServes(t *testing.T) {
 	s := newSite(t, setup{})
-	s.kdc.Stop()
+	if err := s.kdc.Interrupt(); err != nil {
+		t.Fatal(err)
+	}
 	s.load(s.usual("timeout 5s"))
 	s.get("/").wantError(t, http.StatusServiceUnavailable, "kdc_unreachable", "")
 	if err := s.kdc.Start(); err != nil {

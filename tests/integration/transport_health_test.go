@@ -39,7 +39,9 @@ func TestTransportAuthenticatesHealthChecks(t *testing.T) {
 func TestTransportFailsHealthChecksWhileThereIsNoTicket(t *testing.T) {
 	s := newSite(t, setup{})
 	s.kdc.Use(kdctest.TGS(kdctest.Fail(7))) // KDC_ERR_S_PRINCIPAL_UNKNOWN
-	s.kdc.Stop()
+	if err := s.kdc.Interrupt(); err != nil {
+		t.Fatal(err)
+	}
 	s.mustLoad(s.config("", proxying(s.upstream.Addr(), "health_uri /json", "health_interval 50ms", "health_passes 1",
 		s.negotiating("spn "+service, "timeout 300ms", "use_tcp", "login_at_start off"))))
 	s.log.await(t, `HTTP request failed`)

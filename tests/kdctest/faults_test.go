@@ -124,7 +124,9 @@ func TestStopLetsGoOfWhatAGateHolds(t *testing.T) {
 	s.send(t, asReq("R", "alice", 1).Marshal())
 	<-gate.Arrived()
 	addr := kdc.Addr()
-	kdc.Stop()
+	if err := kdc.Interrupt(); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := s.receive(); err == nil {
 		t.Error("a stopped kdc answered")
 	}

@@ -53,6 +53,7 @@ type KDC struct {
 	port    int
 	server  *listener
 	started bool
+	release func() // lets go of the port that Interrupt keeps
 }
 
 // NewKDC returns a KDC that does not listen yet: Handle works at once, Start
@@ -98,6 +99,7 @@ func (k *KDC) Start() error {
 	if err != nil {
 		return err
 	}
+	k.unreserve()
 	k.server, k.port, k.started = l, l.port(), true
 	return nil
 }
@@ -107,11 +109,33 @@ func (k *KDC) Start() error {
 func (k *KDC) Stop() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if !k.started {
-		return
+	k.halt()
+	k.unreserve()
+}
+
+// Interrupt is Stop for who means to Start again: nobody else gets the TCP port meanwhile.
+func (k *KDC) Interrupt() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.halt()
+	k.unreserve()
+	_, release, err := reserve(net.JoinHostPort(k.cfg.Host, fmt.Sprint(k.port)))
+	k.release = release
+	return err
+}
+
+func (k *KDC) halt() {
+	if k.started {
+		k.server.close()
+		k.server, k.started = nil, false
 	}
-	k.server.close()
-	k.server, k.started = nil, false
+}
+
+func (k *KDC) unreserve() {
+	if k.release != nil {
+		k.release()
+		k.release = nil
+	}
 }
 
 // Addr is host:port, the same for UDP and TCP; it stays after Stop.

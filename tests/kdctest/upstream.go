@@ -59,11 +59,12 @@ type Upstream struct {
 	// long header line; Connections the accepted connections.
 	Requests, TooLarge, Connections atomic.Int64
 
-	mu     sync.Mutex
-	addr   string
-	server *http.Server
-	done   chan struct{}
-	stop   context.CancelFunc
+	mu      sync.Mutex
+	addr    string
+	release func() // lets go of the address that Interrupt keeps
+	server  *http.Server
+	done    chan struct{}
+	stop    context.CancelFunc
 }
 
 // NewUpstream returns a server that does not listen yet.
@@ -88,6 +89,7 @@ func (u *Upstream) Start() error {
 	if err != nil {
 		return err
 	}
+	u.unreserve()
 	u.addr = l.Addr().String()
 	if u.cfg.Certificate != nil {
 		l = tls.NewListener(l, &tls.Config{
@@ -120,6 +122,22 @@ func (u *Upstream) Start() error {
 func (u *Upstream) Stop() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.halt()
+	u.unreserve()
+}
+
+// Interrupt is Stop for who means to Start again: nobody else gets the port meanwhile.
+func (u *Upstream) Interrupt() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.halt()
+	u.unreserve()
+	_, release, err := reserve(u.addr)
+	u.release = release
+	return err
+}
+
+func (u *Upstream) halt() {
 	if u.server == nil {
 		return
 	}
@@ -127,6 +145,13 @@ func (u *Upstream) Stop() {
 	_ = u.server.Close()
 	<-u.done
 	u.server = nil
+}
+
+func (u *Upstream) unreserve() {
+	if u.release != nil {
+		u.release()
+		u.release = nil
+	}
 }
 
 // Addr is host:port; it stays after Stop.

@@ -237,7 +237,9 @@ func TestTheUpstreamRestartsAtItsAddress(t *testing.T) {
 	i := &initiator{cred: s.ticket(t)}
 	c := client(t, nil)
 	url := s.upstream.URL()
-	s.upstream.Stop()
+	if err := s.upstream.Interrupt(); err != nil {
+		t.Fatal(err)
+	}
 	if res, err := c.Do(s.request(t, "/", i.token(t), nil)); err == nil {
 		_ = res.Body.Close()
 		t.Error("a stopped upstream answered")

@@ -53,12 +53,7 @@ func newSiteAt(t *testing.T, skew time.Duration, keytabPath string, block ...str
 		t.Fatal(err)
 	}
 	t.Cleanup(upstream.Stop)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &site{t: t, address: l.Addr().String(), log: filepath.Join(t.TempDir(), "log")}
-	l.Close()
+	s := &site{t: t, address: unused(t), log: filepath.Join(t.TempDir(), "log")}
 	_, port, _ := net.SplitHostPort(s.address)
 	text := fmt.Sprintf(`{
 	admin off

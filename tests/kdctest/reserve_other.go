@@ -1,0 +1,5 @@
+//go:build !linux
+
+package kdctest
+
+func reserve(address string) (string, func(), error) { return free(address) }

@@ -1,0 +1,34 @@
+package kdctest_test
+
+import (
+	"net"
+	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+)
+
+func TestReservedAddressRefusesUntilSomebodyListens(t *testing.T) {
+	address, release, err := kdctest.Reserve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	if c, err := net.Dial("tcp", address); err == nil {
+		c.Close()
+		t.Fatal("somebody listens")
+	}
+	for range 2 {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			c, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+		}
+		l.Close()
+	}
+}
