@@ -92,7 +92,7 @@ func (l *intranet) wantTokens(n int, apaches ...*lab.Apache) {
 // await waits until the logs have n lines: Apache writes one after it has answered.
 func (l *intranet) await(n int, apaches []*lab.Apache) {
 	l.t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-time.After(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-time.After(10 * time.Millisecond) {
 		lines := 0
 		for _, a := range apaches {
 			lines += len(a.Accesses(l.t, 1))

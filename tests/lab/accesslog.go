@@ -26,7 +26,7 @@ type Access struct {
 func (a *Apache) Accesses(t testing.TB, atLeast int) []Access {
 	t.Helper()
 	var lines []string
-	err := poll(10*time.Second, strconv.Itoa(atLeast)+" lines in the access log", func() (bool, error) {
+	err := poll(time.Minute, strconv.Itoa(atLeast)+" lines in the access log", func() (bool, error) {
 		text, err := os.ReadFile(a.path("access.log"))
 		if err != nil {
 			return false, err

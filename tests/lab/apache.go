@@ -230,8 +230,8 @@ func (a *Apache) Start(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	open := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
-	err = proc.ready(30*time.Second, "apache2", func() bool {
+	open := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}
+	err = proc.ready(2*time.Minute, "apache2", func() bool {
 		r, err := open.Get("http://" + a.Addr() + probePath)
 		if err != nil {
 			return false

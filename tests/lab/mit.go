@@ -204,7 +204,7 @@ func (m *MIT) start() error {
 	if err != nil {
 		return err
 	}
-	if err := proc.ready(20*time.Second, "krb5kdc of "+m.opts.Realm, func() bool { return m.commenced() > begun }); err != nil {
+	if err := proc.ready(2*time.Minute, "krb5kdc of "+m.opts.Realm, func() bool { return m.commenced() > begun }); err != nil {
 		proc.stop()
 		return fmt.Errorf("%w\n%s", err, tail(m.LogPath()))
 	}

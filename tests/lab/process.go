@@ -133,14 +133,14 @@ func tail(log string) string {
 	return log + ":\n" + string(text)
 }
 
-// run runs a program to its end, within a minute, and answers what it printed
-// on both outputs.
+// run runs a program to its end, within five minutes (a busy machine takes one to
+// provision a domain), and answers what it printed on both outputs.
 func run(env []string, dir, stdin, name string, args ...string) (string, error) {
 	path, ok := find(name)
 	if !ok {
 		return "", fmt.Errorf("%s is not installed", name)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
 	var out bytes.Buffer

@@ -136,7 +136,7 @@ func (s *Samba) start() error {
 			"kinit", "-c", "FILE:"+s.path("run/probe"), "alice")
 		return err == nil
 	}
-	if err := proc.ready(60*time.Second, "samba", up); err != nil {
+	if err := proc.ready(3*time.Minute, "samba", up); err != nil {
 		proc.stop()
 		return err
 	}
