@@ -19,7 +19,7 @@ func TestExchangesQueue(t *testing.T) {
 	for i := range services {
 		l.realm.AddService(fmt.Sprintf("HTTP/web%d.corp.example", i))
 	}
-	id, s := l.identity(negotiate.PasswordSecret(password)), l.settings()
+	id, s := l.identity(negotiate.PasswordSecret(password)), l.patient()
 	if _, err := id.Login(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}

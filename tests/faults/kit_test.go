@@ -194,7 +194,11 @@ http://:%s {
 	negotiate {
 		%s
 	}
-	reverse_proxy %s
+	reverse_proxy %s {
+		transport http {
+			dial_timeout 1m # a busy machine is no dead upstream
+		}
+	}
 	handle_errors {
 		respond "{err.status_code} {http.negotiate.error}"
 	}
@@ -328,12 +332,12 @@ func (r *rig) wantCounts(logins, tickets int) {
 // freeAddress is a loopback address on which nothing listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, release, err := kdctest.Reserve()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Cleanup(release)
+	return address
 }
 
 // capture holds what Caddy logs while a test runs. It is a writer module of
@@ -432,13 +436,23 @@ func (w captureWriter) OpenWriter() (io.WriteCloser, error) {
 	return c.(*capture), nil
 }
 
+// leftovers is goleak.Find, which waits for little more than a second, for a busy machine.
+func leftovers(options ...goleak.Option) (err error) {
+	for range 20 {
+		if err = goleak.Find(options...); err == nil {
+			break
+		}
+	}
+	return err
+}
+
 // leakCheck fails the test if Caddy, once stopped, leaves goroutines behind. It
 // is to be called first, so that it looks last.
 func leakCheck(t *testing.T) {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() {
-		err := goleak.Find(before,
+		err := leftovers(before,
 			goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"),
 			// A file lock's keeper notices within seconds that the lock was given back.
 			goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"))

@@ -63,8 +63,19 @@ func (l *laboratory) settings(kdcs ...*kdctest.KDC) *negotiate.Settings {
 	return l.observed(nil, kdcs...)
 }
 
+// patient are settings for very many questions at once, however busy the machine.
+func (l *laboratory) patient() *negotiate.Settings {
+	l.t.Helper()
+	return l.made(time.Minute, nil, l.kdc)
+}
+
 // observed are settings whose messages and decisions are observed.
 func (l *laboratory) observed(by kdc.Observer, kdcs ...*kdctest.KDC) *negotiate.Settings {
+	l.t.Helper()
+	return l.made(5*time.Second, by, kdcs...)
+}
+
+func (l *laboratory) made(timeout time.Duration, by kdc.Observer, kdcs ...*kdctest.KDC) *negotiate.Settings {
 	l.t.Helper()
 	if len(kdcs) == 0 {
 		kdcs = []*kdctest.KDC{l.kdc}
@@ -81,7 +92,7 @@ func (l *laboratory) observed(by kdc.Observer, kdcs ...*kdctest.KDC) *negotiate.
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	client, err := krb5core.NewClient(krb5core.Config{Sender: sender, Finder: finder, Timeout: 5 * time.Second})
+	client, err := krb5core.NewClient(krb5core.Config{Sender: sender, Finder: finder, Timeout: timeout})
 	if err != nil {
 		l.t.Fatal(err)
 	}

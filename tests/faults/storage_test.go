@@ -3,6 +3,8 @@ package faults
 import (
 	"context"
 	"fmt"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -34,6 +36,13 @@ func newShelf(t *testing.T, folder string) (s *shelf, option string) {
 	shelves.Store(name, s)
 	t.Cleanup(func() { shelves.Delete(name) })
 	return s, "storage faulty " + name
+}
+
+// entries are the paths of the tickets that are stored. Files that are still being
+// written stand beside them, by other names.
+func (s *shelf) entries() []string {
+	found, _ := filepath.Glob(filepath.Join(s.Path, "kerberos", "tickets", strings.Repeat("[0-9a-f]", 64)))
+	return found
 }
 
 func (s *shelf) order(write, all error, hang chan struct{}) {

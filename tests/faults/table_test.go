@@ -104,24 +104,29 @@ func (r *rig) cold() answer {
 
 func (a answer) goodSecond() bool { return a.status == 200 && a.body == "svc-second@"+realmName+"\n" }
 
-// warm gives a rig with a ticket held for the first site and none for the second.
+// warm gives a rig with a ticket held for the first site and none for the second, which
+// has further lines.
 func warm(t *testing.T, more ...string) *rig {
 	r := newRig(t)
-	r.load(r.usual(more...), r.second(more...))
+	r.load(r.usual("trace"), r.second(append(more, "trace")...))
 	r.wantGood()
 	r.kdc.ResetCounts()
 	return r
 }
 
+// questions counts what has been sent to KDCs. The log tells it when it was sent; a KDC
+// counts what arrives, which may be later than somebody was answered by another way.
+func (r *rig) questions() int { return r.log.count(`"kdc message sent"`) }
+
 // wantHeld fails unless the first site serves without a question to the KDC.
 func (r *rig) wantHeld() {
 	r.t.Helper()
-	before := r.kdc.Counts()
+	before := r.questions()
 	if a := r.wantGood(); a.header.Get("X-Source") != "cache" {
 		r.t.Fatalf("the ticket came from %s", a.header.Get("X-Source"))
 	}
-	if c := r.kdc.Counts(); c.UDP+c.TCP != before.UDP+before.TCP {
-		r.t.Fatal("the KDC was asked")
+	if before == 0 || r.questions() != before {
+		r.t.Fatalf("the KDC was asked: %d questions, %d before", r.questions(), before)
 	}
 }
 
@@ -143,9 +148,9 @@ func kdcFault(served bool, f kdctest.Fault) func(*testing.T) {
 			return
 		}
 		wantOutage(t, a)
-		before := r.kdc.Counts()
+		before := r.questions()
 		wantOutage(t, r.cold()) // remembered
-		if c := r.kdc.Counts(); c.UDP+c.TCP != before.UDP+before.TCP {
+		if r.questions() != before {
 			t.Error("the next request asked the KDC again")
 		}
 		r.wantHeld()
@@ -322,9 +327,11 @@ func upstreamRekeyed(t *testing.T) {
 }
 
 func upstreamRekeyedInOutage(t *testing.T) {
-	r := warm(t, "timeout 1s")
+	r := warm(t)
 	r.rekey()
-	r.kdc.Stop()
+	if err := r.kdc.Interrupt(); err != nil {
+		t.Fatal(err)
+	}
 	if err := wantRefusal(r.get("/")); err != nil {
 		t.Fatal(err)
 	}
@@ -371,6 +378,7 @@ func storeFault(order func(*shelf)) func(*testing.T) {
 		r, s := shelved(t)
 		r.load(r.usual("login_at_start off"), r.second())
 		order(s)
+		begin := time.Now()
 		for range 3 {
 			r.wantGood()
 			if a := r.cold(); !a.goodSecond() {
@@ -378,7 +386,8 @@ func storeFault(order func(*shelf)) func(*testing.T) {
 			}
 		}
 		r.log.await(t, storeWarning, 1)
-		if n := r.log.count(storeWarning); n != 1 {
+		// A storage is left alone for a second, and may be tried again then.
+		if n := r.log.count(storeWarning); n > 1+int(time.Since(begin)/time.Second) {
 			t.Errorf("%d warnings", n)
 		}
 		s.order(nil, nil, nil)
@@ -389,6 +398,7 @@ func storeHangs(t *testing.T) {
 	r, s := shelved(t)
 	r.load(r.usual(), r.second())
 	r.wantGood()
+	eventually(t, "both tickets are stored", func() bool { return len(s.entries()) == 2 })
 	hang := make(chan struct{})
 	s.order(nil, nil, hang)
 	calls := s.calls.Load()
@@ -412,12 +422,8 @@ func storeSpoilt(t *testing.T) {
 	r, s := shelved(t)
 	r.load(r.usual("login_at_start off"))
 	r.wantGood()
-	entries := func() []string {
-		found, _ := filepath.Glob(filepath.Join(s.Path, "kerberos", "tickets", "*"))
-		return found
-	}
-	eventually(t, "both tickets are stored", func() bool { return len(entries()) == 2 })
-	for _, path := range entries() {
+	eventually(t, "both tickets are stored", func() bool { return len(s.entries()) == 2 })
+	for _, path := range s.entries() {
 		b, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
