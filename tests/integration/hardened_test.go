@@ -119,16 +119,22 @@ func TestKDCProxyAmongOthers(t *testing.T) {
 		"last":            {s.kdc.Addr() + " " + proxy.URL + "/KdcProxy", false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s.kdc.ResetCounts()
-			s.load(lines("kdc "+c.kdcs, "user "+principal, "keytab "+s.keytab, "spn "+service,
-				"encryption_types aes256-cts-hmac-sha1-96", // tickets of its own
-				"kdc_options {", "tls_ca "+ca, "tls_client_cert "+ca+" "+keyFile, "}"))
-			s.get("/").wantOK(t)
-			if n := s.kdc.Counts(); (n.HTTPS > 0) != c.https || (n.UDP+n.TCP > 0) != c.direct {
-				t.Errorf("https %d, udp %d, tcp %d", n.HTTPS, n.UDP, n.TCP)
-			}
-			if err := caddy.Stop(); err != nil { // and the tickets go
-				t.Fatal(err)
+			for hedged := true; hedged; {
+				const asked = `"kdc hedging"` // on a busy machine the first KDC is thought slow: that shows nothing
+				before := strings.Count(s.log.String(), asked)
+				s.kdc.ResetCounts()
+				s.load(lines("kdc "+c.kdcs, "user "+principal, "keytab "+s.keytab, "spn "+service, "trace",
+					"encryption_types aes256-cts-hmac-sha1-96", // tickets of its own
+					"kdc_options {", "tls_ca "+ca, "tls_client_cert "+ca+" "+keyFile, "}"))
+				s.get("/").wantOK(t)
+				n := s.kdc.Counts()
+				hedged = strings.Count(s.log.String(), asked) > before
+				if !hedged && ((n.HTTPS > 0) != c.https || (n.UDP+n.TCP > 0) != c.direct) {
+					t.Errorf("https %d, udp %d, tcp %d", n.HTTPS, n.UDP, n.TCP)
+				}
+				if err := caddy.Stop(); err != nil { // and the tickets go
+					t.Fatal(err)
+				}
 			}
 		})
 	}

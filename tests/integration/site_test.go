@@ -122,12 +122,12 @@ func (s *site) write(name string, content []byte) string {
 // freeAddress is a loopback address on which nothing listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, release, err := kdctest.Reserve()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Cleanup(release)
+	return address
 }
 
 // usual are the lines of a negotiate block that log in by keytab.
@@ -381,13 +381,23 @@ func (w captureWriter) OpenWriter() (io.WriteCloser, error) {
 	return c.(*capture), nil
 }
 
+// leftovers is goleak.Find, which waits for little more than a second, for a busy machine.
+func leftovers(options ...goleak.Option) (err error) {
+	for range 20 {
+		if err = goleak.Find(options...); err == nil {
+			break
+		}
+	}
+	return err
+}
+
 // leakCheck fails the test if Caddy, once stopped, leaves goroutines behind. It
 // is to be called first, so that it looks last.
 func leakCheck(t *testing.T) {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() {
-		err := goleak.Find(before, goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"),
+		err := leftovers(before, goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"),
 			goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh")) // looks every five seconds whether to end
 		if err != nil {
 			t.Error(err)
