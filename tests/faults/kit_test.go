@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -350,10 +351,15 @@ type capture struct {
 	grown chan struct{} // closed when something came
 }
 
-var captures sync.Map
+var (
+	captures sync.Map
+	captured atomic.Int64
+)
 
 func newCapture(t *testing.T) *capture {
-	c := &capture{name: strings.NewReplacer("/", "-", " ", "-").Replace(t.Name()), grown: make(chan struct{})}
+	// Caddy may keep a writer for as long as it runs: each test run has its own.
+	name := fmt.Sprintf("%s-%d", strings.NewReplacer("/", "-", " ", "-").Replace(t.Name()), captured.Add(1))
+	c := &capture{name: name, grown: make(chan struct{})}
 	captures.Store(c.name, c)
 	t.Cleanup(func() {
 		captures.Delete(c.name)
