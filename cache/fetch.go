@@ -111,6 +111,48 @@ func (c *Cache[V]) refresh(e *entry[V], h *held[V], now instant, p Policy[V]) {
 	c.launch(e.key, Refreshing, nil, c.renew, p).waiters++ // the cache itself
 }
 
+// Refreshing tells, within a fetch, what it is to take the place of, for its end is
+// near. It is false if the fetch is made for another reason.
+func (c *Cache[V]) Refreshing(ctx context.Context) (V, bool) {
+	if f := c.parentOf(ctx); f != nil && f.reason == Refreshing {
+		if e := c.find(f.key); e != nil {
+			h := e.held.Load()
+			return h.value, h.err == nil
+		}
+	}
+	var zero V
+	return zero, false
+}
+
+// Renew returns the value that has taken the place of old, or waits for one, whose
+// fetch it starts if none is under way: for who knows, before it is due, that old is of
+// no more use. Others go on using old until then.
+func (c *Cache[V]) Renew(ctx context.Context, key Key, old V, p Policy[V]) (V, error) {
+	var zero V
+	if err := ctx.Err(); err != nil {
+		return zero, err
+	}
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return zero, ErrClosed
+	}
+	if e := c.find(key); e != nil {
+		if h := e.held.Load(); h.usable(c.now()) && h.value != old {
+			c.mu.Unlock()
+			return h.value, nil
+		}
+	}
+	parent, f := c.parentOf(ctx), c.flights[key]
+	if f == nil {
+		f = c.launch(key, Refreshing, parent, nil, p)
+	}
+	f.board(parent)
+	c.mu.Unlock()
+	v, _, err := c.wait(ctx, f)
+	return v, err
+}
+
 // Settled waits for the fetch that is under way for key, if there is one, and
 // returns the value that is held afterwards: for who had better wait for a
 // refresh than go on with what is held. It starts nothing.

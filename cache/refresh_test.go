@@ -1,7 +1,9 @@
 package cache
 
 import (
+	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -156,6 +158,81 @@ func TestSettledWaitsForTheRefreshUnderWay(t *testing.T) {
 		began := time.Now()
 		if v, ok := c.Settled(t.Context(), key(1)); !ok || v == old || time.Since(began) != k.delay {
 			t.Fatalf("%v after %v", v, time.Since(began))
+		}
+	})
+}
+
+func TestRenewDoesNotWaitUntilTheRefreshIsDue(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
+		old := must(t, c, key(1), k.policy(), Fetched)
+		k.delay = 5 * time.Second
+		began := time.Now()
+		var all sync.WaitGroup
+		for range 10 {
+			all.Go(func() {
+				if v, err := c.Renew(t.Context(), key(1), old, k.policy()); err != nil || v == old || time.Since(began) != k.delay {
+					t.Errorf("%v, %v after %v", v, err, time.Since(began))
+				}
+			})
+		}
+		synctest.Wait()
+		if v, ok := c.Get(key(1)); !ok || v != old {
+			t.Error("others are not served the old one meanwhile")
+		}
+		all.Wait()
+		if v, err := c.Renew(t.Context(), key(1), old, k.policy()); err != nil || v == old || k.calls.Load() != 2 {
+			t.Errorf("%v, %v after %d fetches: its place was taken already", v, err, k.calls.Load())
+		}
+	})
+}
+
+func TestFailedRenewLeavesWhatIsHeld(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
+		old := must(t, c, key(1), k.policy(), Fetched)
+		down := errors.New("down")
+		k.down.Store(&down)
+		if v, err := c.Renew(t.Context(), key(1), old, k.policy()); !errors.Is(err, down) {
+			t.Errorf("%v, %v", v, err)
+		}
+		if v, ok := c.Get(key(1)); !ok || v != old {
+			t.Error("what was held is lost")
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := c.Renew(ended, key(1), old, k.policy()); !errors.Is(err, context.Canceled) {
+			t.Errorf("with a context that has ended: %v", err)
+		}
+		c.Close()
+		if _, err := c.Renew(t.Context(), key(1), old, k.policy()); !errors.Is(err, ErrClosed) {
+			t.Errorf("of a closed cache: %v", err)
+		}
+	})
+}
+
+func TestRefreshingIsKnownToTheRefreshOnly(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
+		var within *ticket
+		var refreshing bool
+		p := Policy[*ticket]{Fetch: func(ctx context.Context) (*ticket, error) {
+			within, refreshing = c.Refreshing(ctx)
+			return fresh(int(k.calls.Add(1))), nil
+		}}
+		old := must(t, c, key(1), p, Fetched)
+		if refreshing {
+			t.Error("a first fetch takes the place of nothing")
+		}
+		if _, _, err := c.Successor(t.Context(), key(1), old, p); err != nil || refreshing {
+			t.Errorf("a refused one is not near its end: %v", err)
+		}
+		old, _ = c.Get(key(1))
+		time.Sleep(life * 86 / 100)
+		must(t, c, key(1), p, Cached)
+		synctest.Wait()
+		if !refreshing || within != old {
+			t.Errorf("a refresh: %v, %t", within, refreshing)
+		}
+		if _, ok := c.Refreshing(t.Context()); ok {
+			t.Error("known outside of a fetch")
 		}
 	})
 }

@@ -259,7 +259,14 @@ func (id *Identity) byTGT(ctx context.Context, s *Settings, ask func(tgt *Ticket
 		return nil, passing(err)
 	}
 	key := id.tgtKey(s)
-	tgt = id.newest(ctx, s, key, tgt)
+	if old, ok := id.cfg.Tickets.Refreshing(ctx); ok && !old.End().Before(tgt.End()) {
+		// What is won by this one would end when the old ticket does.
+		if tgt, err = id.cfg.Tickets.Renew(ctx, key, tgt, id.loginPolicy(key, s)); err != nil {
+			return nil, passing(err)
+		}
+	} else {
+		tgt = id.newest(ctx, s, key, tgt)
+	}
 	cred, err := ask(tgt)
 	if !tgtRefused(err) {
 		return cred, err

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,6 +57,7 @@ type world struct {
 	id       *negotiate.Identity
 	folder   string
 	target   negotiate.Target
+	late     atomic.Bool // what comes into the cache is due to be refreshed late, at 85 % of its life rather than 70
 
 	mu     sync.Mutex
 	events []negotiate.Event
@@ -73,7 +75,7 @@ func newWorld(t *testing.T, secret func(w *world, p messages.Principal) negotiat
 		t.Fatal(err)
 	}
 	t.Cleanup(w.kdc.Stop)
-	w.tickets = cache.New[*negotiate.Ticket](cache.Config{Now: w.clock.Now})
+	w.tickets = cache.New[*negotiate.Ticket](cache.Config{Now: w.clock.Now, Rand: w.draw})
 	t.Cleanup(w.tickets.Close)
 	w.settings = w.ask(w.kdc.Addr())
 
@@ -92,6 +94,14 @@ func newWorld(t *testing.T, secret func(w *world, p messages.Principal) negotiat
 		t.Fatal(err)
 	}
 	return w
+}
+
+// draw is the chance in the cache.
+func (w *world) draw() float64 {
+	if w.late.Load() {
+		return 0.999
+	}
+	return 0
 }
 
 // ask gives settings with these KDCs.

@@ -1,9 +1,11 @@
 package negotiate_test
 
 import (
+	"runtime"
 	"testing"
 	"time"
 
+	"github.com/caddy-negotiate/caddy-negotiate/cache"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
@@ -27,5 +29,44 @@ func TestTicketWonNearTheEndOfTheTGTOutlivesIt(t *testing.T) {
 	}
 	if n := w.kdc.Counts().ASRep; n != 2 {
 		t.Errorf("%d logins, want 2", n)
+	}
+}
+
+// A service ticket ends with the ticket-granting ticket that it was won by. To refresh
+// it by the same one is of no use: it would soon be due again, and end perhaps before
+// the KDC has answered.
+func TestTicketIsRefreshedByANewTGT(t *testing.T) {
+	w := newWorld(t, func(*world, messages.Principal) negotiate.Secret { return negotiate.PasswordSecret("right") })
+	w.late.Store(true)
+	tgt, err := w.id.Login(t.Context(), w.settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.late.Store(false)
+	life := tgt.End().Sub(tgt.Start())
+	for range 2 { // the second time what the first has won
+		held, _, err := w.id.Ticket(t.Context(), w.settings, &w.target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := w.kdc.Counts()
+		w.clock.advance(life * 3 / 4) // beyond the ticket's refresh point, not the ticket-granting ticket's
+		if ticket, source, err := w.id.Ticket(t.Context(), w.settings, &w.target); err != nil || ticket != held || source != cache.Cached {
+			t.Fatalf("not what is held, but %v from %s: %v", ticket, source, err)
+		}
+		ticket := held
+		for ticket == held {
+			runtime.Gosched()
+			if ticket, _, err = w.id.Ticket(t.Context(), w.settings, &w.target); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if won := ticket.End().Sub(held.End()); won < life/2 {
+			t.Errorf("the refresh won %s", won)
+		}
+		after := w.kdc.Counts()
+		if logins, tickets := after.ASRep-before.ASRep, after.TGSRep-before.TGSRep; logins != 1 || tickets != 1 {
+			t.Errorf("%d logins and %d tickets for one refresh", logins, tickets)
+		}
 	}
 }

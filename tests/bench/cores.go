@@ -41,12 +41,14 @@ func parallel(name string, cores int, make func(i int) func() error) *side {
 
 func newErrors(n int) []error { return make([]error, n) }
 
-// liveHeap is 256 MiB in pieces, as a server's connections and tickets are.
-func liveHeap() [][]byte {
-	heap := make([][]byte, 1<<18)
+// liveHeap is so many MiB in pieces, as a server's connections and tickets are. What
+// was garbage before is gone.
+func liveHeap(mib int) [][]byte {
+	heap := make([][]byte, mib<<10)
 	for i := range heap {
 		heap[i] = make([]byte, 1<<10)
 	}
+	runtime.GC()
 	return heap
 }
 
@@ -132,7 +134,7 @@ func (b *bench) cores(ctx context.Context) error {
 		}
 		list = append(list, scaled{"MIT, MEMORY cache", &side{name: "MIT, 1 thread", run: threads(1)}, &side{name: "MIT, a thread each core", run: threads(n)}})
 	}
-	heap := liveHeap()
+	heap := liveHeap(256)
 	var sides []*side
 	for _, l := range list {
 		sides = append(sides, l.one, l.all)
