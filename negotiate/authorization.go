@@ -3,6 +3,7 @@ package negotiate
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -34,10 +35,11 @@ func DropAuthorization(r *http.Request) {
 // CloneRequest returns a request that may be changed in its header, as a
 // transport has to before it touches one (http.RoundTripper). Unlike
 // http.Request.Clone it keeps the very map of the trailer: whoever sent the
-// request fills that map when the body ends.
+// request fills that map when the body ends. The fields' values are shared; they may
+// be replaced, and not changed in place.
 func CloneRequest(ctx context.Context, r *http.Request) *http.Request {
 	out := r.WithContext(ctx)
-	out.Header = r.Header.Clone()
+	out.Header = maps.Clone(r.Header)
 	if out.Header == nil {
 		out.Header = make(http.Header)
 	}
