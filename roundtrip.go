@@ -32,7 +32,8 @@ const drainLimit = 64 << 10
 // RoundTrip sends the request with a fresh token, and once more if the token is
 // refused.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	x := &trip{transport: t, ctx: r.Context(), check: isHealthCheck(r.Context())}
+	x := &trip{transport: t, ctx: r.Context()}
+	x.vars, x.check = varsOf(x.ctx)
 	x.take(r)
 	defer x.body.Settle()
 	out := x.outcome(r)
@@ -59,11 +60,13 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return x.finish(r, response)
 }
 
-// isHealthCheck tells active health checks from requests of clients: nobody has
-// prepared variables for them. The server does not tell: it is in the context that
-// reverse_proxy was provisioned with, and so in that of its checks.
-func isHealthCheck(ctx context.Context) bool {
-	return ctx.Value(caddyhttp.VarsCtxKey) == nil
+// varsOf gives the request's variables, and tells active health checks from requests of
+// clients: nobody has prepared any for them. The server does not tell: it is in the
+// context that reverse_proxy was provisioned with, and so in that of its checks.
+func varsOf(ctx context.Context) (vars map[string]any, check bool) {
+	value := ctx.Value(caddyhttp.VarsCtxKey)
+	vars, _ = value.(map[string]any)
+	return vars, value == nil
 }
 
 // acquire gets what tokens are made of: as ourselves, or as the user. Health
@@ -94,7 +97,8 @@ func (x *trip) send(r *http.Request) (*http.Response, error) {
 type trip struct {
 	transport *Transport
 	ctx       context.Context
-	check     bool // an active health check of reverse_proxy's
+	vars      map[string]any // Caddy's, of the request; nil for a health check
+	check     bool           // an active health check of reverse_proxy's
 	out       *outcome
 	target    negotiate.Target
 	grant     negotiate.Grant
@@ -135,21 +139,26 @@ func (x *trip) outcome(r *http.Request) *outcome {
 		x.out = &fresh
 		return x.out
 	}
-	if out, ok := caddyhttp.GetVar(x.ctx, outcomeVar).(*outcome); ok {
+	if out, ok := x.vars[outcomeVar].(*outcome); ok {
 		*out = fresh
 		x.out = out
 		return out
 	}
 	x.out = &fresh
 	replacerOf(r).Map(x.out.lookup)
-	caddyhttp.SetVar(x.ctx, outcomeVar, x.out)
+	if x.vars != nil {
+		x.vars[outcomeVar] = x.out
+	}
 	return x.out
 }
 
 // spn names the service for the upstream that was chosen.
 func (x *trip) spn(r *http.Request) (negotiate.SPN, error) {
 	info, _ := reverseproxy.GetDialInfo(x.ctx)
-	spn, err := x.transport.spn.eval(replacerOf(r), info.Host)
+	spn, err := x.transport.spn.known, error(nil)
+	if spn.IsZero() {
+		spn, err = x.transport.spn.eval(replacerOf(r), info.Host)
+	}
 	if err != nil && x.check {
 		spn, err = negotiate.HostSPN(info.Host)
 	}
