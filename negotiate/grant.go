@@ -23,26 +23,26 @@ const (
 	DelegateAlways
 )
 
-// A Grant is all that tokens for one target are made of. It is a small value;
-// minting from it asks nobody.
+// A Grant is all that tokens for one target are made of. It is a small value, which
+// keeps the target that it was asked for; minting from it asks nobody.
 type Grant struct {
 	Ticket *Ticket
 	Source cache.Source
 	// forwarded is the ticket-granting ticket to hand over, nil for none.
 	forwarded *Ticket
 
-	// Where the ticket is kept, to tell when it has grown.
-	tickets *Tickets
-	key     cache.Key
+	// By whom and for what the ticket is kept, to tell when it has grown.
+	identity *Identity
+	settings *Settings
+	target   *Target
 }
 
 // Held gives what tokens for the target are made of if it is held and nothing
 // needs to be done about it. Nothing is delegated by it.
 func (id *Identity) Held(s *Settings, t *Target) (Grant, bool) {
 	id.watch()
-	key := id.key(s, t)
-	ticket, ok := id.cfg.Tickets.Get(key)
-	return Grant{Ticket: ticket, Source: cache.Cached, tickets: id.cfg.Tickets, key: key}, ok
+	ticket, ok := id.cfg.Tickets.Get(id.key(s, t))
+	return Grant{Ticket: ticket, Source: cache.Cached, identity: id, settings: s, target: t}, ok
 }
 
 // Grant gives what tokens for the target are made of.
@@ -55,7 +55,7 @@ func (id *Identity) Grant(ctx context.Context, s *Settings, t *Target, d Delegat
 }
 
 func (id *Identity) grant(ctx context.Context, s *Settings, t *Target, ticket *Ticket, source cache.Source, d Delegation) (Grant, error) {
-	g := Grant{Ticket: ticket, Source: source, tickets: id.cfg.Tickets, key: id.key(s, t)}
+	g := Grant{Ticket: ticket, Source: source, identity: id, settings: s, target: t}
 	marked := ticket.cred.Flags&messages.TKT_FLG_OK_AS_DELEGATE != 0
 	if d == DelegateNever || d == DelegateMarked && !marked {
 		return g, nil
@@ -125,7 +125,8 @@ func (g Grant) Mint(ctx context.Context, f Features) (Token, error) {
 		return Token{}, err
 	}
 	if g.Ticket.grown.Load() != before {
-		g.tickets.Remeasure(g.key) // or templates would not count against ticket_memory
+		id := g.identity // or templates would not count against ticket_memory
+		id.cfg.Tickets.Remeasure(id.key(g.settings, g.target))
 	}
 	var t Token
 	if f.Ahead != nil {
