@@ -146,6 +146,7 @@ func (c *Cache[V]) Renew(ctx context.Context, key Key, old V, p Policy[V]) (V, e
 	parent, f := c.parentOf(ctx), c.flights[key]
 	if f == nil {
 		f = c.launch(key, Refreshing, parent, nil, p)
+		f.waiters++ // the cache itself, as of any refresh
 	}
 	f.board(parent)
 	c.mu.Unlock()

@@ -209,6 +209,25 @@ func TestFailedRenewLeavesWhatIsHeld(t *testing.T) {
 	})
 }
 
+func TestRenewThatIsDroppedAnswersWhoWaits(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
+		old := must(t, c, key(1), k.policy(), Fetched)
+		k.delay = 5 * time.Second
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
+			if v, err := c.Renew(t.Context(), key(1), old, k.policy()); err != nil || v == old {
+				t.Errorf("who waited got %v, %v", v, err)
+			}
+		})
+		synctest.Wait()
+		c.Drop(func(Key) bool { return true })
+		waiting.Wait()
+		if _, ok := c.Get(key(1)); ok {
+			t.Error("what was begun before the drop is kept")
+		}
+	})
+}
+
 func TestRefreshingIsKnownToTheRefreshOnly(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		var within *ticket
