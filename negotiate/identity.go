@@ -259,8 +259,9 @@ func (id *Identity) byTGT(ctx context.Context, s *Settings, ask func(tgt *Ticket
 		return nil, passing(err)
 	}
 	key := id.tgtKey(s)
-	if old, ok := id.cfg.Tickets.Refreshing(ctx); ok && !old.End().Before(tgt.End()) {
-		// What is won by this one would end when the old ticket does.
+	if old, ok := id.cfg.Tickets.Refreshing(ctx); ok && !old.End().Before(tgt.End()) && !tgt.Start().After(old.Start()) {
+		// What is won by this one would end when the old ticket does. (One that came since,
+		// and lasts no longer, has shown that there is none that does.)
 		if tgt, err = id.cfg.Tickets.Renew(ctx, key, tgt, id.loginPolicy(key, s)); err != nil {
 			return nil, passing(err)
 		}
