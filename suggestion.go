@@ -42,11 +42,7 @@ func (b block) checkForeign(segment []caddyfile.Token) error {
 		return nil
 	}
 	// A newer Caddy may know it.
-	first, last := segment[0], segment[len(segment)-1]
-	first.Text, last.Text = "{", "}"
-	last.Line++
-	alone := append(append([]caddyfile.Token{first, first}, segment...), last)
-	if err := new(reverseproxy.HTTPTransport).UnmarshalCaddyfile(caddyfile.NewDispenser(alone)); err != nil {
+	if err := new(reverseproxy.HTTPTransport).UnmarshalCaddyfile(caddyfile.NewDispenser(enclosed(segment[0], segment))); err != nil {
 		return fmt.Errorf("%w; did you mean %s?", err, meant)
 	}
 	return nil

@@ -211,14 +211,19 @@ func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if len(others) == 0 {
 		return nil
 	}
-	brace := func(text string, line caddyfile.Token) caddyfile.Token {
-		line.Text = text
-		return line
-	}
-	end := brace("}", others[len(others)-1])
-	end.Line++
-	tokens := append([]caddyfile.Token{name, brace("{", name)}, others...)
-	return t.HTTPTransport.UnmarshalCaddyfile(caddyfile.NewDispenser(append(tokens, end)))
+	return t.HTTPTransport.UnmarshalCaddyfile(caddyfile.NewDispenser(enclosed(name, others)))
+}
+
+// enclosed makes a block of its own of subdirectives. Its braces are no copies of the
+// tokens beside them: those may be quoted, and a quoted brace is none to Caddy.
+func enclosed(name caddyfile.Token, subdirectives []caddyfile.Token) []caddyfile.Token {
+	last := subdirectives[len(subdirectives)-1]
+	return slices.Concat([]caddyfile.Token{
+		{File: name.File, Line: name.Line, Text: name.Text},
+		{File: name.File, Line: name.Line, Text: "{"},
+	}, subdirectives, []caddyfile.Token{
+		{File: last.File, Line: last.Line + last.NumLineBreaks() + 1, Text: "}"},
+	})
 }
 
 // ownBlock gives the readers of the subdirectives that only the transport has.

@@ -126,6 +126,33 @@ func TestTransportOfSnippetsAdaptsAsWritten(t *testing.T) {
 	}
 }
 
+func TestTransportTakesQuotedWords(t *testing.T) {
+	for _, c := range []struct{ name, transport string }{
+		{"the last word", `negotiate intranet {
+tls_server_name "web.corp.example"
+}`},
+		{"its only word", `negotiate intranet {
+tls_server_name web.corp.example
+"tls"
+}`},
+		{"over several lines", `negotiate intranet {
+tls_server_name <<END
+	web.corp.example
+	END
+}`},
+		{"the transport", `"negotiate" intranet {
+tls_server_name web.corp.example
+}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tls, _ := adapted(t, proxyWith(c.transport))["tls"].(map[string]any)
+			if tls["server_name"] != "web.corp.example" {
+				t.Errorf("tls is %v", tls)
+			}
+		})
+	}
+}
+
 func TestTransportRefusesUnknownAndRepeatedLines(t *testing.T) {
 	for block, want := range map[string]string{
 		"negotiate":                              "who are we?",
