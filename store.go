@@ -51,7 +51,7 @@ func countCall(operation string, err error) {
 	switch {
 	case err == nil, operation == opDelete && errors.Is(err, fs.ErrNotExist):
 		countStore(operation, storeOK)
-	case errors.Is(err, fs.ErrNotExist):
+	case operation == opLoad && errors.Is(err, fs.ErrNotExist):
 		countStore(operation, storeMiss)
 	case errors.Is(err, errStoreDown):
 		countStore(operation, storeSkipped)

@@ -108,10 +108,12 @@ func (s *shelf) Lock(ctx context.Context, name string) error {
 func (s *shelf) Unlock(_ context.Context, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if held, ok := s.locks[name]; ok {
-		close(held)
-		delete(s.locks, name)
+	held, ok := s.locks[name]
+	if !ok {
+		return fs.ErrNotExist // as Caddy's file storage
 	}
+	close(held)
+	delete(s.locks, name)
 	return nil
 }
 
@@ -308,6 +310,8 @@ func TestStoreOperationsAreCounted(t *testing.T) {
 			other.Lock(ctx, testKey)()
 		})
 		counted(opUnlock, storeOK, unlock)
+		counted(opUnlock, storeFailed, unlock) // another process took the lock for stale
+		time.Sleep(storePauseLongest)
 		time.Sleep(2 * time.Hour)
 		counted(opLoad, storeMiss, load)
 		counted(opDelete, storeOK, func() { s.Delete(t.Context(), testKey) })
