@@ -190,7 +190,7 @@ func TestExampleOfClientCertificates(t *testing.T) {
 	get := func(shown ...tls.Certificate) (answer, error) {
 		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, ServerName: "app.example.com", Certificates: shown}}
 		defer transport.CloseIdleConnections()
-		f := &front{t, c.address, &http.Client{Transport: transport}}
+		f := &front{t: t, address: c.address, client: &http.Client{Transport: transport}}
 		r := f.request("/")
 		r.URL.Scheme, r.Host = "https", "app.example.com:"+port
 		return f.ask(r)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,6 +46,7 @@ type front struct {
 	t       *testing.T
 	address string
 	client  *http.Client
+	loads   int // configurations so far; each answer names its own
 }
 
 // newFront gives Caddy an address; load starts it there.
@@ -52,7 +54,7 @@ func newFront(t *testing.T) *front {
 	t.Helper()
 	transport := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &front{t, freeAddress(t), &http.Client{Transport: transport}}
+	return &front{t: t, address: freeAddress(t), client: &http.Client{Transport: transport}}
 }
 
 func freeAddress(t *testing.T) string {
@@ -72,7 +74,7 @@ func (f *front) config(global string, does ...string) string {
 		"storage file_system "+filepath.Join(f.t.TempDir(), "storage"), "log {\nlevel PANIC\n}", global) + "\n" +
 		block("http://"+f.address, append([]string{
 			"bind 127.0.0.1",
-			block("header", `X-Error "{http.negotiate.error}"`, `X-Code "{http.negotiate.error.code}"`, "defer"),
+			block("header", `X-Error "{http.negotiate.error}"`, `X-Code "{http.negotiate.error.code}"`, "X-Load "+strconv.Itoa(f.loads), "defer"),
 		}, does...)...)
 }
 
@@ -93,6 +95,7 @@ func tryLoad(t *testing.T, caddyfile string) error {
 
 func (f *front) load(global string, does ...string) {
 	f.t.Helper()
+	f.loads++
 	if err := tryLoad(f.t, f.config(global, does...)); err != nil {
 		f.t.Fatal(err)
 	}
@@ -147,7 +150,17 @@ func (f *front) request(path string, change ...func(*http.Request)) *http.Reques
 	return r
 }
 
+// ask asks again while the configuration before answers: Caddy goes on serving the
+// connections that it has by that one, for a moment.
 func (f *front) ask(r *http.Request) (answer, error) {
+	a, err := f.askOnce(r)
+	for try := 0; try < 100 && err == nil && a.header.Get("X-Load") != "" && a.header.Get("X-Load") != strconv.Itoa(f.loads); try++ {
+		a, err = f.askOnce(r)
+	}
+	return a, err
+}
+
+func (f *front) askOnce(r *http.Request) (answer, error) {
 	res, err := f.client.Do(r)
 	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
 		// A connection that the system gave to the server of the configuration

@@ -117,6 +117,7 @@ func (s *stage) performText(text string, replace ...string) {
 	if err := caddy.Load(done, true); err != nil {
 		s.t.Fatal(err)
 	}
+	s.transport.CloseIdleConnections() // they are of the configuration before
 }
 
 // resolveHere has every transport ask our DNS. An SPN is made of the upstream's name,
