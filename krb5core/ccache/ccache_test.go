@@ -173,7 +173,7 @@ func TestMITListsWhatWeWrite(t *testing.T) {
 		t.Skip("LEFT OUT: MIT's klist (Debian: krb5-user)")
 	}
 	if out, err := exec.Command(klist, "-V").CombinedOutput(); err != nil || !strings.Contains(string(out), "Kerberos 5 version") {
-		t.Skip("klist is not MIT's")
+		t.Skip("LEFT OUT: MIT's klist (another one is on PATH)")
 	}
 	dir := t.TempDir()
 	b, err := full(t).Marshal()

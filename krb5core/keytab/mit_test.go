@@ -22,7 +22,7 @@ func mitTool(t *testing.T, name string) string {
 		t.Skipf("LEFT OUT: MIT's %s (Debian: krb5-user)", name)
 	}
 	if out, err := exec.Command("klist", "-V").CombinedOutput(); err != nil || !strings.Contains(string(out), "Kerberos 5 version") {
-		t.Skipf("%s is not MIT's", name)
+		t.Skipf("LEFT OUT: MIT's %s (another one is on PATH)", name)
 	}
 	return path
 }

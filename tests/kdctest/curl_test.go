@@ -82,10 +82,10 @@ func (s *site) curl(t *testing.T, path string, args ...string) string {
 	t.Helper()
 	curl, err := exec.LookPath("curl")
 	if err != nil {
-		t.Skip("left out: curl")
+		t.Skip("LEFT OUT: curl (Debian: curl)")
 	}
 	if v, _ := exec.CommandContext(t.Context(), curl, "-V").Output(); !strings.Contains(string(v), "SPNEGO") {
-		t.Skip("left out: a curl with GSS-API")
+		t.Skip("LEFT OUT: curl with SPNEGO (the one on PATH has none)")
 	}
 	m := newMIT(t, s.kdc)
 	m.run("secret\n", "kinit", "-f", "alice")
