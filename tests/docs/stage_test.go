@@ -7,10 +7,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
-
-	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -191,46 +190,13 @@ func host(name string) http.Handler {
 // nameServer is a DNS server that gives its own address for every host, and its address.
 func nameServer(t *testing.T) string {
 	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	here := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	address, stop, err := kdctest.StartNameServer(func(string) (netip.Addr, bool) { return here, true })
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
-	t.Cleanup(func() {
-		conn.Close()
-		<-done
-	})
-	go func() {
-		defer close(done)
-		buf := make([]byte, 1500)
-		for {
-			n, from, err := conn.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			if reply, err := answerHere(buf[:n]); err == nil {
-				_, _ = conn.WriteTo(reply, from)
-			}
-		}
-	}()
-	return conn.LocalAddr().String()
-}
-
-func answerHere(query []byte) ([]byte, error) {
-	var m dnsmessage.Message
-	if err := m.Unpack(query); err != nil {
-		return nil, err
-	}
-	m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
-	for _, q := range m.Questions {
-		if q.Type == dnsmessage.TypeA {
-			m.Answers = append(m.Answers, dnsmessage.Resource{
-				Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 60},
-				Body:   &dnsmessage.AResource{A: [4]byte{127, 0, 0, 1}},
-			})
-		}
-	}
-	return m.Pack()
+	t.Cleanup(stop)
+	return address
 }
 
 // awaitLine reads a log until a line has a text, and goes on reading.

@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-
-	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
@@ -173,50 +172,15 @@ func traffic(n, concurrency int, ask func(i int) error) []error {
 // end, and gives its address.
 func nameServer(t *testing.T, hosts map[string]string) string {
 	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	address, stop, err := kdctest.StartNameServer(func(host string) (netip.Addr, bool) {
+		ip, err := netip.ParseAddr(hosts[host])
+		return ip, err == nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
-	t.Cleanup(func() {
-		conn.Close()
-		<-done
-	})
-	go func() {
-		defer close(done)
-		buf := make([]byte, 1500)
-		for {
-			n, from, err := conn.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			if reply, err := resolve(buf[:n], hosts); err == nil {
-				_, _ = conn.WriteTo(reply, from)
-			}
-		}
-	}()
-	return conn.LocalAddr().String()
-}
-
-func resolve(query []byte, hosts map[string]string) ([]byte, error) {
-	var m dnsmessage.Message
-	if err := m.Unpack(query); err != nil {
-		return nil, err
-	}
-	m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
-	for _, q := range m.Questions {
-		ip, known := hosts[strings.ToLower(strings.TrimSuffix(q.Name.String(), "."))]
-		switch {
-		case !known:
-			m.RCode = dnsmessage.RCodeNameError
-		case q.Type == dnsmessage.TypeA:
-			m.Answers = append(m.Answers, dnsmessage.Resource{
-				Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 60},
-				Body:   &dnsmessage.AResource{A: [4]byte(net.ParseIP(ip).To4())},
-			})
-		}
-	}
-	return m.Pack()
+	t.Cleanup(stop)
+	return address
 }
 
 // newRelay passes HTTP/1.1 requests without a body on to an upstream, connection
