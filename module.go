@@ -147,6 +147,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	out.identity = h.account.settings.Name
 	repl.Map(out.lookup)
 
+	if echoes(r.Method) {
+		w.Header().Set("Allow", allowedMethods)
+		return h.fail(w, out, errMethodRefused)
+	}
 	var err error
 	if out.spn, err = h.spn.eval(repl, ""); err != nil {
 		return h.fail(w, out, err)

@@ -37,6 +37,9 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	x.take(r)
 	defer x.body.Settle()
 	out := x.outcome(r)
+	if echoes(r.Method) {
+		return x.fail(r, errMethodRefused)
+	}
 	var err error
 	if out.spn, err = x.spn(r); err != nil {
 		return x.fail(r, err)
@@ -373,8 +376,11 @@ func (x *trip) fail(r *http.Request, err error) (*http.Response, error) {
 		ContentLength: int64(len(text)),
 		Request:       r,
 	}
-	if x.out.trouble.Status == http.StatusServiceUnavailable {
+	switch x.out.trouble.Status {
+	case http.StatusServiceUnavailable:
 		setRetryAfter(response.Header, err)
+	case http.StatusMethodNotAllowed:
+		response.Header.Set("Allow", allowedMethods)
 	}
 	return response, nil
 }

@@ -38,6 +38,7 @@ const (
 	errDeniedUser         = "user_denied"
 	errUnknownUser        = "user_unknown"
 	errNoDelegation       = "delegation_refused"
+	errRefusedMethod      = "method_refused"
 )
 
 // diagnose is the one place where an error becomes an HTTP status. docs/troubleshooting.md
@@ -54,6 +55,8 @@ func diagnose(err error) trouble {
 		preAuth   *exchange.PreAuthError
 	)
 	switch {
+	case errors.Is(err, errMethodRefused):
+		return trouble{http.StatusMethodNotAllowed, errRefusedMethod, "use another method: the upstream would show the client the token"}
 	case errors.Is(err, errSPNNotAllowed):
 		return trouble{http.StatusForbidden, errNotAllowedSPN, "add the service to allow_spns if clients may choose it"}
 	case errors.Is(err, errUserMissing):
@@ -294,7 +297,7 @@ func ours(err error) bool {
 		far     *kdc.UnreachableError
 		etypes  *exchange.ETypeError
 	)
-	return errors.Is(err, errSPNNotAllowed) || errors.Is(err, negotiate.ErrSPN) || errors.Is(err, errBindingMissing) ||
+	return errors.Is(err, errMethodRefused) || errors.Is(err, errSPNNotAllowed) || errors.Is(err, negotiate.ErrSPN) || errors.Is(err, errBindingMissing) ||
 		errors.Is(err, errUserMissing) || errors.Is(err, errUserDenied) || errors.Is(err, krb5core.ErrEndUser) ||
 		errors.Is(err, negotiate.ErrMutualAuth) || errors.As(err, &fail) || errors.As(err, &refused) || errors.As(err, &far) ||
 		errors.As(err, &etypes) || negotiate.Remembered(err)
