@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"time"
 
 	"go.uber.org/zap/zapcore"
@@ -49,6 +50,7 @@ type repeat struct {
 func (x *handling) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	before := remember(w, r)
 	defer before.forget()
+	r = r.WithContext(untilSent(r))
 	var err error
 	if r.Body, err = x.body.Next(x.ctx); err != nil {
 		return err
@@ -69,6 +71,16 @@ func (x *handling) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		return nil
 	}
 	return err
+}
+
+// untilSent returns a context that takes the token off the request when a connection to
+// the upstream is sought. reverse_proxy has copied the header by then; it runs the routes
+// of handle_response with the request itself, and they may lead to another upstream.
+func untilSent(r *http.Request) context.Context {
+	header := r.Header
+	return httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+		GetConn: func(string) { delete(header, "Authorization") },
+	})
 }
 
 // ownVars gives the repeat Caddy's variables in a map of its own: a connection that

@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -72,5 +74,34 @@ func TestApacheDoesNotEchoTheToken(t *testing.T) {
 		if err := l.ask(l.client(), http.MethodGet, "/", nil); err != nil {
 			t.Errorf("%s: GET after TRACE: %v", form, err)
 		}
+	}
+}
+
+// reverse_proxy runs the routes of handle_response with the request that the directive
+// put the token on.
+func TestHandleResponseGetsNoToken(t *testing.T) {
+	for _, status := range []int{http.StatusNotFound, http.StatusUnauthorized} {
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			s := newSite(t, setup{})
+			var seen atomic.Value
+			other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				seen.Store(r.Header.Get("Authorization"))
+				_, _ = io.WriteString(w, "other")
+			}))
+			defer other.Close()
+			s.behind(func(w http.ResponseWriter, r *http.Request) {
+				if !strings.HasPrefix(r.Header.Get("Authorization"), "Negotiate ") {
+					t.Error("the upstream itself got no token")
+				}
+				w.WriteHeader(status)
+			})
+			s.mustLoad(s.config("", block("negotiate", s.usual()), proxying(s.target,
+				fmt.Sprintf("@gone status %d", status),
+				block("handle_response @gone", proxying(strings.TrimPrefix(other.URL, "http://"))))))
+			a := s.get("/")
+			if got, _ := seen.Load().(string); a.body != "other" || got != "" {
+				t.Errorf("status %d %q; the other upstream got %.40q", a.status, a.body, got)
+			}
+		})
 	}
 }
