@@ -218,7 +218,8 @@ type answerWriter struct {
 	drained int64 // bytes of what is held back
 }
 
-// WriteHeader decides over the final status; informational ones pass.
+// WriteHeader decides over the final status. Informational ones pass, unless a proof is
+// required, which the final one brings.
 func (w *answerWriter) WriteHeader(status int) {
 	if w.decided {
 		return
@@ -228,8 +229,8 @@ func (w *answerWriter) WriteHeader(status int) {
 		w.decided = true
 		w.held = w.judge.hold(status, w.Header())
 	}
-	if w.held {
-		return
+	if w.held || !final && w.judge.handler.MutualAuth == "required" {
+		return // what comes before the proof is not passed on
 	}
 	negotiate.DropChallenges(w.Header())
 	w.ResponseWriterWrapper.WriteHeader(status)

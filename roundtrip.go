@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"slices"
 	"strconv"
 	"strings"
@@ -122,7 +121,7 @@ type trip struct {
 // its body can be sent more than once. Whatever attempt reads that to its end, the
 // trailer is cleared then.
 func (x *trip) take(r *http.Request) {
-	x.request = negotiate.CloneRequest(httptrace.WithClientTrace(x.ctx, &httptrace.ClientTrace{GotConn: x.gotConn}), r)
+	x.request = negotiate.CloneRequest(x.traced(), r)
 	negotiate.DropAuthorization(x.request)
 	limit := x.transport.replayBuffer()
 	empty := r.Body == nil || r.Body == http.NoBody

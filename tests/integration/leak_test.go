@@ -1,8 +1,10 @@
 package integration
 
 import (
+	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -104,4 +106,52 @@ func TestHandleResponseGetsNoToken(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An upstream's 103 must not have a browser authenticate, and says nothing before the
+// proof where one is required.
+func TestInformationalResponsesHoldNoChallenge(t *testing.T) {
+	for _, mutual := range []string{"off", "on", "required"} {
+		t.Run(mutual, func(t *testing.T) {
+			forms(t, func(t *testing.T, s *site, load func(string, ...string)) {
+				upstream := httptest.NewServer(s.acceptor.Protect(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Link", "</style.css>")
+					w.Header().Add("WWW-Authenticate", "NTLM")
+					w.Header().Set("Persistent-Auth", "true")
+					w.WriteHeader(http.StatusEarlyHints)
+					_, _ = io.WriteString(w, "body")
+				})))
+				defer upstream.Close()
+				load(strings.TrimPrefix(upstream.URL, "http://"), "mutual_auth "+mutual)
+				raw := rawGet(t, s.address)
+				if lower := strings.ToLower(raw); strings.Contains(lower, "www-authenticate") || strings.Contains(lower, "persistent-auth") {
+					t.Errorf("the client sees a challenge:\n%s", raw)
+				}
+				if !strings.Contains(raw, "\r\n\r\nbody") {
+					t.Errorf("no final answer:\n%s", raw)
+				}
+				if early := strings.Contains(raw, " 103 "); early == (mutual == "required") {
+					t.Errorf("early hints passed: %t", early)
+				}
+			})
+		})
+	}
+}
+
+// rawGet is everything that comes for a GET, informational responses included.
+func rawGet(t *testing.T, address string) string {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := fmt.Fprintf(conn, "GET / HTTP/1.0\r\nHost: %s\r\n\r\n", address); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := io.ReadAll(bufio.NewReader(conn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
 }
