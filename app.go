@@ -1,7 +1,7 @@
 package caddynegotiate
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"fmt"
 	"sync"
@@ -9,47 +9,56 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+
+	_ "github.com/caddy-negotiate/caddy-negotiate/internal/adminapi" // admin.api.kerberos
+	_ "github.com/caddy-negotiate/caddy-negotiate/internal/command"  // caddy kerberos
+	"github.com/caddy-negotiate/caddy-negotiate/internal/config"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/identitypool"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/metrics"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/ticketstore"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
 
 func init() {
 	caddy.RegisterModule(new(App))
 }
 
-// App holds what all sites share: realms, named identities, and the bounds of
-// the ticket cache. It is optional: `negotiate` and `transport negotiate` work
-// with credentials of their own too.
+// App has what sites share: the settings of realms, named identities, and the limits of
+// the ticket cache. It is optional: `negotiate` and `transport negotiate` can have
+// credentials in place.
 type App struct {
-	// Path of a krb5.conf to take realms, KDCs and limits from, wherever
-	// credentials name none of their own.
+	// Path of a krb5.conf to take realms, KDCs and limits from, for credentials that
+	// name none. Default: as `krb5_conf` of the credentials.
 	Krb5Conf string `json:"krb5_conf,omitempty"`
 
-	// What is known of realms, by their names.
-	Realms map[string]*Realm `json:"realms,omitempty"`
+	// Settings of realms, by the realms' names.
+	Realms map[string]*config.Realm `json:"realms,omitempty"`
 
 	// Credentials that sites refer to by name.
-	Identities map[string]*Credentials `json:"identities,omitempty"`
+	Identities map[string]*config.Credentials `json:"identities,omitempty"`
 
-	// The most memory, in bytes, that tickets may take in this process. The least
-	// recently used go first. Default: 256 MiB.
+	// The most memory, in bytes, that tickets may take in this process; at least 1 MiB.
+	// The least recently used tickets are evicted first. Default: 256 MiB.
 	TicketMemory int64 `json:"ticket_memory,omitempty"`
 
-	// Where tickets are kept: `memory`, or `storage`: also in Caddy's storage,
-	// sealed, so that a fleet and restarts share them. Default: `memory`.
+	// Where tickets are kept: `memory`, or `storage`, which is memory and also Caddy's
+	// storage, sealed, for fleets and restarts. Default: `memory`.
 	TicketStore string `json:"ticket_store,omitempty"`
 
-	// The key that stored tickets are sealed with: 32 bytes in base64, as
-	// `{env.X}` or `{file./abs}`. Identities without a keytab need it. Default:
-	// derived from each identity's keytab.
+	// The key that stored tickets are sealed with: 32 bytes in base64, as `{env.X}` or
+	// `{file./abs}`. Identities without a keytab need it. Default: derived from each
+	// identity's keytab.
 	TicketStoreKey string `json:"ticket_store_key,omitempty"`
 
 	ctx    caddy.Context
 	logger *zap.Logger
-	named  map[string]*account
-	bound  *bound
+	env    *config.Env
+	named  map[string]*identitypool.Ref
+	limits *identitypool.Limits
 
-	mu       sync.Mutex
-	accounts []*account // to be logged in by Start
-	started  bool
+	mu      sync.Mutex
+	opened  []*identitypool.Ref // to be logged in by Start
+	started bool
 }
 
 // CaddyModule returns the Caddy module information.
@@ -57,44 +66,33 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "kerberos", New: func() caddy.Module { return new(App) }}
 }
 
-// Provision reads the files that the identities name. It talks to nobody.
-func (a *App) Provision(ctx caddy.Context) error {
+// Provision reads the files that the identities name. It sends nothing to a KDC.
+func (a *App) Provision(ctx caddy.Context) (err error) {
 	a.ctx, a.logger = ctx, ctx.Logger()
-	if err := register(ctx.GetMetricsRegistry()); err != nil {
+	if err := metrics.Register(ctx.GetMetricsRegistry(), identitypool.Process.Readings); err != nil {
 		return err
 	}
-	for name, realm := range a.Realms {
-		if realm == nil { // null: nothing is known of it but its name
-			realm = new(Realm)
-			a.Realms[name] = realm
-		}
-		if err := realm.validate(); err != nil {
-			return fmt.Errorf("realm %s: %w", name, err)
-		}
-	}
-	var err error
-	if a.bound, err = a.newBound(); err != nil {
+	if a.env, err = config.NewEnv(a.Realms, a.Krb5Conf, a.logger); err != nil {
 		return err
 	}
-	a.named = make(map[string]*account)
+	if a.limits, err = a.newLimits(); err != nil {
+		return fmt.Errorf("ticket_store: %w", err)
+	}
+	a.named = make(map[string]*identitypool.Ref)
 	for name, credentials := range a.Identities {
-		if credentials == nil {
-			credentials = new(Credentials)
+		credentials = cmp.Or(credentials, new(config.Credentials))
+		if a.named[name], err = a.open(credentials, name); err != nil {
+			return config.PlacesOf("identity", name, credentials).Locate(fmt.Errorf("identity %s: %w", name, err))
 		}
-		acct, err := a.account(credentials, name)
-		if err != nil {
-			return fmt.Errorf("identity %s: %w", name, err)
-		}
-		a.named[name] = acct
 	}
-	a.bound.anticipate()
+	identitypool.Process.ApplyDefault(a.limits)
 	return nil
 }
 
-// Validate checks the bounds.
+// Validate checks the limits.
 func (a *App) Validate() error {
 	if a.TicketMemory != 0 && a.TicketMemory < 1<<20 {
-		return fmt.Errorf("ticket_memory: %d bytes are too few; give at least 1MiB", a.TicketMemory)
+		return fmt.Errorf("ticket_memory: %d bytes are too few; set at least 1MiB", a.TicketMemory)
 	}
 	switch a.TicketStore {
 	case "", "memory":
@@ -108,101 +106,101 @@ func (a *App) Validate() error {
 	return nil
 }
 
-// Start makes the bounds take effect and logs in, in the background, whoever is
+// Start puts the limits in force and logs in, in the background, the identities that are
 // to be logged in at start. No request depends on it.
 func (a *App) Start() error {
-	a.bound.enforce()
+	identitypool.Process.Apply(a.limits)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.started = true
-	for _, acct := range a.accounts {
-		acct.loginInBackground(a.ctx)
+	for _, ref := range a.opened {
+		ref.LoginAtStart(a.ctx)
 	}
 	return nil
 }
 
-// Stop lifts the bounds. What runs in the background ends with the context.
+// Stop reverts the limits. What runs in the background ends with the context.
 func (a *App) Stop() error {
-	a.bound.lift()
+	identitypool.Process.Revert(a.limits)
 	return nil
 }
 
-// Cleanup releases the named identities, and lifts the bounds if Stop did not.
+// Cleanup releases the named identities, and reverts the limits if Stop did not.
 func (a *App) Cleanup() error {
-	if a.bound != nil {
-		a.bound.lift()
-	}
-	for _, acct := range a.named {
-		acct.release()
+	identitypool.Process.Revert(a.limits)
+	for _, ref := range a.named {
+		ref.Release()
 	}
 	return nil
 }
 
-// enlist has an account logged in by Start.
-func (a *App) enlist(acct *account) {
+// newLimits returns the limits that Start puts in force.
+func (a *App) newLimits() (*identitypool.Limits, error) {
+	limits := &identitypool.Limits{Memory: a.TicketMemory}
+	if a.TicketStore != "storage" {
+		return limits, nil
+	}
+	var key []byte
+	if a.TicketStoreKey != "" {
+		text, err := config.ExpandSecret(a.TicketStoreKey)
+		if err != nil {
+			return nil, err
+		}
+		if key, err = ticketstore.ParseKey(text); err != nil {
+			return nil, err
+		}
+		if config.Literal(a.TicketStoreKey) {
+			a.logger.Warn("plaintext key of the ticket store in the configuration: anyone who can read the configuration or the admin API can read it; " +
+				"use ticket_store storage {env.NAME} or {file./absolute/path}")
+		}
+	}
+	limits.Store = ticketstore.New(ticketstore.Config{
+		Storage: a.ctx.Storage(), Key: key, Logger: a.logger, Find: identitypool.Process.Find, Count: metrics.StoreOperation,
+	})
+	return limits, nil
+}
+
+// open opens an identity, and has it logged in by Start. An identity without a name is
+// known by its principal.
+func (a *App) open(credentials *config.Credentials, name string) (*identitypool.Ref, error) {
+	resolved, err := credentials.Resolve(a.env)
+	if err != nil {
+		return nil, err
+	}
+	if kind := resolved.Secret.Kind; a.TicketStore == "storage" && a.TicketStoreKey == "" && kind != negotiate.KindKeytab {
+		return nil, fmt.Errorf("ticket_store storage needs a KEY for a %s, from which none can be derived: "+
+			"ticket_store storage {env.TICKET_KEY}, with 32 bytes in base64 (openssl rand -base64 32)", kind)
+	}
+	ref, err := identitypool.Process.Open(resolved, name, a.logger)
+	if err != nil {
+		return nil, err
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.started {
-		acct.loginInBackground(a.ctx)
-		return
+		ref.LoginAtStart(a.ctx)
+	} else {
+		a.opened = append(a.opened, ref)
 	}
-	a.accounts = append(a.accounts, acct)
+	return ref, nil
 }
 
-// Login says who we are: by the name of an identity that the global `kerberos`
-// option defines, or by credentials of its own.
-type Login struct {
-	// Name of an identity of the `kerberos` app. Excludes `credentials`.
-	Identity string `json:"identity,omitempty"`
-
-	// Who we are, where no identity is named.
-	Credentials *Credentials `json:"credentials,omitempty"`
-
-	account *account
-}
-
-// provision finds the account, and shares it with whoever else has it.
-func (l *Login) provision(ctx caddy.Context) error {
-	warnOfNameless(ctx)
-	app, err := ctx.App("kerberos")
+// openIdentity opens the identity of a block: a named one of the app, or one with
+// credentials in place. The caller has checked the login.
+func openIdentity(ctx caddy.Context, l *config.Login) (*identitypool.Ref, error) {
+	module, err := ctx.App("kerberos")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	kerberos := app.(*App)
-	switch {
-	case l.Identity != "" && l.Credentials != nil:
-		return fmt.Errorf("identity %s is named and credentials are given; keep one of them", l.Identity)
-	case l.Identity != "":
-		acct, ok := kerberos.named[l.Identity]
-		if !ok {
-			return fmt.Errorf("identity %s is not defined; define it in the global options: kerberos { identity %s { ... } }", l.Identity, l.Identity)
-		}
-		l.account = acct.share()
-		return nil
-	case l.Credentials != nil:
-		l.account, err = kerberos.account(l.Credentials, "")
-		return err
-	default:
-		return fmt.Errorf("who are we? name an identity, or give credentials")
+	app := module.(*App)
+	if l.Identity == "" {
+		return app.open(l.Credentials, "")
 	}
-}
-
-// cleanup releases the account. It may be called on a half built value.
-func (l *Login) cleanup() {
-	if l.account != nil {
-		l.account.release()
+	ref, ok := app.named[l.Identity]
+	if !ok {
+		return nil, fmt.Errorf("identity %s is not defined; define it in the global options: kerberos { identity %s { ... } }", l.Identity, l.Identity)
 	}
-}
-
-// loginInBackground logs in unless the account says not to.
-func (acct *account) loginInBackground(ctx context.Context) {
-	if !acct.atStart {
-		return
-	}
-	go func() {
-		// The outcome is observed where it happens; here nobody waits for it.
-		_, _ = acct.identity.Login(ctx, acct.settings)
-	}()
+	return ref.Share(), nil
 }
 
 // Interface guards

@@ -1,39 +1,89 @@
 package caddynegotiate
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
 	"net/http/httptrace"
-	"slices"
-	"time"
+	"net/textproto"
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-negotiate/caddy-negotiate/internal/config"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate/httpauth"
 )
 
-// errBindingMissing is for connections without what `channel_binding required` demands.
-var errBindingMissing = errors.New("the connection offers nothing to bind the token to")
+// minter mints the token for the connection on which net/http sends a request.
+type minter struct {
+	transport *Transport
+	ctx       context.Context
+	attempt   negotiate.Attempt
+	header    http.Header // of the current sending
+	bindings  gss.ChannelBindings
+	mustToken bool  // never send without a token
+	err       error // why there is no token
+}
 
-// tlsConn is a *tls.Conn, or what wraps one.
-type tlsConn interface{ ConnectionState() tls.ConnectionState }
+// traced returns the context of the request to the upstream. Its trace is
+// reverse_proxy's, with two functions in front: gotConn, and one that removes challenges
+// from informational responses. With `mutual_auth required` these are not passed on: the
+// upstream proves itself in the final response.
+//
+// The trace replaces reverse_proxy's instead of being composed with it:
+// httptrace.WithClientTrace composes functions by reflection.
+func (m *minter) traced() context.Context {
+	var outer httptrace.ClientTrace
+	if t := httptrace.ContextClientTrace(m.ctx); t != nil {
+		outer = *t
+	}
+	trace := outer
+	trace.GotConn = func(info httptrace.GotConnInfo) {
+		m.gotConn(info)
+		if outer.GotConn != nil {
+			outer.GotConn(info)
+		}
+	}
+	trace.Got1xxResponse = func(code int, header textproto.MIMEHeader) error {
+		httpauth.DropChallenges(http.Header(header))
+		if outer.Got1xxResponse == nil || m.transport.attempts.MutualAuth == negotiate.MutualAuthRequired {
+			return nil
+		}
+		return outer.Got1xxResponse(code, header)
+	}
+	return httptrace.WithClientTrace(untraced{m.ctx}, &trace)
+}
 
-// gotConn is called in the goroutine that sends, before the header is written;
-// once more when net/http takes another connection, which it does when nobody
-// writes to the first any more.
-func (x *trip) gotConn(info httptrace.GotConnInfo) {
-	if x.minted = x.mint(x.header, info, x.ahead); x.minted != nil {
-		withholdRequest(info.Conn, x.header, slices.Contains(x.transport.Versions, "h2c"))
+// untraced is a context without its parent's trace.
+type untraced struct{ context.Context }
+
+func (c untraced) Value(key any) any {
+	value := c.Context.Value(key)
+	if _, ok := value.(*httptrace.ClientTrace); ok {
+		return nil
+	}
+	return value
+}
+
+// gotConn is called by the goroutine that sends the request, before the header is
+// written, and again if net/http takes another connection, after it has given up the
+// first.
+func (m *minter) gotConn(info httptrace.GotConnInfo) {
+	if m.err = m.mint(info); m.err != nil {
+		preventSending(info.Conn, m.header, m.transport.h2c)
 	}
 }
 
-// withholdRequest keeps a request without a token from going out on the connection
-// that it got. That is closed, unless others share it (HTTP/2): there the request is
-// made one that cannot be written.
-func withholdRequest(conn net.Conn, header http.Header, h2c bool) {
+// tlsConn is implemented by *tls.Conn and by connections that wrap one.
+type tlsConn interface{ ConnectionState() tls.ConnectionState }
+
+// preventSending keeps a request without a token from being sent on its connection. The
+// connection is closed, unless other requests share it (HTTP/2): then the request gets a
+// header that cannot be written.
+func preventSending(conn net.Conn, header http.Header, h2c bool) {
 	secured, encrypted := conn.(tlsConn)
 	if encrypted && secured.ConnectionState().NegotiatedProtocol == "h2" || !encrypted && h2c {
 		header["Authorization"] = []string{"\x00"}
@@ -42,103 +92,98 @@ func withholdRequest(conn net.Conn, header http.Header, h2c bool) {
 	_ = conn.Close()
 }
 
-// mint puts a token for this very connection into the header.
-func (x *trip) mint(header http.Header, info httptrace.GotConnInfo, ahead *time.Duration) error {
-	t := x.transport
-	delete(header, "Authorization")
+// mint sets the token for this connection.
+func (m *minter) mint(info httptrace.GotConnInfo) error {
+	t := m.transport
+	delete(m.header, "Authorization")
 	t.warnIfPlain(info)
-	x.bare = !x.mustToken && info.Reused && t.habits.skipToken(x.target.SPN, info.Conn)
-	if x.bare {
-		x.token = negotiate.Token{}
+	if !m.mustToken && !m.attempt.Repeated() && info.Reused && t.connAuth.skipToken(m.attempt.Target.SPN, info.Conn) {
+		m.attempt.WithoutToken()
 		return nil
 	}
-	features := negotiate.Features{Mutual: t.mutual, Raw: t.RawKerberos, Ahead: ahead}
-	var bindings gss.ChannelBindings
-	bound, err := t.bindingsOf(info, &bindings)
+	bindings, err := m.bindingsOf(info)
 	if err != nil {
 		return err
 	}
-	if bound {
-		features.Bindings = &bindings
-	}
-	if x.token, err = x.grant.Mint(x.ctx, features); err != nil {
+	token, err := m.attempt.Mint(m.ctx, bindings)
+	if err != nil {
 		return err
 	}
-	tokenBytes.Observe(float64(len(x.token.Header)))
-	header["Authorization"] = []string{x.token.Header}
+	t.identity.Requests().Token(len(token))
+	m.header["Authorization"] = []string{token}
 	if t.PerConnection {
-		t.habits.carry(info.Conn)
+		t.connAuth.tokenSent(info.Conn)
 	}
-	x.warnIfLong()
+	m.warnOfLongToken()
 	return nil
 }
 
-// warnIfPlain says once that somebody is acted for, or our own ticket handed over,
-// where others may read along and take over the request.
+// warnIfPlain warns of users being impersonated, or tickets being forwarded, over an
+// unencrypted network, where an attacker can take over the request.
 func (t *Transport) warnIfPlain(info httptrace.GotConnInfo) {
-	if info.Reused || !t.enabled() && t.Delegate == "" {
+	if info.Reused || t.impersonator == nil && t.attempts.Delegation == negotiate.DelegateNever {
 		return
 	}
 	_, encrypted := info.Conn.(tlsConn)
 	if to, ok := info.Conn.RemoteAddr().(*net.TCPAddr); ok && !encrypted && !to.IP.IsLoopback() {
-		t.once.warn(t.logger, "plain "+to.String(), "users are acted for, or tickets handed over, by plain HTTP: use https:// towards the upstream",
+		t.once.warn(t.logger, "plain "+to.String(), "users are impersonated, or tickets forwarded, over plain HTTP: use https:// towards the upstream",
 			zap.Stringer("upstream", to))
 	}
 }
 
-// bindingsOf gives the channel bindings of a connection, if there are any.
-func (t *Transport) bindingsOf(info httptrace.GotConnInfo, into *gss.ChannelBindings) (bool, error) {
-	if t.pinned != nil {
-		*into = *t.pinned
-		return true, nil
+// bindingsOf returns the channel bindings of a connection, nil if it has none.
+func (m *minter) bindingsOf(info httptrace.GotConnInfo) (*gss.ChannelBindings, error) {
+	t := m.transport
+	if t.pinned != nil || t.channelBinding == config.ChannelBindingOff {
+		return t.pinned, nil
 	}
-	if t.ChannelBinding == "off" {
-		return false, nil
-	}
-	required := t.ChannelBinding == "required"
+	required := t.channelBinding == config.ChannelBindingRequired
 	conn, encrypted := info.Conn.(tlsConn)
-	if !encrypted {
-		if required {
-			return false, errBindingMissing
-		}
-		return false, nil
+	switch {
+	case !encrypted && required:
+		return nil, negotiate.ErrNoBinding
+	case !encrypted:
+		return nil, nil
 	}
 	state := conn.ConnectionState()
 	var err error
-	*into, err = t.bindings.Of(&state)
+	m.bindings, err = t.bindings.Of(&state)
 	switch {
 	case err == nil:
-		return true, nil
+		return &m.bindings, nil
 	case required:
-		return false, errors.Join(errBindingMissing, err)
+		return nil, errors.Join(negotiate.ErrNoBinding, err)
 	default:
-		t.once.warn(t.logger, "binding "+state.ServerName, "the upstream's certificate defines no channel bindings; if it demands them (Extended Protection), give it an RSA or ECDSA certificate",
+		t.once.warn(t.logger, "binding "+state.ServerName, "the upstream's certificate defines no channel bindings; if the upstream requires them (Extended Protection), give it an RSA or ECDSA certificate",
 			zap.String("server_name", state.ServerName), zap.Error(err))
-		return false, nil
+		return nil, nil
 	}
 }
 
-// The limits of one header line that matter in the field.
+// Common limits for one header line, in bytes.
 const (
 	apacheLimit  = 8190
 	httpSysLimit = 16 << 10
 )
 
-// warnOfSize says that a 400 may be about the token's size.
-func (x *trip) warnOfSize() {
-	size := len("Authorization: ") + len(x.token.Header)
+// headerSize is the length of the line of the last token.
+func (m *minter) headerSize() int { return len("Authorization: ") + len(m.attempt.Token()) }
+
+// warnOf400 warns that a 400 may be due to the size of the token.
+func (m *minter) warnOf400() {
+	size := m.headerSize()
 	if size <= apacheLimit {
 		return
 	}
-	x.transport.once.warn(x.transport.logger, "400 "+x.target.SPN.String(),
+	m.transport.once.warn(m.transport.logger, "400 "+m.attempt.Target.SPN.String(),
 		"the upstream answers 400 to a long Authorization header; the account's many groups may be the reason: take it out of groups, "+
 			"or raise the upstream's limit (Apache: LimitRequestFieldSize; IIS: MaxFieldLength and MaxRequestBytes)",
-		zap.Stringer("spn", x.target.SPN), zap.Int("header_bytes", size))
+		zap.Stringer("spn", m.attempt.Target.SPN), zap.Int("header_bytes", size))
 }
 
-// warnIfLong warns, before anything fails, of tokens near the limits of servers.
-func (x *trip) warnIfLong() {
-	size := len("Authorization: ") + len(x.token.Header)
+// warnOfLongToken warns of tokens near the limits of servers before requests fail.
+func (m *minter) warnOfLongToken() {
+	size := m.headerSize()
 	if size <= apacheLimit*9/10 {
 		return
 	}
@@ -146,7 +191,7 @@ func (x *trip) warnIfLong() {
 	if size > httpSysLimit*9/10 {
 		limit = httpSysLimit
 	}
-	x.transport.once.warn(x.transport.logger, "long "+x.target.SPN.String(),
-		"the token is near or beyond what servers take in a header line (Apache 8190 bytes, http.sys 16 KiB); the account's many groups are the reason as a rule",
-		zap.Stringer("spn", x.target.SPN), zap.Int("header_bytes", size), zap.Int("limit", limit))
+	m.transport.once.warn(m.transport.logger, "long "+m.attempt.Target.SPN.String(),
+		"the token is near or beyond what servers take in a header line (Apache 8190 bytes, http.sys 16 KiB); usually because the account is in many groups",
+		zap.Stringer("spn", m.attempt.Target.SPN), zap.Int("header_bytes", size), zap.Int("limit", limit))
 }

@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// Requests without a token do not go out, and over HTTP/2 the others on the
-// connection are none the worse for it.
-func TestWithheldRequestHarmsNoOtherOnItsConnection(t *testing.T) {
+// Requests without a token are not sent, and over HTTP/2 other requests of the connection
+// are not affected.
+func TestPreventSending(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		var arrived atomic.Int64
 		release := make(chan struct{})
@@ -32,7 +32,7 @@ func TestWithheldRequestHarmsNoOtherOnItsConnection(t *testing.T) {
 
 		header := make(http.Header)
 		trace := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
-			GotConn: func(info httptrace.GotConnInfo) { withholdRequest(info.Conn, header, false) },
+			GotConn: func(info httptrace.GotConnInfo) { preventSending(info.Conn, header, false) },
 		})
 		r, err := http.NewRequestWithContext(trace, http.MethodGet, server.URL, nil)
 		if err != nil {
@@ -41,7 +41,7 @@ func TestWithheldRequestHarmsNoOtherOnItsConnection(t *testing.T) {
 		r.Header = header
 		if res, err := client.Do(r); err == nil {
 			res.Body.Close()
-			t.Errorf("http2 %t: the request went out", http2)
+			t.Errorf("http2 %t: the request was sent", http2)
 		}
 
 		close(release)

@@ -1,54 +1,21 @@
-package caddynegotiate
+package caddynegotiate_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"maps"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/caddyserver/caddy/v2/caddyconfig"
-	_ "github.com/caddyserver/caddy/v2/modules/standard"
 )
 
-// everyHTTPLine is each subdirective of `transport http`, two of them with a block.
-const everyHTTPLine = `
-			read_buffer 8KiB
-			write_buffer 9KiB
-			read_timeout 1s
-			write_timeout 2s
-			max_response_header 32KiB
-			proxy_protocol v2
-			network_proxy url http://proxy.corp.example:3128
-			dial_timeout 3s
-			dial_fallback_delay 400ms
-			response_header_timeout 5s
-			expect_continue_timeout 6s
-			resolvers 192.0.2.1 192.0.2.2
-			tls
-			tls_client_auth /client.pem /client.key
-			tls_insecure_skip_verify
-			tls_curves x25519 secp256r1
-			tls_timeout 7s
-			tls_server_name web.corp.example
-			tls_renegotiation once
-			tls_except_ports 8080 8081
-			keepalive 8s
-			keepalive_interval 9s
-			keepalive_idle_conns 10
-			keepalive_idle_conns_per_host 11
-			versions 1.1 2
-			compression off
-			max_conns_per_host 12
-			tls_trust_pool file {
-				pem_file /ca.pem
-			}
-			local_address 192.0.2.3`
-
-// adapted gives the transport of a Caddyfile's only reverse_proxy.
+// adapted returns the transport of a Caddyfile's only reverse_proxy.
 func adapted(t *testing.T, caddyfile string) map[string]any {
 	t.Helper()
-	out, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
+	out, err := adapt(caddyfile)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, caddyfile)
 	}
@@ -63,33 +30,32 @@ func adapted(t *testing.T, caddyfile string) map[string]any {
 	return found
 }
 
-// find looks for an object of that name, however deep.
-func find(v any, name string) map[string]any {
+// find returns an object of that name, at any depth.
+func find(v any, name string) (found map[string]any) {
 	switch v := v.(type) {
 	case map[string]any:
 		if here, ok := v[name].(map[string]any); ok {
 			return here
 		}
-		for _, inner := range v {
-			if found := find(inner, name); found != nil {
-				return found
-			}
-		}
+		return find(slices.Collect(maps.Values(v)), name)
 	case []any:
-		for _, inner := range v {
-			if found := find(inner, name); found != nil {
-				return found
-			}
+		for i := 0; i < len(v) && found == nil; i++ {
+			found = find(v[i], name)
 		}
 	}
-	return nil
+	return found
 }
 
 func proxyWith(transport string) string {
 	return ":80 {\n\treverse_proxy web.corp.example {\n\t\ttransport " + transport + "\n\t}\n}\n"
 }
 
-func TestTransportTakesAllLinesOfHTTPUnchanged(t *testing.T) {
+func TestTransport_AdaptsAllOfHTTP(t *testing.T) {
+	file, err := os.ReadFile("testdata/http.caddyfile") // each subdirective of `transport http`, two of them with a block
+	if err != nil {
+		t.Fatal(err)
+	}
+	everyHTTPLine := "\n" + string(bytes.TrimRight(file, "\n"))
 	want := adapted(t, proxyWith("http {"+everyHTTPLine+"\n\t\t}"))
 	delete(want, "protocol")
 	if len(want) < 15 {
@@ -104,7 +70,7 @@ func TestTransportTakesAllLinesOfHTTPUnchanged(t *testing.T) {
 		if got["protocol"] != "negotiate" || got["identity"] != "intranet" {
 			t.Errorf("%s: %v", name, got)
 		}
-		for _, ours := range []string{"protocol", "identity", "spn", "mutual_auth", "channel_binding", "origin"} {
+		for _, ours := range []string{"protocol", "identity", "spn", "mutual_auth", "channel_binding"} {
 			delete(got, ours)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -113,10 +79,9 @@ func TestTransportTakesAllLinesOfHTTPUnchanged(t *testing.T) {
 	}
 }
 
-func TestTransportOfSnippetsAdaptsAsWritten(t *testing.T) {
+func TestTransport_AdaptsSnippets(t *testing.T) {
 	got := adapted(t, "(timeouts) {\n\tdial_timeout 3s\n\tmutual_auth required\n\tresolvers 192.0.2.1\n}\n"+
 		proxyWith("negotiate intranet {\n\t\t\tkeepalive 8s\n\t\t\timport timeouts\n\t\t\tversions 1.1\n\t\t}"))
-	delete(got, "origin")
 	want := map[string]any{
 		"protocol": "negotiate", "identity": "intranet", "mutual_auth": "required", "dial_timeout": 3e9,
 		"resolver": map[string]any{"addresses": []any{"192.0.2.1"}}, "keep_alive": map[string]any{"idle_timeout": 8e9}, "versions": []any{"1.1"},
@@ -126,7 +91,7 @@ func TestTransportOfSnippetsAdaptsAsWritten(t *testing.T) {
 	}
 }
 
-func TestTransportTakesQuotedWords(t *testing.T) {
+func TestTransport_AdaptsQuotedWords(t *testing.T) {
 	for _, c := range []struct{ name, transport string }{
 		{"the last word", `negotiate intranet {
 tls_server_name "web.corp.example"
@@ -153,20 +118,28 @@ tls_server_name web.corp.example
 	}
 }
 
-func TestTransportRefusesUnknownAndRepeatedLines(t *testing.T) {
-	for block, want := range map[string]string{
-		"negotiate":                              "who are we?",
-		"negotiate {\n\t\t}":                     "who are we?",
-		"negotiate a b":                          "unexpected b",
-		"negotiate a {\nkeytab /x\n}":            "Caddyfile:4: keytab is given beside the identity a",
-		"negotiate a {\nspn x/y\nspn x/z\n}":     "spn is given twice",
-		"negotiate a {\nno_such_line\n}":         "unrecognized subdirective no_such_line",
-		"negotiate a {\ndial_timeout\n}":         "wrong argument count",
-		"negotiate a {\nper_connection maybe\n}": "per_connection takes nothing, on or off",
+func TestTransport_AdaptErrors(t *testing.T) {
+	for block, want := range map[string][]string{
+		"negotiate":                              {"no credentials"},
+		"negotiate {\n\t\t}":                     {"no credentials"},
+		"negotiate a b":                          {"unexpected b"},
+		"negotiate a {\nkeytab /x\n}":            {"Caddyfile:4: keytab: is set although identity a is named"},
+		"negotiate a {\nspn x/y\nspn x/z\n}":     {"spn is set twice"},
+		"negotiate a {\nno_such_line\n}":         {"unrecognized subdirective no_such_line"},
+		"negotiate a {\ndial_timeout\n}":         {"wrong argument count"},
+		"negotiate a {\ndial_timeout soon\n}":    {"soon"},
+		"negotiate a {\nper_connection maybe\n}": {"per_connection takes on, off or no argument"},
+		// Suggestions.
+		"negotiate a {\nmutual_auht on\n}":                            {"mutual_auht", "Caddyfile:4", "; did you mean mutual_auth?"},
+		"negotiate a {\nchanel_binding auto\n}":                       {"chanel_binding", "Caddyfile:4", "; did you mean channel_binding?"},
+		"negotiate a {\nimpersonat {http.auth.user.id}\n}":            {"impersonat", "Caddyfile:4", "; did you mean impersonate?"},
+		"negotiate a {\nkepalive 8s\n}":                               {"kepalive", "Caddyfile:4", "; did you mean keepalive?"},
+		"negotiate a {\ntls_trust_pol file {\npem_file /ca.pem\n}\n}": {"tls_trust_pol", "Caddyfile:4", "; did you mean tls_trust_pool?"},
 	} {
-		_, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(proxyWith(block)), map[string]any{"filename": "Caddyfile"})
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v, want %s", block, err, want)
+		_, err := adapt(proxyWith(block))
+		wantError(t, err, want...)
+		if len(want) == 1 && err != nil && strings.Contains(err.Error(), "did you mean") {
+			t.Errorf("%q: %v", block, err)
 		}
 	}
 }

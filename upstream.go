@@ -1,6 +1,10 @@
 package caddynegotiate
 
 import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 
 	"go.uber.org/zap"
@@ -8,39 +12,56 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-negotiate/caddy-negotiate/internal/config"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
 
-// warnOfNameless warns where the transport that is being provisioned is to name the
-// service by an upstream that has no host name: each request to it will fail. Upstreams
-// that only requests tell are not known yet.
-func warnOfNameless(ctx caddy.Context) {
-	lineage := ctx.Modules()
-	if len(lineage) < 2 {
+// upstreamSPN returns the service principal for the upstream that reverse_proxy has
+// chosen for a request. A health check has no placeholders of a request; if the SPN needs
+// them, it is derived from the upstream's host name.
+func upstreamSPN(template *config.SPNTemplate, r *http.Request, healthCheck bool) (negotiate.SPN, error) {
+	info, _ := reverseproxy.GetDialInfo(r.Context())
+	spn, err := template.Eval(replacerOf(r), info.Host)
+	if err != nil && healthCheck {
+		spn, err = negotiate.HostSPN(info.Host)
+	}
+	byClient := !healthCheck && info.Upstream != nil && chosenByClient(info.Upstream.Dial)
+	switch {
+	case err != nil && !byClient && (healthCheck || !template.FromRequest):
+		return spn, errors.Join(negotiate.ErrUpstreamName, err)
+	case err == nil && byClient && !template.Allows(spn):
+		return spn, fmt.Errorf("%w: %s, of the upstream %s", negotiate.ErrSPNNotAllowed, spn, info.Upstream.Dial)
+	}
+	return spn, err
+}
+
+// chosenByClient reports whether an upstream's address is derived from the request, so
+// that the client decides which upstream gets a token.
+func chosenByClient(address string) bool {
+	if !strings.Contains(address, "{") {
+		return false
+	}
+	names, err := config.Placeholders(address)
+	return err != nil || slices.ContainsFunc(names, func(name string) bool { return !config.Fixed(name) })
+}
+
+// warnOfNamelessUpstreams warns of upstreams without a host name, to which each request
+// will fail, if the SPN is derived from it. The transport is the module that is being
+// provisioned. Upstreams that depend on the request are not known yet.
+func warnOfNamelessUpstreams(ctx caddy.Context, place string) {
+	modules := ctx.Modules()
+	if len(modules) < 2 {
 		return
 	}
-	t, ours := lineage[len(lineage)-1].(*Transport)
-	proxy, known := lineage[len(lineage)-2].(*reverseproxy.Handler)
-	if !ours || !known || t.SPN != "" || proxy.DynamicUpstreamsRaw != nil {
+	proxy, ok := modules[len(modules)-2].(*reverseproxy.Handler)
+	if !ok || proxy.DynamicUpstreamsRaw != nil {
 		return
 	}
 	for _, u := range proxy.Upstreams {
-		if strings.Contains(u.Dial, "{") {
-			continue
-		}
-		if _, named := upstreamHost(u.Dial); !named {
-			ctx.Logger().Warn("an upstream has no host name, from which a service principal could be made: requests to it will fail",
-				zap.String("upstream", u.Dial), zap.String("at", t.Request.Origin[blockOrigin]),
-				zap.String("remedy", "state spn HTTP/host in transport negotiate, or the upstream by its name"))
+		if _, named := config.UpstreamHost(u.Dial); !named && !strings.Contains(u.Dial, "{") {
+			ctx.Logger().Warn("an upstream has no host name, from which a service principal could be derived: requests to it will fail",
+				zap.String("upstream", u.Dial), zap.String("at", place),
+				zap.String("remedy", "set spn HTTP/host in transport negotiate, or the upstream by its name"))
 		}
 	}
-}
-
-// upstreamHost is the host of a dial address, and whether it is a name.
-func upstreamHost(dial string) (host string, named bool) {
-	address, err := caddy.ParseNetworkAddressWithDefaults(dial, "tcp", 80)
-	if err != nil || address.IsUnixNetwork() {
-		return dial, false
-	}
-	return address.Host, negotiate.CheckHost(address.Host) == nil
 }

@@ -14,54 +14,32 @@ type Item[V Value] struct {
 	Suspect bool // refused by its service, and no successor yet
 }
 
-// Stats counts what a cache holds and did.
+// Stats is what a cache holds now.
 type Stats struct {
-	Values, Negatives int   // entries held: values, remembered failures
+	Values, Negatives int   // entries: values, remembered failures
 	Bytes             int64 // of both
-	Memory            int64 // the budget
-	Flights           int   // fetches under way
-
-	Misses, Refreshes, Successors uint64 // fetches that ended, by reason
-	Failures                      uint64 // of these
-	Stored                        uint64 // of these: answered by the store
-	Evictions                     uint64 // entries that went for want of memory
-}
-
-func (s *Stats) count(r Reason, src Source, err error) {
-	switch r {
-	case Missing:
-		s.Misses++
-	case Refreshing:
-		s.Refreshes++
-	case Succeeding:
-		s.Successors++
-	}
-	if err != nil {
-		s.Failures++
-	} else if src == Stored {
-		s.Stored++
-	}
+	Memory            int64 // bounds Bytes
+	Fetches           int   // under way
 }
 
 // Stats returns the counts.
 func (c *Cache[V]) Stats() Stats {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := c.stats
-	s.Values, s.Negatives = len(c.values.entries), len(c.negatives.entries)
-	s.Bytes, s.Memory = c.values.bytes+c.negatives.bytes, c.cfg.Memory
-	s.Flights = len(c.flights)
-	return s
+	l := c.lock()
+	defer l.unlock()
+	return Stats{
+		Values: len(l.values.entries), Negatives: len(l.negatives.entries),
+		Bytes: l.values.bytes + l.negatives.bytes, Memory: l.memory, Fetches: len(l.fetches),
+	}
 }
 
 // Snapshot lists the values that can be used and whose key matches (nil matches
 // all), in no order.
 func (c *Cache[V]) Snapshot(match func(Key) bool) []Item[V] {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
+	l := c.lock()
+	defer l.unlock()
+	now := l.now()
 	var items []Item[V]
-	for _, e := range c.values.entries {
+	for _, e := range l.values.entries {
 		h := e.held.Load()
 		if !h.usable(now) || match != nil && !match(e.key) {
 			continue
@@ -74,37 +52,35 @@ func (c *Cache[V]) Snapshot(match func(Key) bool) []Item[V] {
 	return items
 }
 
-// Drop forgets all values and failures whose key matches, and reports how many
-// values that were. Fetches under way for such keys are answered to those who
-// wait and then forgotten too. What callers hold stays good. match must not call
-// the cache.
+// Drop removes all values and failures whose key matches, and returns how many
+// values that were. Fetches under way for such keys still answer their waiters, but
+// their results are not kept. Values that callers hold stay good. match must not
+// call the cache.
 func (c *Cache[V]) Drop(match func(Key) bool) int {
-	n, _ := c.drop(match, false)
-	return n
+	l := c.lock()
+	defer l.unlock()
+	return len(l.drop(match))
 }
 
-// Flush is Drop for operators: the store forgets too, and from now on nothing is
-// taken from it that was obtained before.
+// Flush is Drop for operators: it removes the values from the store too, and no
+// value that was obtained before is loaded from it any more.
 func (c *Cache[V]) Flush(match func(Key) bool) int {
-	n, keys := c.drop(match, true)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s := c.store; s != nil && len(keys) > 0 && !c.closed {
-		c.work.Go(func() { c.erase(s, keys) })
+	l := c.lock()
+	defer l.unlock()
+	l.flushed = c.clock()
+	keys := l.drop(match)
+	if s := l.store; s != nil && len(keys) > 0 {
+		go deleteStored(s, keys)
 	}
-	return n
+	return len(keys)
 }
 
-func (c *Cache[V]) drop(match func(Key) bool, flush bool) (n int, keys []Key) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if flush {
-		c.flushed = c.cfg.Now()
-	}
-	for _, f := range c.flights {
+// drop returns the keys of the values that it removed.
+func (c locked[V]) drop(match func(Key) bool) (keys []Key) {
+	for _, f := range c.fetches {
 		if match(f.key) {
-			c.abandon(f)
-			if f.reason == Refreshing {
+			c.orphan(f)
+			if f.reason == refreshing {
 				f.waiters-- // the cache itself
 			}
 			if f.waiters == 0 {
@@ -118,24 +94,19 @@ func (c *Cache[V]) drop(match func(Key) bool, flush bool) (n int, keys []Key) {
 				continue
 			}
 			if p == &c.values {
-				n++
 				keys = append(keys, e.key)
 			}
-			c.forget(e)
+			c.remove(e)
 		}
 	}
-	return n, keys
+	return keys
 }
 
-// erase deletes keys from the store, each within the time a store has.
-func (c *Cache[V]) erase(s Store[V], keys []Key) {
-	defer func() { _ = recover() }()
+// deleteStored deletes keys from the store, each within the time a store has.
+func deleteStored[V Value](s Store[V], keys []Key) {
 	for _, key := range keys {
-		ctx, cancel := context.WithTimeout(c.base, storeTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 		s.Delete(ctx, key)
 		cancel()
-		if c.base.Err() != nil {
-			return
-		}
 	}
 }

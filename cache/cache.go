@@ -1,8 +1,6 @@
 package cache
 
 import (
-	"context"
-	"errors"
 	"hash/maphash"
 	"math/rand/v2"
 	"reflect"
@@ -11,61 +9,30 @@ import (
 	"time"
 )
 
-// What a Config stands for where it is silent.
 const (
-	DefaultMemory    = 256 << 20
-	DefaultMargin    = 30 * time.Second
-	DefaultTimeout   = 10 * time.Second
-	DefaultFetches   = 64
-	DefaultRefreshes = 8
+	// DefaultMemory is the memory of a Config without one, in bytes.
+	DefaultMemory = 256 << 20
+	// MaxFetches is how many fetches run at a time. More wait for a slot, within
+	// their own timeout; a fetch inside another needs none.
+	MaxFetches = 64
 
-	slack = 144 // of an entry: its share of the tables, and what the allocator rounds up
+	maxRefreshes = 8  // at a time; others are put off to a later use
+	maxSaves     = 16 // at a time; others are left out
 
-	storeTimeout = time.Second // for one Load or Save, see Store
-	storeSaves   = 16          // saves at a time; more are left out
+	slack = 144 // per entry: its share of the tables, and what the allocator rounds up
 )
 
-// ErrClosed is what a fetch ends with once the cache is closed.
-var ErrClosed = errors.New("ticket cache is closed")
-
-// Config is what a Cache is made of. The zero Config is good.
+// Config configures a Cache. The zero Config is usable.
 type Config struct {
-	// Memory is the most that all entries may take together, in bytes:
-	// values, keys, remembered failures and the cache's own structures.
-	// Zero means DefaultMemory.
+	// Memory bounds all entries together, in bytes: values, keys, remembered
+	// failures and the cache's own structures. Zero means DefaultMemory.
 	Memory int64
-	// Margin is how long before its end a value is served no more. Of a
-	// short life it is a tenth at most. Zero means DefaultMargin, negative
-	// none.
-	Margin time.Duration
-	// Now is the clock; nil means time.Now.
-	Now func() time.Time
-	// Rand gives numbers in [0,1) for the jitter of refreshes and the draw of
-	// evictions; nil means math/rand/v2. Now and Rand are called from many
+	// Now is the clock; nil means time.Now. Now and Rand are called from many
 	// goroutines.
+	Now func() time.Time
+	// Rand returns numbers in [0,1), for the jitter of refreshes and the draw of
+	// evictions; nil means math/rand/v2.
 	Rand func() float64
-	// Remember says how long the n-th failure in a row for one key is served
-	// without another attempt; 0 means not at all. Nil asks the error, see
-	// Rememberer.
-	Remember func(err error, n int) time.Duration
-	// Fetches bounds the fetches that run at a time; more wait their turn,
-	// within their own timeout. A fetch inside another does not count.
-	Fetches int
-	// Refreshes bounds the background refreshes that run at a time; more are
-	// put off to a later use.
-	Refreshes int
-	// Observe, if set, hears of every fetch that ended. It must not block and
-	// must not call the cache.
-	Observe func(Event)
-}
-
-// Event reports a fetch that ended.
-type Event struct {
-	Key    Key
-	Reason Reason
-	Source Source // Fetched or Stored
-	Err    error
-	Took   time.Duration
 }
 
 // A Cache holds values of one type. See the package's introduction. All methods
@@ -73,37 +40,31 @@ type Event struct {
 type Cache[V Value] struct {
 	// Read by every Get, hardly ever written.
 	seed  maphash.Seed
-	cfg   Config
+	clock func() time.Time
+	rand  func() float64
 	birth time.Time
 	table table[V]
 	epoch atomic.Uint64 // counts insertions: the clock of the LRU order
 	_     [64]byte      // keeps writers' state off the readers' cache line
 
-	base   context.Context // ends with Close
-	cancel context.CancelFunc
-	work   sync.WaitGroup
-	fetch  chan struct{} // slots
-	renew  chan struct{}
-	save   chan struct{}
-	weight int64 // of an entry without key and value, in bytes
+	fetchSlots, refreshSlots, saveSlots chan struct{}
 
+	overhead int64 // of an entry beside key and value, in bytes
+
+	// Used through locked only:
 	mu        sync.Mutex
-	closed    bool
+	memory    int64
 	store     Store[V]
-	flushed   time.Time // stored values older than this are not taken
-	flights   map[Key]*flight[V]
+	flushed   time.Time // stored values older than this are not used
+	fetches   map[Key]*fetch[V]
 	values    pool[V]
 	negatives pool[V]
-	stats     Stats
 }
 
-// New makes a Cache.
+// New returns a Cache.
 func New[V Value](cfg Config) *Cache[V] {
 	if cfg.Memory <= 0 {
 		cfg.Memory = DefaultMemory
-	}
-	if cfg.Margin == 0 {
-		cfg.Margin = DefaultMargin
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -111,52 +72,54 @@ func New[V Value](cfg Config) *Cache[V] {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Float64
 	}
-	if cfg.Remember == nil {
-		cfg.Remember = askError
-	}
-	if cfg.Fetches <= 0 {
-		cfg.Fetches = DefaultFetches
-	}
-	if cfg.Refreshes <= 0 {
-		cfg.Refreshes = DefaultRefreshes
-	}
-	base, cancel := context.WithCancel(context.Background())
 	return &Cache[V]{
-		seed:    maphash.MakeSeed(),
-		cfg:     cfg,
-		birth:   cfg.Now(),
-		table:   newTable[V](cfg.Memory),
-		base:    base,
-		cancel:  cancel,
-		fetch:   make(chan struct{}, cfg.Fetches),
-		renew:   make(chan struct{}, cfg.Refreshes),
-		save:    make(chan struct{}, storeSaves),
-		weight:  int64(reflect.TypeFor[entry[V]]().Size()+reflect.TypeFor[held[V]]().Size()) + slack,
-		flights: make(map[Key]*flight[V]),
+		seed:         maphash.MakeSeed(),
+		clock:        cfg.Now,
+		rand:         cfg.Rand,
+		birth:        cfg.Now(),
+		table:        newTable[V](cfg.Memory),
+		fetchSlots:   make(chan struct{}, MaxFetches),
+		refreshSlots: make(chan struct{}, maxRefreshes),
+		saveSlots:    make(chan struct{}, maxSaves),
+		overhead:     int64(reflect.TypeFor[entry[V]]().Size()+reflect.TypeFor[held[V]]().Size()) + slack,
+		memory:       cfg.Memory,
+		fetches:      make(map[Key]*fetch[V]),
 	}
 }
 
+// locked is a cache whose mutex the caller holds. What must not run without the
+// mutex is a method of it.
+type locked[V Value] struct{ *Cache[V] }
+
+func (c *Cache[V]) lock() locked[V] {
+	c.mu.Lock()
+	return locked[V]{c}
+}
+
+func (c locked[V]) unlock() { c.mu.Unlock() }
+
 // instant is one reading of the clock. Values end by the wall clock, as the KDC
-// wrote it; pauses run by the steady one, which no correction of the time moves.
+// wrote it; pauses are measured by the monotonic one, which no adjustment of the
+// time moves.
 type instant struct {
 	wall   int64 // nanoseconds since 1970
 	steady int64 // nanoseconds since the cache was made
 }
 
 func (c *Cache[V]) now() instant {
-	t := c.cfg.Now()
+	t := c.clock()
 	return instant{wall: t.UnixNano(), steady: int64(t.Sub(c.birth))}
 }
 
-func (c *Cache[V]) find(key Key) *entry[V] {
-	return c.table.find(maphash.Comparable(c.seed, key), key)
-}
+func (c *Cache[V]) hash(key Key) uint64 { return maphash.Comparable(c.seed, key) }
+
+func (c *Cache[V]) find(key Key) *entry[V] { return c.table.find(c.hash(key), key) }
 
 // Get returns the value held for key, if it can be used and nothing needs to be
-// done about it. It is the hot read. False means: call Fetch, which may still
-// answer at once (with a value whose refresh it starts, or a remembered
+// done about it. It is the hot read. If it returns false, call Fetch, which may
+// still answer at once (with a value whose refresh it starts, or a remembered
 // failure).
-func (c *Cache[V]) Get(key Key) (V, bool) {
+func (c *Cache[V]) Get(key Key) (v V, ok bool) {
 	if e := c.find(key); e != nil {
 		h, now := e.held.Load(), c.now()
 		if h.usable(now) && now.steady < h.due.Load() {
@@ -164,13 +127,12 @@ func (c *Cache[V]) Get(key Key) (V, bool) {
 			return h.value, true
 		}
 	}
-	var zero V
-	return zero, false
+	return v, false
 }
 
-// touch notes a use. Nobody writes while nothing is inserted, except for the
-// count of uses, which is exact up to a thousand and then counted by a draw, so
-// that cores which all use one entry do not fight over its cache line.
+// touch records a use. It writes the entry only after an insertion elsewhere, and
+// counts uses exactly up to a thousand, then by sampling, so that cores which share
+// one entry do not fight over its cache line.
 func (c *Cache[V]) touch(e *entry[V], h *held[V]) {
 	if now := c.epoch.Load(); e.touched.Load() != now {
 		e.touched.Store(now)
@@ -181,49 +143,4 @@ func (c *Cache[V]) touch(e *entry[V], h *held[V]) {
 	} else if rand.Uint32()%step == 0 {
 		h.uses.Add(step)
 	}
-}
-
-// Put inserts a value that came without being asked for, such as a cross-realm
-// ticket won on the way. It replaces what is held for key.
-func (c *Cache[V]) Put(key Key, value V) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.closed {
-		c.install(key, value, c.now())
-	}
-}
-
-// Remeasure reads the size of the value held for key again, after it grew.
-func (c *Cache[V]) Remeasure(key Key) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if e := c.find(key); e != nil {
-		if h := e.held.Load(); h.err == nil {
-			c.values.reweigh(e, c.weight+e.key.size()+h.value.Size())
-			c.enforce(e)
-		}
-	}
-}
-
-// SetMemory changes the budget of all entries, in bytes; what is over it goes at
-// once. Zero means DefaultMemory.
-func (c *Cache[V]) SetMemory(bytes int64) {
-	if bytes <= 0 {
-		bytes = DefaultMemory
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.cfg.Memory = bytes
-	c.enforce(nil)
-}
-
-// Close ends all fetches, waits until they have ended and forgets everything.
-// Values that callers hold stay good.
-func (c *Cache[V]) Close() {
-	c.mu.Lock()
-	c.closed = true
-	c.mu.Unlock()
-	c.cancel()
-	c.work.Wait()
-	c.Drop(func(Key) bool { return true })
 }

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unique"
 
 	"go.uber.org/goleak"
 )
@@ -63,9 +65,16 @@ func (k *kdc) policy() Policy[*ticket] {
 func key(n int) Key {
 	return Key{
 		Identity: "svc-proxy@CORP.EXAMPLE", Realm: "CORP.EXAMPLE",
-		SPN:    fmt.Sprintf("HTTP/host-%06d.corp.example", n),
-		ETypes: "aes256-cts-hmac-sha1-96,aes128-cts-hmac-sha1-96", Options: 0x40010000,
+		SPN:   fmt.Sprintf("HTTP/host-%06d.corp.example", n),
+		Terms: unique.Make(Terms{ETypes: [MaxETypes]int32{18, 17}}), Options: 0x40010000,
 	}
+}
+
+// put installs a value without a fetch.
+func put(c *Cache[*ticket], key Key, v *ticket) {
+	l := c.lock()
+	defer l.unlock()
+	l.install(key, v, l.now())
 }
 
 func must(t *testing.T, c *Cache[*ticket], k Key, p Policy[*ticket], want Source) *ticket {
@@ -83,11 +92,11 @@ func bubble(t *testing.T, cfg Config, f func(*testing.T, *Cache[*ticket], *kdc))
 	synctest.Test(t, func(t *testing.T) {
 		c := New[*ticket](cfg)
 		f(t, c, new(kdc))
-		c.Close()
+		time.Sleep(time.Minute) // what runs in the background ends
 	})
 }
 
-func TestGetReturnsWhatFetchBrought(t *testing.T) {
+func TestGet_AfterFetch(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		if _, ok := c.Get(key(1)); ok {
 			t.Fatal("Get of an empty cache succeeded")
@@ -103,24 +112,35 @@ func TestGetReturnsWhatFetchBrought(t *testing.T) {
 	})
 }
 
-// A ticket must never be served for another identity, user, realm, service,
-// list of types or set of options.
-func TestEveryFieldOfTheKeyCounts(t *testing.T) {
+// A ticket must never be used for another identity, user, realm, service, terms or
+// options.
+func TestKey_EveryFieldCounts(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
-		base := Key{Identity: "i", User: "alice", Realm: "R", SPN: "HTTP/h", ETypes: "e", Options: 1}
-		keys := []Key{base}
+		base := Key{Identity: "i", User: "alice", UserType: 1, Realm: "R", SPN: "HTTP/h", Terms: terms(func(*Terms) {}), Options: 1}
+		keys, encoded := []Key{base}, map[string]bool{string(base.Append(nil)): true}
 		for _, change := range []func(*Key){
 			func(k *Key) { k.Identity = "j" },
 			func(k *Key) { k.User = "Alice" },
 			func(k *Key) { k.User = "" },
 			func(k *Key) { k.Realm = "S" },
 			func(k *Key) { k.SPN = "HTTP/g" },
-			func(k *Key) { k.ETypes = "f" },
+			func(k *Key) { k.UserType = 10 },
+			func(k *Key) { k.Terms = terms(func(t *Terms) { t.ETypes[1] = 0 }) },
+			func(k *Key) { k.Terms = terms(func(t *Terms) { t.ETypes[0], t.ETypes[1] = 17, 18 }) },
+			func(k *Key) { k.Terms = terms(func(t *Terms) { t.Armored = true }) },
+			func(k *Key) { k.Terms = terms(func(t *Terms) { t.Canonicalize = true }) },
+			func(k *Key) { k.Terms = terms(func(t *Terms) { t.Lifetime = time.Hour }) },
+			func(k *Key) { k.Terms = unique.Handle[Terms]{} },
 			func(k *Key) { k.Options = 2 },
 		} {
 			other := base
 			change(&other)
 			keys = append(keys, other)
+			if b := string(other.Append(nil)); encoded[b] && other.Identity == base.Identity {
+				t.Errorf("%+v has the encoding of another key", other)
+			} else {
+				encoded[b] = true
+			}
 		}
 		seen := map[*ticket]bool{}
 		for _, k2 := range keys {
@@ -132,7 +152,13 @@ func TestEveryFieldOfTheKeyCounts(t *testing.T) {
 	})
 }
 
-func TestOneFetchForAThousandCallers(t *testing.T) {
+func terms(change func(*Terms)) unique.Handle[Terms] {
+	t := Terms{ETypes: [MaxETypes]int32{18, 17}}
+	change(&t)
+	return unique.Make(t)
+}
+
+func TestFetch_Shared(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		k.delay = time.Second
 		var wg sync.WaitGroup
@@ -151,7 +177,7 @@ func TestOneFetchForAThousandCallers(t *testing.T) {
 	})
 }
 
-func TestFirstCallerLeavingDoesNotEndTheFetch(t *testing.T) {
+func TestFetch_FirstCallerLeaves(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		k.delay = time.Second
 		ctx, cancel := context.WithCancel(t.Context())
@@ -178,7 +204,7 @@ func TestFirstCallerLeavingDoesNotEndTheFetch(t *testing.T) {
 	})
 }
 
-func TestFetchEndsWithItsOwnTimeout(t *testing.T) {
+func TestFetch_Timeout(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		k.delay = time.Hour
 		p := k.policy()
@@ -191,16 +217,40 @@ func TestFetchEndsWithItsOwnTimeout(t *testing.T) {
 	})
 }
 
-func TestPanicOfAFetchBecomesAnError(t *testing.T) {
+// Both waiters get the error and its stack; it is reported once, and remembered for a
+// moment only.
+func TestFetch_Panics(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
+		var reported []*PanicError
+		panics := Policy[*ticket]{
+			Fetch: func(context.Context) (*ticket, error) {
+				time.Sleep(time.Second)
+				panic("boom")
+			},
+			OnPanic: func(p *PanicError) { reported = append(reported, p) },
+		}
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				_, _, err := c.Fetch(t.Context(), key(1), panics)
+				p, ok := errors.AsType[*PanicError](err)
+				if !ok || p.Value != "boom" || !strings.Contains(string(p.Stack), "TestFetch_Panics") {
+					t.Errorf("got %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		if len(reported) != 1 || len(reported[0].Stack) == 0 {
+			t.Errorf("%d panics reported, want 1 with its stack", len(reported))
+		}
+		time.Sleep(time.Second)
+		must(t, c, key(1), k.policy(), Fetched)
+	})
+}
+
+func TestFetch_GoroutineEnds(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		_, _, err := c.Fetch(t.Context(), key(1), Policy[*ticket]{
-			Fetch: func(context.Context) (*ticket, error) { panic("boom") },
-		})
-		var p *PanicError
-		if !errors.As(err, &p) || p.Value != "boom" || len(p.Stack) == 0 {
-			t.Fatalf("got %v", err)
-		}
-		_, _, err = c.Fetch(t.Context(), key(1), Policy[*ticket]{
 			Fetch: func(context.Context) (*ticket, error) { runtime.Goexit(); return nil, nil },
 		})
 		if !errors.Is(err, errNoResult) {
@@ -210,27 +260,27 @@ func TestPanicOfAFetchBecomesAnError(t *testing.T) {
 	})
 }
 
-func TestValueIsNotServedInItsMargin(t *testing.T) {
-	bubble(t, Config{Margin: time.Minute}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
+func TestMargin(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		must(t, c, key(1), k.policy(), Fetched)
 		k.fail(errors.New("down"))
-		time.Sleep(life - time.Minute - time.Second)
+		time.Sleep(life - margin - time.Second)
 		must(t, c, key(1), k.policy(), Cached)
 		time.Sleep(time.Second)
 		if v, _, err := c.Fetch(t.Context(), key(1), k.policy()); err == nil {
-			t.Fatalf("%v served in its last minute", v)
+			t.Fatalf("%v served within its margin", v)
 		}
 		if _, ok := c.Get(key(1)); ok {
-			t.Fatal("Get served it in its last minute")
+			t.Fatal("Get served it within its margin")
 		}
 	})
 }
 
-// Of a life of five seconds a margin of a minute would leave nothing.
-func TestMarginOfAShortLifeIsATenth(t *testing.T) {
-	bubble(t, Config{Margin: time.Minute}, func(t *testing.T, c *Cache[*ticket], _ *kdc) {
+// Of a life of five seconds the whole margin would leave nothing.
+func TestMargin_ShortLife(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], _ *kdc) {
 		now := time.Now()
-		c.Put(key(1), &ticket{start: now, end: now.Add(5 * time.Second)})
+		put(c, key(1), &ticket{start: now, end: now.Add(5 * time.Second)})
 		time.Sleep(3 * time.Second)
 		if _, ok := c.Get(key(1)); !ok {
 			t.Fatal("not served after 3 of 5 seconds")
@@ -242,7 +292,7 @@ func TestMarginOfAShortLifeIsATenth(t *testing.T) {
 	})
 }
 
-func TestValueAtItsEndIsAnsweredButNotKept(t *testing.T) {
+func TestFetch_ValueAtItsEnd(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		p := Policy[*ticket]{Fetch: func(context.Context) (*ticket, error) {
 			k.calls.Add(1)
@@ -256,33 +306,9 @@ func TestValueAtItsEndIsAnsweredButNotKept(t *testing.T) {
 	})
 }
 
-func TestCloseEndsFetchesAndWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := New[*ticket](Config{})
-		ended := false
-		got := make(chan error, 1)
-		go func() {
-			_, _, err := c.Fetch(t.Context(), key(1), Policy[*ticket]{Fetch: func(ctx context.Context) (*ticket, error) {
-				<-ctx.Done()
-				time.Sleep(time.Second) // tidying up
-				ended = true
-				return nil, ctx.Err()
-			}})
-			got <- err
-		}()
-		synctest.Wait()
-		c.Close()
-		if err := <-got; err == nil || !ended {
-			t.Fatalf("Close did not wait (err %v, ended %v)", err, ended)
-		}
-		if _, _, err := c.Fetch(t.Context(), key(1), new(kdc).policy()); !errors.Is(err, ErrClosed) {
-			t.Fatalf("after Close: %v", err)
-		}
-	})
-}
-
-func TestFetchesTakeTurns(t *testing.T) {
-	bubble(t, Config{Fetches: 4}, func(t *testing.T, c *Cache[*ticket], _ *kdc) {
+func TestFetch_Bounded(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], _ *kdc) {
+		c.fetchSlots = make(chan struct{}, 4)
 		var now, most atomic.Int64
 		p := Policy[*ticket]{Timeout: time.Hour, Fetch: func(context.Context) (*ticket, error) {
 			n := now.Add(1)
@@ -303,24 +329,25 @@ func TestFetchesTakeTurns(t *testing.T) {
 	})
 }
 
-// Who leaves the queue leaves nothing behind that would go to the KDC.
-func TestAbandonedFetchInTheQueueIsNotMade(t *testing.T) {
-	bubble(t, Config{Fetches: 1}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
+// A fetch that all callers have left before its turn makes no request.
+func TestFetch_AbandonedInQueue(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
+		c.fetchSlots = make(chan struct{}, 1)
 		k.delay = time.Second
 		go must(t, c, key(0), k.policy(), Fetched)
 		synctest.Wait()
 		ctx, cancel := context.WithCancel(t.Context())
 		for i := range 50 {
-			go c.Fetch(ctx, key(1+i), k.policy()) //nolint:errcheck // it is left on purpose
+			go c.Fetch(ctx, key(1+i), k.policy())
 		}
 		synctest.Wait()
-		if f := c.Stats().Flights; f != 51 {
-			t.Fatalf("%d flights, want 51", f)
+		if f := c.Stats().Fetches; f != 51 {
+			t.Fatalf("%d fetches, want 51", f)
 		}
 		cancel()
 		synctest.Wait()
-		if f := c.Stats().Flights; f != 1 {
-			t.Fatalf("%d flights left, want 1", f)
+		if f := c.Stats().Fetches; f != 1 {
+			t.Fatalf("%d fetches left, want 1", f)
 		}
 		time.Sleep(time.Minute)
 		if n := k.calls.Load(); n != 1 {
@@ -329,10 +356,11 @@ func TestAbandonedFetchInTheQueueIsNotMade(t *testing.T) {
 	})
 }
 
-// A service ticket's fetch asks for the TGT: with every turn taken by such
+// A service ticket's fetch asks for the TGT: with every slot taken by such
 // fetches, the TGT's own must not wait for one, even if it is queued already.
-func TestFetchWithinAFetchNeedsNoTurn(t *testing.T) {
-	bubble(t, Config{Fetches: 2}, func(t *testing.T, c *Cache[*ticket], tgt *kdc) {
+func TestFetch_Nested(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], tgt *kdc) {
+		c.fetchSlots = make(chan struct{}, 2)
 		gate := make(chan struct{})
 		service := Policy[*ticket]{Timeout: time.Minute, Fetch: func(ctx context.Context) (*ticket, error) {
 			<-gate
@@ -357,7 +385,7 @@ func TestFetchWithinAFetchNeedsNoTurn(t *testing.T) {
 	})
 }
 
-func TestFetchThatAsksForItselfFails(t *testing.T) {
+func TestFetch_Recursive(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		inner := Policy[*ticket]{Fetch: func(ctx context.Context) (*ticket, error) {
 			v, _, err := c.Fetch(ctx, key(1), k.policy())
@@ -373,10 +401,9 @@ func TestFetchThatAsksForItselfFails(t *testing.T) {
 	})
 }
 
-func TestGetAllocatesNothing(t *testing.T) {
+func TestAllocs_Get(t *testing.T) {
 	c := New[*ticket](Config{})
-	defer c.Close()
-	c.Put(key(1), fresh(1))
+	put(c, key(1), fresh(1))
 	k := key(1)
 	if n := testing.AllocsPerRun(1000, func() {
 		if _, ok := c.Get(k); !ok {
@@ -387,7 +414,7 @@ func TestGetAllocatesNothing(t *testing.T) {
 	}
 }
 
-// pulled is a fetch of a ticket that lives so shortly that refreshes happen.
+// pulled fetches a ticket so short-lived that refreshes happen.
 func pulled(n int, fails bool) func(context.Context) (*ticket, error) {
 	return func(context.Context) (*ticket, error) {
 		if fails {

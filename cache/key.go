@@ -1,70 +1,114 @@
 package cache
 
 import (
+	"encoding/binary"
 	"strings"
 	"time"
 	"unique"
 )
 
-// Key names a value completely: two requests may share a ticket only if all of
-// it is equal. The cache compares bytes and normalises nothing. Its callers
-// bring each part into one form before they ask:
+// Key identifies a value completely: two requests may share a ticket only if all
+// fields are equal. The cache compares and normalizes nothing; its callers bring
+// each field into one form first.
 type Key struct {
-	// Identity is the account that asks, in whatever form its owner keeps
-	// identities apart (principal, realm and credential source).
+	// Identity tells the accounts of this process apart.
 	Identity string
-	// User is the end user acted for, empty when the identity acts for
-	// itself. It is never folded: whether "Alice" and "alice" are one person
-	// is the KDC's to say.
+	// User is the impersonated user, empty for the identity itself. It is never
+	// folded: only the KDC can say whether "Alice" and "alice" are one user.
 	User string
-	// Realm is the realm of the service, as asked for (empty if the KDC is to
-	// find it), in capitals where the configuration says capitals.
-	Realm string
-	// SPN is the service principal as requested, its host in lower case, or
-	// the name of a ticket-granting service.
-	SPN string
-	// ETypes is the list of encryption types asked for, in order, in one
-	// spelling.
-	ETypes string
-	// Options are the KDC options asked for (RFC 4120 5.4.1). Flags of the
-	// GSS-API do not belong here: they choose what is made of a ticket.
+	// UserType is the user's Kerberos name type: an enterprise name and a principal
+	// of the same text may be two users.
+	UserType int32
+	// Options are the KDC options requested (RFC 4120, Section 5.4.1). GSS-API flags
+	// do not belong here: they affect tokens, not tickets.
 	Options uint32
+	// Realm is the service's realm as requested, empty if the KDC is to find it.
+	Realm string
+	// SPN is the service principal as requested, its host in lower case.
+	SPN string
+	// Terms are the settings that the ticket is requested with. A handle is compared
+	// and hashed as one word.
+	Terms unique.Handle[Terms]
 }
 
-// kept returns k in the form that is held for long: what many entries have in
-// common is shared, and nothing is a slice of a caller's larger string.
+// MaxETypes is how many encryption types Terms can hold: more than there are.
+const MaxETypes = 16
+
+// Terms are settings of a client that decide what its tickets are like.
+type Terms struct {
+	// ETypes are the encryption types requested, in order; zero ends the list.
+	ETypes [MaxETypes]int32
+	// Armored: the login is protected by FAST armor (RFC 6113).
+	Armored bool
+	// Canonicalize: the KDC may correct names (RFC 6806).
+	Canonicalize bool
+	// Lifetime is the lifetime requested, zero for as long as the KDC allows.
+	Lifetime time.Duration
+}
+
+// TermsValue returns the terms behind the handle, the zero Terms if there is none.
+func (k Key) TermsValue() Terms {
+	if k.Terms == (unique.Handle[Terms]{}) {
+		return Terms{}
+	}
+	return k.Terms.Value()
+}
+
+// Append appends an unambiguous encoding of all fields but Identity, which has a
+// meaning in this process only. It is for hashing, and equal in all processes.
+func (k Key) Append(b []byte) []byte {
+	for _, s := range []string{k.User, k.Realm, k.SPN} {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
+		b = append(b, s...)
+	}
+	b = binary.BigEndian.AppendUint32(b, uint32(k.UserType))
+	b = binary.BigEndian.AppendUint32(b, k.Options)
+	t := k.TermsValue()
+	for _, etype := range t.ETypes {
+		b = binary.BigEndian.AppendUint32(b, uint32(etype))
+	}
+	for _, flag := range []bool{t.Armored, t.Canonicalize} {
+		if flag {
+			b = append(b, 1)
+		} else {
+			b = append(b, 0)
+		}
+	}
+	return binary.BigEndian.AppendUint64(b, uint64(t.Lifetime))
+}
+
+// kept returns k in the form that is kept for long: what many entries have in
+// common is shared, and no field is a slice of a caller's larger string.
 func (k Key) kept() Key {
 	k.Identity = unique.Make(k.Identity).Value()
 	k.Realm = unique.Make(k.Realm).Value()
-	k.ETypes = unique.Make(k.ETypes).Value()
 	k.User = strings.Clone(k.User)
 	k.SPN = strings.Clone(k.SPN)
 	return k
 }
 
-// size is what the key itself adds to an entry, in bytes.
+// size is what the key adds to the size of an entry, in bytes.
 func (k Key) size() int64 { return int64(len(k.User) + len(k.SPN)) }
 
-// Value is what a cache holds. It is comparable (a pointer, as a rule), so that
-// a caller can say which one was refused, and safe for concurrent use.
+// Value is what a cache holds. It is comparable (usually a pointer), so that a
+// caller can say which one was refused, and safe for concurrent use.
 type Value interface {
 	comparable
-	// Size is everything kept for the value, in bytes. If it grows later, tell
-	// the cache with [Cache.Remeasure].
+	// Size is everything kept for the value, in bytes. If it grows later, call
+	// [Cache.Remeasure].
 	Size() int64
-	// Start is when the value was obtained; its refresh point is reckoned from
-	// here.
+	// Start is when the value was obtained; its refresh is timed from here.
 	Start() time.Time
-	// End is when it ceases to be good.
+	// End is when the value expires.
 	End() time.Time
 }
 
-// Source says where a value came from. It is what operators see.
+// Source says where a value came from, for operators.
 type Source string
 
 // The sources of a value.
 const (
 	Cached  Source = "cache"   // held already, a remembered failure included
-	Fetched Source = "kdc"     // fetched now, by this caller or one beside it
-	Stored  Source = "storage" // taken from the Store
+	Fetched Source = "kdc"     // fetched now, for this caller or another
+	Stored  Source = "storage" // loaded from the Store
 )

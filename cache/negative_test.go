@@ -17,11 +17,11 @@ func (denied) RememberFor(n int) time.Duration {
 	return min(30*time.Second<<min(n-1, 10), 4*time.Minute)
 }
 
-func TestFailureIsRememberedForGrowingTimes(t *testing.T) {
+func TestRemember_GrowingPauses(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		k.fail(fmt.Errorf("asking: %w", denied{}))
-		for i, want := range []time.Duration{30, 60, 120, 240, 240} {
-			want *= time.Second
+		for i, seconds := range []int{30, 60, 120, 240, 240} {
+			want := time.Duration(seconds) * time.Second
 			_, src, err := c.Fetch(t.Context(), key(1), k.policy())
 			if src != Fetched || !errors.As(err, new(denied)) {
 				t.Fatalf("attempt %d: %q, %v", i, src, err)
@@ -43,7 +43,7 @@ func TestFailureIsRememberedForGrowingTimes(t *testing.T) {
 	})
 }
 
-func TestSuccessStartsTheCountOfFailuresAnew(t *testing.T) {
+func TestRemember_SuccessResets(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		k.fail(denied{})
 		for range 3 {
@@ -61,7 +61,7 @@ func TestSuccessStartsTheCountOfFailuresAnew(t *testing.T) {
 	})
 }
 
-func TestFailureThatIsNotToBeRememberedIsTriedAgain(t *testing.T) {
+func TestRemember_OtherErrors(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		k.fail(errors.New("once"))
 		for range 2 {
@@ -75,25 +75,13 @@ func TestFailureThatIsNotToBeRememberedIsTriedAgain(t *testing.T) {
 	})
 }
 
-func TestClassifierOfTheConfigDecides(t *testing.T) {
-	cfg := Config{Remember: func(error, int) time.Duration { return time.Hour }}
-	bubble(t, cfg, func(t *testing.T, c *Cache[*ticket], k *kdc) {
-		k.fail(errors.New("any"))
-		for _, want := range []Source{Fetched, Cached} {
-			if _, src, err := c.Fetch(t.Context(), key(1), k.policy()); src != want || err == nil {
-				t.Fatalf("%q, %v", src, err)
-			}
-		}
-	})
-}
-
-// Anybody can invent host names: what is remembered of them is bounded, and
+// Any client can invent host names: what is remembered of them is bounded, and
 // good tickets are not displaced by it.
-func TestFailuresAreBoundedAndDisplaceNoTickets(t *testing.T) {
+func TestRemember_Bounded(t *testing.T) {
 	const memory = 1 << 20
 	bubble(t, Config{Memory: memory}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		for i := range 100 {
-			c.Put(key(i), &ticket{start: time.Now(), end: time.Now().Add(life), bytes: make([]byte, 2048)})
+			put(c, key(i), &ticket{start: time.Now(), end: time.Now().Add(life), bytes: make([]byte, 2048)})
 		}
 		k.fail(errors.Join(denied{}, errors.New(strings.Repeat("x", 100))))
 		for i := range 10_000 {
@@ -113,7 +101,7 @@ func TestFailuresAreBoundedAndDisplaceNoTickets(t *testing.T) {
 	})
 }
 
-func TestFailureNeverDisplacesAUsableValue(t *testing.T) {
+func TestRemember_KeepsUsableValue(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		old := must(t, c, key(1), k.policy(), Fetched)
 		k.fail(denied{})

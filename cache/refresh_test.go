@@ -25,7 +25,7 @@ func usedUntilRefreshed(t *testing.T, c *Cache[*ticket], k *kdc, step time.Durat
 	return time.Since(began)
 }
 
-func TestRefreshPointLiesBetween70And85Percent(t *testing.T) {
+func TestRefresh_Between70And85Percent(t *testing.T) {
 	for _, tc := range []struct {
 		draw float64
 		want time.Duration
@@ -42,7 +42,7 @@ func TestRefreshPointLiesBetween70And85Percent(t *testing.T) {
 	}
 }
 
-func TestOldValueIsServedDuringTheOneRefresh(t *testing.T) {
+func TestRefresh_OldValueMeanwhile(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		old := must(t, c, key(1), k.policy(), Fetched)
 		k.delay = 5 * time.Second
@@ -69,15 +69,15 @@ func TestOldValueIsServedDuringTheOneRefresh(t *testing.T) {
 	})
 }
 
-// The KDC is down from the refresh point on: nobody waits or fails until the
+// The KDC is down from the refresh point on: no caller waits or fails until the
 // end, and the KDC is asked a few dozen times, not at each of 9 000 uses.
-func TestFailedRefreshKeepsTheValueAndPauses(t *testing.T) {
+func TestRefresh_Fails(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		old := must(t, c, key(1), k.policy(), Fetched)
 		time.Sleep(life * 70 / 100)
 		k.fail(errors.New("no KDC answers"))
 		uses := 0
-		for time.Now().Before(old.end.Add(-DefaultMargin - time.Second)) {
+		for time.Now().Before(old.end.Add(-margin - time.Second)) {
 			if v := must(t, c, key(1), k.policy(), Cached); v != old {
 				t.Fatal("another value")
 			}
@@ -93,7 +93,7 @@ func TestFailedRefreshKeepsTheValueAndPauses(t *testing.T) {
 	})
 }
 
-func TestFailedRefreshIsRetriedSoonAfterTheKDCIsBack(t *testing.T) {
+func TestRefresh_KDCBack(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		must(t, c, key(1), k.policy(), Fetched)
 		time.Sleep(life * 86 / 100)
@@ -106,8 +106,9 @@ func TestFailedRefreshIsRetriedSoonAfterTheKDCIsBack(t *testing.T) {
 	})
 }
 
-func TestRefreshesAreBounded(t *testing.T) {
-	bubble(t, Config{Refreshes: 3}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
+func TestRefresh_Bounded(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
+		c.refreshSlots = make(chan struct{}, 3)
 		const n = 50
 		for i := range n {
 			must(t, c, key(i), k.policy(), Fetched)
@@ -121,7 +122,7 @@ func TestRefreshesAreBounded(t *testing.T) {
 		if got := k.calls.Load() - n; got != 3 {
 			t.Fatalf("%d refreshes at a time, want 3", got)
 		}
-		for range 60 { // uses go on
+		for range 60 { // the uses continue
 			time.Sleep(time.Second)
 			for i := range n {
 				must(t, c, key(i), k.policy(), Cached)
@@ -133,7 +134,7 @@ func TestRefreshesAreBounded(t *testing.T) {
 	})
 }
 
-func TestUnusedValueIsNotRefreshed(t *testing.T) {
+func TestRefresh_NotUnused(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		must(t, c, key(1), k.policy(), Fetched)
 		time.Sleep(2 * life)
@@ -143,10 +144,10 @@ func TestUnusedValueIsNotRefreshed(t *testing.T) {
 	})
 }
 
-func TestSettledWaitsForTheRefreshUnderWay(t *testing.T) {
+func TestSettled(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		if _, ok := c.Settled(t.Context(), key(1)); ok {
-			t.Fatal("a value that nobody fetched")
+			t.Fatal("a value that was never fetched")
 		}
 		old := must(t, c, key(1), k.policy(), Fetched)
 		if v, ok := c.Settled(t.Context(), key(1)); !ok || v != old || k.calls.Load() != 1 {
@@ -162,7 +163,7 @@ func TestSettledWaitsForTheRefreshUnderWay(t *testing.T) {
 	})
 }
 
-func TestRenewDoesNotWaitUntilTheRefreshIsDue(t *testing.T) {
+func TestRenew(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		old := must(t, c, key(1), k.policy(), Fetched)
 		k.delay = 5 * time.Second
@@ -186,7 +187,7 @@ func TestRenewDoesNotWaitUntilTheRefreshIsDue(t *testing.T) {
 	})
 }
 
-func TestFailedRenewLeavesWhatIsHeld(t *testing.T) {
+func TestRenew_Fails(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		old := must(t, c, key(1), k.policy(), Fetched)
 		down := errors.New("down")
@@ -202,14 +203,10 @@ func TestFailedRenewLeavesWhatIsHeld(t *testing.T) {
 		if _, err := c.Renew(ended, key(1), old, k.policy()); !errors.Is(err, context.Canceled) {
 			t.Errorf("with a context that has ended: %v", err)
 		}
-		c.Close()
-		if _, err := c.Renew(t.Context(), key(1), old, k.policy()); !errors.Is(err, ErrClosed) {
-			t.Errorf("of a closed cache: %v", err)
-		}
 	})
 }
 
-func TestRenewThatIsDroppedAnswersWhoWaits(t *testing.T) {
+func TestRenew_Dropped(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		old := must(t, c, key(1), k.policy(), Fetched)
 		k.delay = 5 * time.Second
@@ -228,7 +225,7 @@ func TestRenewThatIsDroppedAnswersWhoWaits(t *testing.T) {
 	})
 }
 
-func TestRefreshingIsKnownToTheRefreshOnly(t *testing.T) {
+func TestRefreshing(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		var within *ticket
 		var refreshing bool

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,15 +15,11 @@ type shelf struct {
 	values map[Key]*ticket
 	lock   chan struct{}
 	slow   time.Duration
-	panics bool
 }
 
 func newShelf() *shelf { return &shelf{values: map[Key]*ticket{}, lock: make(chan struct{}, 1)} }
 
 func (s *shelf) wait(ctx context.Context) bool {
-	if s.panics {
-		panic("disk on fire")
-	}
 	if s.slow == 0 {
 		return true
 	}
@@ -67,11 +64,10 @@ func (s *shelf) Delete(_ context.Context, k Key) {
 	delete(s.values, k)
 }
 
-func TestStoreSavesTheSecondProcessAFetch(t *testing.T) {
+func TestStore_SecondProcess(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, one *Cache[*ticket], k *kdc) {
 		s := newShelf()
 		two := New[*ticket](Config{})
-		defer two.Close()
 		one.SetStore(s)
 		two.SetStore(s)
 		v := must(t, one, key(1), k.policy(), Fetched)
@@ -80,19 +76,18 @@ func TestStoreSavesTheSecondProcessAFetch(t *testing.T) {
 			t.Fatal("another value")
 		}
 		must(t, two, key(1), k.policy(), Cached)
-		if st := two.Stats(); k.calls.Load() != 1 || st.Stored != 1 {
-			t.Fatalf("%d fetches, %+v", k.calls.Load(), st)
+		if n := k.calls.Load(); n != 1 {
+			t.Fatalf("%d fetches, want 1", n)
 		}
 	})
 }
 
 // Both miss at the same time: the lock lets one fetch.
-func TestProcessesThatMissTogetherFetchOnce(t *testing.T) {
+func TestStore_Lock(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, one *Cache[*ticket], k *kdc) {
 		s := newShelf()
 		k.delay = 300 * time.Millisecond
 		two := New[*ticket](Config{})
-		defer two.Close()
 		var wg sync.WaitGroup
 		for _, c := range []*Cache[*ticket]{one, two} {
 			c.SetStore(s)
@@ -107,7 +102,7 @@ func TestProcessesThatMissTogetherFetchOnce(t *testing.T) {
 
 // Refreshing must not take back from the store what is being replaced, but
 // takes what another process has refreshed already.
-func TestRefreshTakesOnlyNewerValuesFromTheStore(t *testing.T) {
+func TestStore_RefreshNeedsNewer(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		s := newShelf()
 		c.SetStore(s)
@@ -129,7 +124,7 @@ func TestRefreshTakesOnlyNewerValuesFromTheStore(t *testing.T) {
 	})
 }
 
-func TestSlowStoreDelaysAColdReadBoundedlyAndAWarmOneNever(t *testing.T) {
+func TestStore_Slow(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		s := newShelf()
 		s.slow = time.Hour
@@ -147,16 +142,26 @@ func TestSlowStoreDelaysAColdReadBoundedlyAndAWarmOneNever(t *testing.T) {
 	})
 }
 
-func TestPanickingStoreIsAMiss(t *testing.T) {
+// faulty panics where it saves.
+type faulty struct{ *shelf }
+
+func (faulty) Save(context.Context, Key, *ticket) { panic("fault") }
+
+func TestStore_SavePanics(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
-		s := newShelf()
-		s.panics = true
-		c.SetStore(s)
-		must(t, c, key(1), k.policy(), Fetched)
+		c.SetStore(faulty{newShelf()})
+		reported := 0
+		p := k.policy()
+		p.OnPanic = func(*PanicError) { reported++ }
+		must(t, c, key(1), p, Fetched)
+		synctest.Wait()
+		if reported != 1 {
+			t.Errorf("reported %d times, want once", reported)
+		}
 	})
 }
 
-func TestFlushReachesTheStore(t *testing.T) {
+func TestFlush_Store(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		s := newShelf()
 		c.SetStore(s)
@@ -175,7 +180,7 @@ func TestFlushReachesTheStore(t *testing.T) {
 	})
 }
 
-func TestFetchUnderWayAtAFlushIsNotStored(t *testing.T) {
+func TestFlush_FetchUnderWay(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		s := newShelf()
 		c.SetStore(s)
@@ -190,7 +195,7 @@ func TestFetchUnderWayAtAFlushIsNotStored(t *testing.T) {
 	})
 }
 
-func TestDropAnswersThoseWhoWaitAndKeepsNothing(t *testing.T) {
+func TestDrop_AnswersWaiters(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		k.delay = time.Second
 		got := make(chan error)
@@ -211,7 +216,7 @@ func TestDropAnswersThoseWhoWaitAndKeepsNothing(t *testing.T) {
 	})
 }
 
-func TestSnapshotListsWhatIsInUse(t *testing.T) {
+func TestSnapshot(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		v := must(t, c, key(1), k.policy(), Fetched)
 		must(t, c, key(2), k.policy(), Fetched)
@@ -233,4 +238,46 @@ func TestSnapshotListsWhatIsInUse(t *testing.T) {
 			t.Fatalf("listed at their end: %+v", items)
 		}
 	})
+}
+
+// stalled is a fetch that ends with its context only.
+func stalled(begun chan<- struct{}, ended chan<- error) Policy[*ticket] {
+	return Policy[*ticket]{Fetch: func(ctx context.Context) (*ticket, error) {
+		begun <- struct{}{}
+		<-ctx.Done()
+		ended <- context.Cause(ctx)
+		return nil, ctx.Err()
+	}}
+}
+
+func TestDrop_FetchWithoutWaiters(t *testing.T) {
+	k := key(1)
+	all := func(Key) bool { return true }
+	for _, dropFirst := range []bool{true, false} {
+		c := New[*ticket](Config{})
+		begun, ended, left := make(chan struct{}), make(chan error, 1), make(chan error, 1)
+		ctx, leave := context.WithCancel(t.Context())
+		go func() {
+			_, _, err := c.Fetch(ctx, k, stalled(begun, ended))
+			left <- err
+		}()
+		<-begun
+		if dropFirst {
+			c.Drop(all)
+			leave()
+			<-left
+		} else {
+			leave()
+			<-left
+			select {
+			case err := <-ended:
+				t.Fatalf("the fetch ended with its caller: %v", err)
+			default:
+			}
+			c.Drop(all)
+		}
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("ended by %v", err)
+		}
+	}
 }

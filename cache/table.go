@@ -4,11 +4,11 @@ import "sync/atomic"
 
 // table is a hash table that is read without a lock. Its chains are changed by
 // one writer at a time (the cache's mutex); a removed entry keeps its link, so
-// that a reader standing on it still gets to the end of the chain.
+// that a reader which has got to it still reaches the end of the chain.
 //
 // It never grows, for the number of its slots follows from the memory that the
-// entries may take; a table that is moved while it is read is where the errors
-// live. Slots come in segments, made when first used.
+// entries may take: moving a table while it is read invites errors. Slots come in
+// segments, made when first used.
 type table[V Value] struct {
 	segments []atomic.Pointer[segment[V]]
 	mask     uint64
@@ -18,7 +18,7 @@ const segmentSlots = 256
 
 type segment[V Value] [segmentSlots]atomic.Pointer[entry[V]]
 
-// newTable makes a table for entries that take memory bytes together: a slot
+// newTable returns a table for entries that take memory bytes together: a slot
 // for each two kilobytes, which is about what a ticket takes.
 func newTable[V Value](memory int64) table[V] {
 	slots := int64(1 << 10)

@@ -4,7 +4,7 @@ import "testing"
 
 // Two keys whose hashes are equal are still two keys: a collision must never
 // give one user another's ticket.
-func TestEqualHashesKeepKeysApart(t *testing.T) {
+func TestTable_EqualHashes(t *testing.T) {
 	tab := newTable[*ticket](1 << 20)
 	const hash = 0xfeedface
 	entries := make([]*entry[*ticket], 5)

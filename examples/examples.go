@@ -1,10 +1,10 @@
-// Package examples holds the example configurations, so that the demo and the
-// tests run what the documentation shows.
+// Package examples contains the example configurations, so that the demo and the tests
+// run the documented configuration.
 package examples
 
 import _ "embed"
 
-// Caddyfile is what the demo runs.
+// Caddyfile is the configuration of the demo.
 //
 //go:embed Caddyfile
 var Caddyfile []byte

@@ -9,30 +9,30 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// An Account is a principal with its keys, and what was learnt of it: how its
-// password is salted, what time its KDCs think it is, which realms' ticket-granting
-// tickets were met on the way. It is safe for concurrent use.
+// An Account is a principal with its keys, and what was learnt about it: the salt of its password,
+// the clock offsets of its KDCs, ticket-granting tickets for other realms. It is safe for
+// concurrent use.
 type Account struct {
 	principal messages.Principal
 	keys      exchange.KeySource
 	clock     *Clock
 	hint      atomic.Pointer[exchange.PreAuthHint]
-	// bound says that our KDCs bind their answers to S4U2Self to the user asked for.
+	// bound is true once a KDC has bound its S4U2Self reply to the requested user.
 	bound atomic.Bool
 
 	mu sync.Mutex
-	// crossRealm holds ticket-granting tickets for other realms, by the session
-	// that they were won with and the realm.
+	// crossRealm holds ticket-granting tickets for other realms, by the client of the TGT that they
+	// were got with and the realm.
 	crossRealm map[crossRealmKey]*messages.Credential
 }
 
 type crossRealmKey struct {
-	client string // who the TGT is for: another user's must never be taken
+	client string // of the TGT: another user's ticket must never be used
 	realm  string
 }
 
 // NewAccount returns the account of principal. A principal of type
-// NT-ENTERPRISE is a UPN, which the KDC translates (RFC 6806 5). keys come from
+// NT-ENTERPRISE is a UPN, which the KDC translates (RFC 6806, Section 5). keys come from
 // [KeytabKeys] or [PasswordKeys]; clock may be nil for the system's.
 func NewAccount(principal messages.Principal, keys exchange.KeySource, clock *Clock) *Account {
 	if clock == nil {
@@ -46,24 +46,26 @@ func NewAccount(principal messages.Principal, keys exchange.KeySource, clock *Cl
 	}
 }
 
-// Principal is the name as it was given; what the KDC made of it stands in the
-// credential that Login returns.
+// Principal is the name as configured; the credential that Login returns has the name as corrected
+// by the KDC.
 func (a *Account) Principal() messages.Principal { return a.principal }
-
-// Clock is the account's clock.
-func (a *Account) Clock() *Clock { return a.clock }
 
 // Keys is where the account's keys come from.
 func (a *Account) Keys() exchange.KeySource { return a.keys }
 
-// canonicalize tells whether the name is only an alias of the account's.
-func (a *Account) canonicalize() bool {
-	return a.principal.Name.NameType == messages.KRB_NT_ENTERPRISE
+// HeldKeys lists the keys that the account has, the newest version first. For a password these are
+// the keys that KDCs have requested so far. It is empty for an account without keys.
+func (a *Account) HeldKeys() []HeldKey {
+	if keys, ok := a.keys.(interface{ held() []HeldKey }); ok {
+		return keys.held()
+	}
+	return nil
 }
 
-// remember keeps ticket-granting tickets that were won on the way to a realm, which is empty if only the KDCs knew: those
-// of our own KDC, and the last. Others are of realms that may refer to their own services as they like, but whose word,
-// and whose session key, is not to count for all that goes to a third one.
+// remember keeps ticket-granting tickets that were got on the way to the realm goal, which is empty
+// if only the KDCs knew it: those that our own KDC issued, and the last one. A realm in between may
+// refer to its own services as it likes, but must not decide which session key protects all
+// requests to a third realm.
 func (a *Account) remember(tgts []*messages.Credential, goal string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -79,8 +81,7 @@ func (a *Account) remember(tgts []*messages.Credential, goal string) {
 	}
 }
 
-// known gives a remembered ticket-granting ticket for the realm, if it serves a
-// minute longer.
+// known returns a remembered ticket-granting ticket for the realm if it lasts a minute longer.
 func (a *Account) known(client messages.Principal) func(realm string) *messages.Credential {
 	return func(realm string) *messages.Credential {
 		a.mu.Lock()
@@ -95,14 +96,32 @@ func (a *Account) known(client messages.Principal) func(realm string) *messages.
 	}
 }
 
-// nowAt is the time in the realm that a ticket-granting ticket is of.
-func (a *Account) nowAt(tgt *messages.Credential) func() time.Time {
-	realm := tgt.Service.Realm
-	return func() time.Time { return a.clock.Now(realm) }
+// learnt is an offset that a machine found, beyond the one that it began with.
+type learnt struct {
+	offset    time.Duration
+	confirmed bool
+	realm     string // whose; any if offset is 0
+	maxSkew   time.Duration
 }
 
-// Forget drops what was learnt of other realms and of pre-authentication, so that the next
-// exchanges begin from nothing.
+// learn takes over the offset that a machine learnt which used the clock of the base realm. The KDC
+// of the realm end accepted that time: what was known of its clock is kept only if the two agree
+// within the skew.
+func (a *Account) learn(base string, l learnt, end string) {
+	used := a.clock.Offset(base) + l.offset
+	if l.offset != 0 {
+		if !l.confirmed {
+			return
+		}
+		a.clock.Learn(l.realm, used)
+	}
+	if (a.clock.Offset(end) - used).Abs() > l.maxSkew {
+		a.clock.Learn(end, used)
+	}
+}
+
+// Forget drops what was learnt about other realms and pre-authentication, so that the next
+// exchanges start without it.
 func (a *Account) Forget() {
 	a.hint.Store(nil)
 	a.bound.Store(false)

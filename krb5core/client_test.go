@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/keytab"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 const realmName = "CORP.EXAMPLE"
@@ -26,7 +27,7 @@ var web = messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_SRV
 
 // world is a realm with some KDCs, and a client that asks them in order.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	realm   *kdctest.Realm
 	alice   *kdctest.Principal
 	kdcs    []*kdctest.KDC
@@ -44,7 +45,7 @@ func newRealm() (*kdctest.Realm, *kdctest.Principal) {
 }
 
 // newWorld starts a KDC for each of the realms, which may be the same one.
-func newWorld(t *testing.T, password string, more func(*krb5core.Config), realms ...*kdctest.Realm) *world {
+func newWorld(t testing.TB, password string, more func(*krb5core.Config), realms ...*kdctest.Realm) *world {
 	t.Helper()
 	w := &world{t: t, clock: krb5core.NewClock(nil)}
 	if len(realms) == 0 {
@@ -56,49 +57,32 @@ func newWorld(t *testing.T, password string, more func(*krb5core.Config), realms
 	var servers []kdc.Server
 	for _, realm := range realms {
 		k := kdctest.NewKDC(kdctest.Config{Realms: []*kdctest.Realm{realm}})
-		if err := k.Start(); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, k.Start())
 		t.Cleanup(k.Stop)
-		server, err := kdc.ParseServer(k.Addr())
-		if err != nil {
-			t.Fatal(err)
-		}
+		server := must.OK(kdc.ParseServer(k.Addr()))(t)
 		w.kdcs, servers = append(w.kdcs, k), append(servers, server)
 	}
 	w.finder = kdc.Static{realmName: servers}
 	// No KDC here is slow: hedging would make of a busy machine a lost packet.
-	sender, err := kdc.NewSender(kdc.Config{Finder: w.finder, HedgeDelay: time.Minute, ServerTimeout: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
+	sender := must.OK(kdc.NewSender(kdc.Config{Finder: w.finder, HedgeDelay: time.Minute, ServerTimeout: time.Minute}))(t)
 	cfg := krb5core.Config{Sender: sender, Finder: w.finder}
 	if more != nil {
 		more(&cfg)
 	}
-	if w.client, err = krb5core.NewClient(cfg); err != nil {
-		t.Fatal(err)
-	}
+	w.client = must.OK(krb5core.NewClient(cfg))(t)
 	w.account = w.as(krb5core.PasswordKeys(func() (string, error) { return password, nil }))
 	return w
 }
 
 func (w *world) as(keys exchange.KeySource) *krb5core.Account {
 	w.t.Helper()
-	principal, err := krb5core.ParseUser("alice@"+realmName, krb5core.UserForm{})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	principal := must.OK(krb5core.ParseUser("alice@"+realmName, krb5core.UserForm{}))(w.t)
 	return krb5core.NewAccount(principal, keys, w.clock)
 }
 
 func (w *world) login() *messages.Credential {
 	w.t.Helper()
-	tgt, err := w.client.Login(w.t.Context(), w.account)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return tgt
+	return must.OK(w.client.Login(w.t.Context(), w.account, nil))(w.t)
 }
 
 // preAuths counts requests with pre-authentication at all KDCs, and the most at one.
@@ -119,7 +103,7 @@ func refusalOf(t *testing.T, err error, code messages.ErrorCode) *krb5core.Error
 	return e
 }
 
-func TestWrongPasswordIsProvedTwiceHoweverManyKDCs(t *testing.T) {
+func TestLogin_WrongPasswordProvedTwice(t *testing.T) {
 	for _, n := range []int{1, 2, 3} {
 		for _, tcp := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%d KDCs, tcp only %t", n, tcp), func(t *testing.T) {
@@ -129,11 +113,11 @@ func TestWrongPasswordIsProvedTwiceHoweverManyKDCs(t *testing.T) {
 					realms[i] = realm
 				}
 				w := newWorld(t, "wrong", func(c *krb5core.Config) { c.TCPOnly = tcp }, realms...)
-				_, err := w.client.Login(t.Context(), w.account)
+				_, err := w.client.Login(t.Context(), w.account, nil)
 				e := refusalOf(t, err, messages.KDC_ERR_PREAUTH_FAILED)
 				want := 2
 				if n == 1 && tcp {
-					want = 1 // there is nobody else to ask, and no datagram to doubt
+					want = 1 // no other KDC can be asked, and no datagram needs confirmation
 				}
 				all, each := w.preAuths()
 				if all != want || e.PreAuths != want || !e.Confirmed {
@@ -147,7 +131,7 @@ func TestWrongPasswordIsProvedTwiceHoweverManyKDCs(t *testing.T) {
 	}
 }
 
-func TestChangedSaltTakesThreeProofsAtMost(t *testing.T) {
+func TestLogin_ChangedSaltThreeProofs(t *testing.T) {
 	w := newWorld(t, "right", nil)
 	w.login()
 	before, _ := w.preAuths()
@@ -161,14 +145,14 @@ func TestChangedSaltTakesThreeProofsAtMost(t *testing.T) {
 	before, _ = w.preAuths()
 	w.alice.Set(kdctest.Salt("A.THIRD.SALT"))
 	w.alice.ChangePassword("no longer right", false)
-	_, err := w.client.Login(t.Context(), w.account)
+	_, err := w.client.Login(t.Context(), w.account, nil)
 	e := refusalOf(t, err, messages.KDC_ERR_PREAUTH_FAILED)
 	if after, _ := w.preAuths(); after-before != 3 || e.PreAuths != 3 {
 		t.Errorf("%d proofs after salt and password changed (the error counts %d), want 3", after-before, e.PreAuths)
 	}
 }
 
-func TestKnownSaltSparesTheFirstQuestion(t *testing.T) {
+func TestLogin_KnownSalt(t *testing.T) {
 	w := newWorld(t, "right", nil)
 	w.login()
 	if n := w.kdcs[0].Counts().ASReq; n != 2 {
@@ -180,12 +164,12 @@ func TestKnownSaltSparesTheFirstQuestion(t *testing.T) {
 	}
 }
 
-func TestSecondKDCIsAskedBeforeARefusalIsBelieved(t *testing.T) {
+func TestLogin_RefusalConfirmedAtSecondKDC(t *testing.T) {
 	behind, old := newRealm()
 	old.ChangePassword("old", false)
 	current, _ := newRealm()
 	w := newWorld(t, "right", nil, behind, current)
-	tgt := w.login()
+	w.login()
 	if all, each := w.preAuths(); all != 2 {
 		t.Errorf("proofs %v, want one at each", each)
 	}
@@ -195,23 +179,14 @@ func TestSecondKDCIsAskedBeforeARefusalIsBelieved(t *testing.T) {
 	lagging.Remove(lagging.Principal("HTTP/web.corp.example"))
 	full, _ := newRealm()
 	w = newWorld(t, "right", nil, full)
-	tgt = w.login()
+	tgt := w.login()
 	w2 := newWorld(t, "right", nil, lagging)
 	shareTGTKey(t, full, lagging)
 	servers := append(w2.finder[realmName], w.finder[realmName]...)
 	finder := kdc.Static{realmName: servers}
-	sender, err := kdc.NewSender(kdc.Config{Finder: finder, HedgeDelay: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := krb5core.NewClient(krb5core.Config{Sender: sender, Finder: finder})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ticket, err := client.ServiceTicket(t.Context(), w.account, tgt, web)
-	if err != nil {
-		t.Fatal(err)
-	}
+	sender := must.OK(kdc.NewSender(kdc.Config{Finder: finder, HedgeDelay: time.Minute}))(t)
+	client := must.OK(krb5core.NewClient(krb5core.Config{Sender: sender, Finder: finder}))(t)
+	ticket := must.OK(client.ServiceTicket(t.Context(), w.account, tgt, web))(t)
 	if ticket.Service.String() != "HTTP/web.corp.example@"+realmName {
 		t.Errorf("got a ticket for %s", ticket.Service)
 	}
@@ -223,14 +198,8 @@ func TestSecondKDCIsAskedBeforeARefusalIsBelieved(t *testing.T) {
 // shareTGTKey gives two realms of one name the same krbtgt key, as replicas have.
 func shareTGTKey(t *testing.T, from, to *kdctest.Realm) {
 	t.Helper()
-	b, err := from.Keytab(from.Principal("krbtgt/" + realmName))
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := keytab.Parse(b)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := must.OK(from.Keytab(from.Principal("krbtgt/" + realmName)))(t)
+	file := must.OK(keytab.Parse(b))(t)
 	var keys []enctype.Key
 	for _, e := range file.Entries {
 		keys = append(keys, e.Key)
@@ -240,7 +209,7 @@ func shareTGTKey(t *testing.T, from, to *kdctest.Realm) {
 	krbtgt.ChangeKey(false)
 }
 
-func TestForgedErrorOverUDPChangesNothing(t *testing.T) {
+func TestLogin_ForgedUDPError(t *testing.T) {
 	for _, code := range []messages.ErrorCode{
 		messages.KDC_ERR_PREAUTH_FAILED, messages.KDC_ERR_CLIENT_REVOKED, messages.KDC_ERR_C_PRINCIPAL_UNKNOWN,
 		messages.KDC_ERR_S_PRINCIPAL_UNKNOWN, messages.KDC_ERR_ETYPE_NOSUPP, messages.KDC_ERR_KEY_EXPIRED,
@@ -250,9 +219,7 @@ func TestForgedErrorOverUDPChangesNothing(t *testing.T) {
 			w := newWorld(t, "right", nil)
 			w.kdcs[0].Use(kdctest.UDP(kdctest.ForgeFirst(code)))
 			tgt := w.login()
-			if _, err := w.client.ServiceTicket(t.Context(), w.account, tgt, web); err != nil {
-				t.Fatal(err)
-			}
+			must.OK(w.client.ServiceTicket(t.Context(), w.account, tgt, web))(t)
 			if n, _ := w.preAuths(); n > 2 {
 				t.Errorf("%d proofs of the key", n)
 			}
@@ -260,16 +227,16 @@ func TestForgedErrorOverUDPChangesNothing(t *testing.T) {
 	}
 }
 
-func TestUnconfirmedRefusalSaysSo(t *testing.T) {
+func TestLogin_UnconfirmedRefusal(t *testing.T) {
 	w := newWorld(t, "right", func(c *krb5core.Config) { c.Timeout = 2 * time.Second })
 	w.kdcs[0].Use(kdctest.UDP(kdctest.Fail(messages.KDC_ERR_CLIENT_REVOKED)), kdctest.TCP(kdctest.Reset()))
-	_, err := w.client.Login(t.Context(), w.account)
+	_, err := w.client.Login(t.Context(), w.account, nil)
 	if e := refusalOf(t, err, messages.KDC_ERR_CLIENT_REVOKED); e.Confirmed {
 		t.Fatal("a datagram alone was taken for a verdict")
 	}
 }
 
-func TestKDCsClockIsLearntAndConfirmed(t *testing.T) {
+func TestClock_LearntAndConfirmed(t *testing.T) {
 	for _, ahead := range []time.Duration{time.Hour, -time.Hour} {
 		t.Run(ahead.String(), func(t *testing.T) {
 			w := newWorld(t, "right", nil)
@@ -278,16 +245,14 @@ func TestKDCsClockIsLearntAndConfirmed(t *testing.T) {
 			if off := w.clock.Offset(realmName) - ahead; off.Abs() > 2*time.Second {
 				t.Fatalf("learnt %s, want %s", w.clock.Offset(realmName), ahead)
 			}
-			if _, err := w.client.ServiceTicket(t.Context(), w.account, tgt, web); err != nil {
-				t.Fatal(err)
-			}
+			must.OK(w.client.ServiceTicket(t.Context(), w.account, tgt, web))(t)
 			before := w.kdcs[0].Counts().Errors[messages.KRB_AP_ERR_SKEW]
 			w.login() // knows the time by now
 			if n := w.kdcs[0].Counts().Errors[messages.KRB_AP_ERR_SKEW] - before; n != 0 {
 				t.Errorf("%d more errors for the clock", n)
 			}
 			w.kdcs[0].JumpClock(0)
-			w.login() // and learns it anew
+			w.login() // and learns the offset again
 			if off := w.clock.Offset(realmName); off.Abs() > 2*time.Second {
 				t.Errorf("offset %s after the clock was put right", off)
 			}
@@ -295,14 +260,14 @@ func TestKDCsClockIsLearntAndConfirmed(t *testing.T) {
 	}
 }
 
-func TestForgedClockIsNotKept(t *testing.T) {
+func TestClock_Forged(t *testing.T) {
 	w := newWorld(t, "right", nil)
 	forged := kdctest.NewKDC(kdctest.Config{Realms: []*kdctest.Realm{w.realm}, Now: func() time.Time { return time.Now().Add(time.Hour) }})
-	// Somebody answers each datagram with an error that bears another time.
+	// An attacker answers each datagram with an error that has another time.
 	w.kdcs[0].Use(kdctest.UDP(kdctest.PreAuthenticated(func(next kdctest.Handler) kdctest.Handler {
 		return func(q *kdctest.Question) kdctest.Answer {
 			a := next(q)
-			if m := forged.Handle(q.Message); m[0] == 0x7e { // KRB-ERROR; he has no key for more
+			if m := forged.Handle(q.Message); m[0] == 0x7e { // KRB-ERROR; the attacker has no key for more
 				a.Messages = append([][]byte{m}, a.Messages...)
 			}
 			return a
@@ -314,7 +279,7 @@ func TestForgedClockIsNotKept(t *testing.T) {
 	}
 }
 
-func TestEveryStrongTypeLogsInByPasswordAndByKeytab(t *testing.T) {
+func TestLogin_StrongETypes(t *testing.T) {
 	for _, id := range enctype.Strong() {
 		t.Run(id.String(), func(t *testing.T) {
 			realm := kdctest.NewRealm(realmName)
@@ -322,27 +287,12 @@ func TestEveryStrongTypeLogsInByPasswordAndByKeytab(t *testing.T) {
 			realm.AddService("HTTP/web.corp.example", kdctest.ETypes(id))
 			realm.Principal("krbtgt/" + realmName).Set(kdctest.SessionETypes(id))
 			w := newWorld(t, "right", func(c *krb5core.Config) { c.ETypes = []enctype.ID{id} }, realm)
-			b, err := realm.Keytab(alice)
-			if err != nil {
-				t.Fatal(err)
-			}
-			file, err := keytab.Parse(b)
-			if err != nil {
-				t.Fatal(err)
-			}
-			keys, err := krb5core.KeytabKeys(file, w.account.Principal())
-			if err != nil {
-				t.Fatal(err)
-			}
+			b := must.OK(realm.Keytab(alice))(t)
+			file := must.OK(keytab.Parse(b))(t)
+			keys := must.OK(krb5core.KeytabKeys(file, w.account.Principal()))(t)
 			for _, account := range []*krb5core.Account{w.account, w.as(keys)} {
-				tgt, err := w.client.Login(t.Context(), account)
-				if err != nil {
-					t.Fatal(err)
-				}
-				ticket, err := w.client.ServiceTicket(t.Context(), account, tgt, web)
-				if err != nil {
-					t.Fatal(err)
-				}
+				tgt := must.OK(w.client.Login(t.Context(), account, nil))(t)
+				ticket := must.OK(w.client.ServiceTicket(t.Context(), account, tgt, web))(t)
 				if ticket.Key.EType() != id {
 					t.Errorf("session key of %s", ticket.Key.EType())
 				}
@@ -351,13 +301,10 @@ func TestEveryStrongTypeLogsInByPasswordAndByKeytab(t *testing.T) {
 	}
 }
 
-func TestTicketsAreRenewedAndForwarded(t *testing.T) {
+func TestTickets_RenewAndForward(t *testing.T) {
 	w := newWorld(t, "right", nil)
 	tgt := w.login()
-	forwarded, err := w.client.Forward(t.Context(), w.account, tgt)
-	if err != nil {
-		t.Fatal(err)
-	}
+	forwarded := must.OK(w.client.Forward(t.Context(), w.account, tgt))(t)
 	if forwarded.Flags&messages.TKT_FLG_FORWARDED == 0 || forwarded.Service.Name.NameString[0] != "krbtgt" {
 		t.Errorf("forwarded: %s %s", forwarded, forwarded.Flags)
 	}
@@ -366,10 +313,10 @@ func TestTicketsAreRenewedAndForwarded(t *testing.T) {
 	}
 }
 
-func TestSilentKDCIsAnErrorThatNamesIt(t *testing.T) {
+func TestLogin_SilentKDC(t *testing.T) {
 	w := newWorld(t, "right", func(c *krb5core.Config) { c.Timeout = 300 * time.Millisecond })
 	w.kdcs[0].Use(kdctest.Silent())
-	_, err := w.client.Login(t.Context(), w.account)
+	_, err := w.client.Login(t.Context(), w.account, nil)
 	var unreachable *kdc.UnreachableError
 	if !errors.As(err, &unreachable) || !strings.Contains(err.Error(), w.kdcs[0].Addr()) {
 		t.Fatalf("got %v", err)
@@ -379,7 +326,7 @@ func TestSilentKDCIsAnErrorThatNamesIt(t *testing.T) {
 	}
 }
 
-func TestCallersContextEndsAnExchange(t *testing.T) {
+func TestLogin_ContextEnds(t *testing.T) {
 	w := newWorld(t, "right", nil)
 	gate := kdctest.NewGate()
 	defer gate.Release()
@@ -387,7 +334,7 @@ func TestCallersContextEndsAnExchange(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		_, err := w.client.Login(ctx, w.account)
+		_, err := w.client.Login(ctx, w.account, nil)
 		ended <- err
 	}()
 	<-gate.Arrived()
@@ -397,7 +344,7 @@ func TestCallersContextEndsAnExchange(t *testing.T) {
 	}
 }
 
-func TestPasswordIsReadOnceForEachSalt(t *testing.T) {
+func TestPasswordKeys_ReadOncePerSalt(t *testing.T) {
 	w := newWorld(t, "", nil)
 	var mu sync.Mutex
 	reads := 0
@@ -421,10 +368,10 @@ func TestPasswordIsReadOnceForEachSalt(t *testing.T) {
 	}
 }
 
-func TestUnreadablePasswordIsAnError(t *testing.T) {
+func TestPasswordKeys_Unreadable(t *testing.T) {
 	w := newWorld(t, "", nil)
 	w.account = w.as(krb5core.PasswordKeys(func() (string, error) { return "", io.ErrUnexpectedEOF }))
-	if _, err := w.client.Login(t.Context(), w.account); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := w.client.Login(t.Context(), w.account, nil); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Fatalf("got %v", err)
 	}
 	if n, _ := w.preAuths(); n != 0 {
@@ -432,7 +379,7 @@ func TestUnreadablePasswordIsAnError(t *testing.T) {
 	}
 }
 
-func TestClockIsSafeForManyAndBounded(t *testing.T) {
+func TestClock_ConcurrentAndBounded(t *testing.T) {
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	clock := krb5core.NewClock(func() time.Time { return start })
 	var wg sync.WaitGroup
@@ -468,9 +415,9 @@ func TestClockIsSafeForManyAndBounded(t *testing.T) {
 	}
 }
 
-func TestErrorsNameThePartiesAndNoSecret(t *testing.T) {
+func TestError_Text(t *testing.T) {
 	w := newWorld(t, "a wrong password", nil)
-	_, err := w.client.Login(t.Context(), w.account)
+	_, err := w.client.Login(t.Context(), w.account, nil)
 	text := fmt.Sprintf("%v %+v %#v", err, err, err)
 	for _, want := range []string{"login", "alice@" + realmName, net.JoinHostPort("127.0.0.1", fmt.Sprint(w.kdcs[0].Port()))} {
 		if !strings.Contains(err.Error(), want) {

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// maxRealms bounds what a clock remembers. Realms come from the configuration
+// maxRealms bounds the realms of a clock. Realms come from the configuration
 // and out of authenticated referrals, so more than a few mean a fault.
 const maxRealms = 256
 
-// A Clock tells what time it is for the KDCs of a realm: our own time and the
-// offset that was learnt from them (RFC 4120 3.1.3: a KRB_AP_ERR_SKEW carries the
-// server's time). It is safe for concurrent use.
+// A Clock returns the time of a realm's KDCs: local time and the offset that was learnt from them
+// (RFC 4120, Section 3.1.3: a KRB_AP_ERR_SKEW carries the server's time). It is safe for concurrent
+// use.
 type Clock struct {
 	now func() time.Time
-	mu  sync.Mutex // of those who learn
-	// offsets by realm, replaced as a whole: it is read for every token.
+	mu  sync.Mutex // held while learning
+	// offsets by realm, replaced as a whole because it is read for every token.
 	offsets atomic.Pointer[map[string]time.Duration]
 }
 
@@ -31,14 +31,10 @@ func NewClock(now func() time.Time) *Clock {
 	return c
 }
 
-// Local is our own time.
-func (c *Clock) Local() time.Time { return c.now() }
-
 // Now is the time in the realm.
 func (c *Clock) Now(realm string) time.Time { return c.now().Add(c.Offset(realm)) }
 
-// Offset is by how much the realm's clock is ahead of ours; zero until
-// something else was learnt.
+// Offset is the realm's clock minus the local one; zero until another was learnt.
 func (c *Clock) Offset(realm string) time.Duration {
 	return (*c.offsets.Load())[realm]
 }

@@ -9,9 +9,10 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/keytab"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
-// meddler is somebody between us and the KDC, who has seen how we acted for bob and now wants alice to be taken for him.
+// meddler is an attacker between client and KDC who recorded an impersonation of bob and now passes alice off as bob.
 type meddler struct {
 	t       *testing.T
 	forUser messages.PAData // of the request for bob
@@ -76,7 +77,7 @@ func (m *meddler) swapUser(next kdctest.Handler) kdctest.Handler {
 	}
 }
 
-func TestNobodyBetweenUsAndTheKDCMakesOneUserOfAnother(t *testing.T) {
+func TestS4U_SubstitutedUser(t *testing.T) {
 	for name, meddle := range map[string]func(*meddler) kdctest.Fault{
 		"another's ticket":      func(m *meddler) kdctest.Fault { return m.swapTicket },
 		"another's PA-FOR-USER": func(m *meddler) kdctest.Fault { return m.swapUser },
@@ -99,31 +100,14 @@ func TestNobodyBetweenUsAndTheKDCMakesOneUserOfAnother(t *testing.T) {
 					alice.Name = messages.NewPrincipalName(messages.KRB_NT_ENTERPRISE, "alice@corp.example")
 				}
 				w.kdcs[0].Use(kdctest.TGS(m.watch))
-				if _, err := w.client.TicketForUser(t.Context(), w.account, tgt, user("bob")); err != nil {
-					t.Fatal(err)
-				}
+				must.OK(w.client.TicketForUser(t.Context(), w.account, tgt, user("bob")))(t)
 				w.kdcs[0].ClearFaults()
 				w.kdcs[0].Use(kdctest.UDP(kdctest.TGS(meddle(m))))
-				evidence, err := w.client.TicketForUser(t.Context(), w.account, tgt, alice)
-				if err != nil {
-					t.Fatal(err)
-				}
-				ticket, err := messages.ParseTicket(evidence.Ticket)
-				if err != nil {
-					t.Fatal(err)
-				}
-				key, err := keys.Key(exchange.KeyInfo{EType: ticket.EncPart.EType})
-				if err != nil {
-					t.Fatal(err)
-				}
-				plain, err := key.Decrypt(enctype.KEY_USAGE_TICKET, ticket.EncPart.Cipher)
-				if err != nil {
-					t.Fatal(err)
-				}
-				part, err := messages.ParseEncTicketPart(plain)
-				if err != nil {
-					t.Fatal(err)
-				}
+				evidence := must.OK(w.client.TicketForUser(t.Context(), w.account, tgt, alice))(t)
+				ticket := must.OK(messages.ParseTicket(evidence.Ticket))(t)
+				key := must.OK(keys.Key(exchange.KeyInfo{EType: ticket.EncPart.EType}))(t)
+				plain := must.OK(key.Decrypt(enctype.KEY_USAGE_TICKET, ticket.EncPart.Cipher))(t)
+				part := must.OK(messages.ParseEncTicketPart(plain))(t)
 				if part.CName.String() != "alice" {
 					t.Errorf("alice goes by the ticket of %s", part.CName)
 				}
@@ -134,22 +118,12 @@ func TestNobodyBetweenUsAndTheKDCMakesOneUserOfAnother(t *testing.T) {
 
 func keytabOf(t *testing.T, realm *kdctest.Realm, p *kdctest.Principal) exchange.KeySource {
 	t.Helper()
-	b, err := realm.Keytab(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := keytab.Parse(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := krb5core.KeytabKeys(file, file.Entries[0].Principal)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return keys
+	b := must.OK(realm.Keytab(p))(t)
+	file := must.OK(keytab.Parse(b))(t)
+	return must.OK(krb5core.KeytabKeys(file, file.Entries[0].Principal))(t)
 }
 
-func TestKeysThatDoNotOpenTheTicketAreNoObstacle(t *testing.T) {
+func TestS4U_KeysThatDoNotFit(t *testing.T) {
 	w := newProxyWorld(t, nil)
 	tgt := w.login()
 	w.realm.Principal("proxy").ChangePassword("new-secret", true)

@@ -7,14 +7,23 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
-	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
+
+// apart gives each of the realms one KDC, in order.
+func (w *world) apart(realms ...string) *world {
+	servers := w.finder[realmName]
+	for i, realm := range realms {
+		w.finder[realm] = servers[i : i+1]
+	}
+	return w
+}
 
 // A realm that is trusted for its own services may refer to a third one, by a ticket whose session key it knows. What
 // goes to the third realm by another way must not be taken that way afterwards.
-func TestReferralsOfOneRealmDoNotBecomeTheWayToAnother(t *testing.T) {
+func TestCrossRealm_ReferralsNotReused(t *testing.T) {
 	corp, _ := newRealm()
 	partner, third := kdctest.NewRealm("PARTNER.EXAMPLE"), kdctest.NewRealm("THIRD.EXAMPLE")
 	kdctest.Trust(corp, partner)
@@ -25,23 +34,15 @@ func TestReferralsOfOneRealmDoNotBecomeTheWayToAnother(t *testing.T) {
 	third.AddService("HTTP/lure.partner.example")
 	third.AddService("HTTP/web.third.example")
 	w := newWorld(t, "right", nil, corp, partner, third)
-	servers := w.finder[realmName]
-	w.finder[realmName] = []kdc.Server{servers[0]}
-	w.finder["PARTNER.EXAMPLE"] = []kdc.Server{servers[1]}
-	w.finder["THIRD.EXAMPLE"] = []kdc.Server{servers[2]}
-	tgt := w.login()
+	tgt := w.apart(realmName, "PARTNER.EXAMPLE", "THIRD.EXAMPLE").login()
 
 	http := func(host, realm string) messages.Principal {
 		return messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_SRV_HST, "HTTP", host), Realm: realm}
 	}
 	lure := http("lure.partner.example", "")
-	if _, err := w.client.ServiceTicket(t.Context(), w.account, tgt, lure); err != nil {
-		t.Fatal(err)
-	}
+	must.OK(w.client.ServiceTicket(t.Context(), w.account, tgt, lure))(t)
 	for range 2 {
-		if _, err := w.client.ServiceTicket(t.Context(), w.account, tgt, http("web.third.example", "THIRD.EXAMPLE")); err != nil {
-			t.Fatal(err)
-		}
+		must.OK(w.client.ServiceTicket(t.Context(), w.account, tgt, http("web.third.example", "THIRD.EXAMPLE")))(t)
 	}
 	// One for the way there, kept for the second time.
 	if n := w.kdcs[0].Counts().Services["krbtgt/THIRD.EXAMPLE@"+realmName]; n != 1 {
@@ -54,7 +55,7 @@ func TestReferralsOfOneRealmDoNotBecomeTheWayToAnother(t *testing.T) {
 
 // sayRealm has a KDC say that its tickets are of another realm. key opens the ticket-granting tickets that it is asked with.
 func sayRealm(t *testing.T, key exchange.KeySource, realm string) kdctest.Fault {
-	must := func(err error) {
+	check := func(err error) {
 		if err != nil {
 			t.Error(err)
 		}
@@ -67,49 +68,43 @@ func sayRealm(t *testing.T, key exchange.KeySource, realm string) kdctest.Fault 
 				return a // the error about the clock
 			}
 			req, err := messages.ParseKDCReq(q.Message)
-			must(err)
+			check(err)
 			value, _ := req.PAData.Find(messages.PA_TGS_REQ)
 			apReq, err := messages.ParseAPReq(value)
-			must(err)
+			check(err)
 			long, err := key.Key(exchange.KeyInfo{EType: apReq.Ticket.EncPart.EType})
-			must(err)
+			check(err)
 			plain, err := long.Decrypt(enctype.KEY_USAGE_TICKET, apReq.Ticket.EncPart.Cipher)
-			must(err)
+			check(err)
 			tgt, err := messages.ParseEncTicketPart(plain)
-			must(err)
+			check(err)
 			plain, err = tgt.Key.Decrypt(enctype.KEY_USAGE_TGS_REQ_AUTHENTICATOR, apReq.Authenticator.Cipher)
-			must(err)
+			check(err)
 			auth, err := messages.ParseAuthenticator(plain)
-			must(err)
+			check(err)
 			plain, err = auth.Subkey.Decrypt(enctype.KEY_USAGE_TGS_REP_SUBKEY, rep.EncPart.Cipher)
-			must(err)
+			check(err)
 			part, err := messages.ParseEncKDCRepPart(plain)
-			must(err)
+			check(err)
 			part.SRealm, rep.Ticket.Realm, rep.Ticket.Raw = realm, realm, nil
 			rep.EncPart.Cipher, err = auth.Subkey.Encrypt(rand.Reader, enctype.KEY_USAGE_TGS_REP_SUBKEY, part.Marshal())
-			must(err)
+			check(err)
 			return kdctest.Answer{Messages: [][]byte{rep.Marshal()}}
 		}
 	}
 }
 
-func TestForeignKDCDoesNotSetTheClockOfOurOwnRealm(t *testing.T) {
+func TestCrossRealm_OwnClock(t *testing.T) {
 	corp, _ := newRealm()
 	partner := kdctest.NewRealm("PARTNER.EXAMPLE")
 	kdctest.Trust(corp, partner)
 	partner.AddService("HTTP/web.partner.example")
 	w := newWorld(t, "right", nil, corp, partner)
-	servers := w.finder[realmName]
-	w.finder[realmName] = []kdc.Server{servers[0]}
-	w.finder["PARTNER.EXAMPLE"] = []kdc.Server{servers[1]}
-	tgt := w.login()
+	tgt := w.apart(realmName, "PARTNER.EXAMPLE").login()
 	w.kdcs[1].JumpClock(time.Hour)
 	w.kdcs[1].Use(sayRealm(t, keytabOf(t, corp, corp.Principal("krbtgt/PARTNER.EXAMPLE")), realmName))
 	web := messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_SRV_HST, "HTTP", "web.partner.example"), Realm: "PARTNER.EXAMPLE"}
-	cred, err := w.client.ServiceTicket(t.Context(), w.account, tgt, web)
-	if err != nil {
-		t.Fatal(err)
-	}
+	cred := must.OK(w.client.ServiceTicket(t.Context(), w.account, tgt, web))(t)
 	if cred.Service.Realm != realmName {
 		t.Errorf("the ticket is of %s", cred.Service.Realm)
 	}

@@ -1,6 +1,7 @@
 package krb5core
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"strconv"
@@ -10,7 +11,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// A Detail is one thing about a message, for people.
+// A Detail is one property of a message, for people.
 type Detail struct {
 	Name  string // constant, fit for the key of a log field: "kind", "client", "padata"
 	Value string
@@ -19,35 +20,25 @@ type Detail struct {
 // Bounds of a description, whatever the message holds.
 const (
 	maxItems = 32  // of a list
-	maxText  = 256 // octets of a text
+	maxText  = 256 // bytes of a text
 )
 
-// Describe decodes a message to or from a KDC. The first detail is its kind. What
-// is secret stays so: of each ciphertext the type and the length is told, of a
-// ticket the service too, of a key nothing.
+// Describe decodes a message to or from a KDC. The first detail is its kind. Secrets are not shown:
+// of each ciphertext it has the type and length, of a ticket the service too, of a key nothing.
 func Describe(message []byte) []Detail {
 	kind := messages.TypeOf(message)
 	d := description{{"kind", kind.String()}}
 	var err error
 	switch kind {
 	case messages.KRB_AS_REQ, messages.KRB_TGS_REQ:
-		var req *messages.KDCReq
-		if req, err = messages.ParseKDCReq(message); err == nil {
-			d.request(req)
-		}
+		err = decode(message, messages.ParseKDCReq, d.request)
 	case messages.KRB_AS_REP, messages.KRB_TGS_REP:
-		var rep *messages.KDCRep
-		if rep, err = messages.ParseKDCRep(message); err == nil {
-			d.reply(rep)
-		}
+		err = decode(message, messages.ParseKDCRep, d.reply)
 	case messages.KRB_ERROR:
-		var e *messages.KRBError
-		if e, err = messages.ParseKRBError(message); err == nil {
-			d.refusal(e)
-		}
+		err = decode(message, messages.ParseKRBError, d.refusal)
 	case 0:
 		return []Detail{{"kind", "unknown"}, {"length", strconv.Itoa(len(message))}}
-	default: // nothing that goes to or from a KDC
+	default: // not a message to or from a KDC
 	}
 	if err != nil {
 		d.add("malformed", err.Error())
@@ -57,7 +48,6 @@ func Describe(message []byte) []Detail {
 
 type description []Detail
 
-// add adds what there is.
 func (d *description) add(name, value string) {
 	if value != "" {
 		*d = append(*d, Detail{name, value})
@@ -65,7 +55,7 @@ func (d *description) add(name, value string) {
 }
 
 func (d *description) time(name string, t time.Time) {
-	if !t.IsZero() && t.Unix() > 0 { // 1970 asks for the longest life (RFC 4120 5.4.1)
+	if !t.IsZero() && t.Unix() > 0 { // 1970 asks for the longest life (RFC 4120, Section 5.4.1)
 		d.add(name, t.UTC().Format(time.RFC3339))
 	}
 }
@@ -84,11 +74,7 @@ func (d *description) request(r *messages.KDCReq) {
 	if b.EncAuthorizationData != nil {
 		d.add("authorization_data", sealed(*b.EncAuthorizationData))
 	}
-	tickets := make([]string, len(b.AdditionalTickets))
-	for i := range b.AdditionalTickets {
-		tickets[i] = ticketText(b.AdditionalTickets[i])
-	}
-	d.add("additional_tickets", list(tickets))
+	d.add("additional_tickets", texts(b.AdditionalTickets, ticketText))
 }
 
 func (d *description) reply(r *messages.KDCRep) {
@@ -115,93 +101,75 @@ func (d *description) refusal(e *messages.KRBError) {
 	}
 }
 
-// padata tells each element's type, and what it says where that is no secret.
+// padata lists the type of each element, and its content unless that is secret.
 func padata(elements messages.MethodData) string {
-	texts := make([]string, 0, min(len(elements), maxItems+1))
-	for _, p := range elements {
-		if len(texts) > maxItems {
-			break
-		}
-		said := paText(p)
-		if said == "" {
-			said = octets(len(p.Value))
-		}
-		texts = append(texts, fmt.Sprintf("%s (%s)", p.Type, said))
-	}
-	return list(texts)
+	return texts(elements, func(p messages.PAData) string {
+		return fmt.Sprintf("%s (%s)", p.Type, cmp.Or(paText(p), size(len(p.Value))))
+	})
 }
 
-// paText decodes an element, or gives nothing.
-func paText(p messages.PAData) string {
+// paText decodes an element; "" for one that is not decoded: of no interest, malformed, or secret.
+func paText(p messages.PAData) (s string) {
 	switch p.Type {
 	case messages.PA_TGS_REQ:
-		if r, err := messages.ParseAPReq(p.Value); err == nil {
-			return ticketText(r.Ticket) + ", authenticator " + sealed(r.Authenticator)
-		}
+		_ = decode(p.Value, messages.ParseAPReq, func(r *messages.APReq) {
+			s = ticketText(r.Ticket) + ", authenticator " + sealed(r.Authenticator)
+		})
 	case messages.PA_ENC_TIMESTAMP, messages.PA_ENCRYPTED_CHALLENGE:
-		if e, err := messages.ParseEncryptedData(p.Value); err == nil {
-			return sealed(*e)
-		}
+		_ = decode(p.Value, messages.ParseEncryptedData, func(e *messages.EncryptedData) { s = sealed(*e) })
 	case messages.PA_ETYPE_INFO2:
-		if entries, err := messages.ParseETypeInfo2(p.Value); err == nil {
-			return etypeInfo2(entries)
-		}
+		_ = decode(p.Value, messages.ParseETypeInfo2, func(entries messages.ETypeInfo2) { s = texts(entries, etypeInfo2) })
 	case messages.PA_ETYPE_INFO:
-		if entries, err := messages.ParseETypeInfo(p.Value); err == nil {
-			texts := make([]string, len(entries))
-			for i, e := range entries {
-				texts[i] = fmt.Sprintf("%s salt %s", e.EType, text(string(e.Salt)))
-			}
-			return list(texts)
-		}
+		_ = decode(p.Value, messages.ParseETypeInfo, func(entries messages.ETypeInfo) {
+			s = texts(entries, func(e messages.ETypeInfoEntry) string {
+				return fmt.Sprintf("%s salt %s", e.EType, text(string(e.Salt)))
+			})
+		})
 	case messages.PA_FOR_USER:
-		if u, err := messages.ParsePAForUser(p.Value); err == nil {
-			return name(u.UserName, u.UserRealm)
-		}
+		_ = decode(p.Value, messages.ParsePAForUser, func(u *messages.PAForUser) { s = name(u.UserName, u.UserRealm) })
 	case messages.PA_S4U_X509_USER:
-		if u, err := messages.ParsePAS4UX509User(p.Value); err == nil {
-			return name(u.UserID.CName, u.UserID.CRealm)
-		}
+		_ = decode(p.Value, messages.ParsePAS4UX509User, func(u *messages.PAS4UX509User) { s = name(u.UserID.CName, u.UserID.CRealm) })
 	case messages.PA_PAC_OPTIONS:
-		if o, err := messages.ParsePACOptions(p.Value); err == nil {
-			return o.String()
-		}
-	default: // of no interest, or a secret
+		_ = decode(p.Value, messages.ParsePACOptions, func(o messages.PACOptions) { s = o.String() })
 	}
-	return ""
+	return s
 }
 
-func etypeInfo2(entries messages.ETypeInfo2) string {
-	texts := make([]string, len(entries))
-	for i, e := range entries {
-		texts[i] = e.EType.String()
-		if e.HasSalt {
-			texts[i] += " salt " + text(e.Salt)
-		}
-		if e.S2KParams != nil {
-			texts[i] += " parameters " + hex.EncodeToString(e.S2KParams[:min(len(e.S2KParams), 8)])
-		}
+// decode shows what parse makes of b.
+func decode[T any](b []byte, parse func([]byte) (T, error), show func(T)) error {
+	v, err := parse(b)
+	if err == nil {
+		show(v)
 	}
-	return list(texts)
+	return err
 }
 
-// ticketText tells whose ticket it is, and with what it is encrypted.
+func etypeInfo2(e messages.ETypeInfo2Entry) string {
+	s := e.EType.String()
+	if e.HasSalt {
+		s += " salt " + text(e.Salt)
+	}
+	if e.S2KParams != nil {
+		s += " parameters " + hex.EncodeToString(e.S2KParams[:min(len(e.S2KParams), 8)])
+	}
+	return s
+}
+
 func ticketText(t messages.Ticket) string {
 	return fmt.Sprintf("for %s, %s", name(t.SName, t.Realm), sealed(t.EncPart))
 }
 
-// sealed stands for a ciphertext.
 func sealed(e messages.EncryptedData) string {
 	s := e.EType.String()
 	if e.HasKVNO {
 		s += fmt.Sprintf(" kvno %d", e.KVNO)
 	}
-	return s + " " + octets(len(e.Cipher))
+	return s + " " + size(len(e.Cipher))
 }
 
-func octets(n int) string { return fmt.Sprintf("%d bytes", n) }
+func size(n int) string { return fmt.Sprintf("%d bytes", n) }
 
-// name is a principal, of which the realm or all may be absent.
+// name is the text of a principal that may lack the realm or the name.
 func name(n messages.PrincipalName, realm string) string {
 	switch {
 	case n.IsZero():
@@ -212,7 +180,6 @@ func name(n messages.PrincipalName, realm string) string {
 	return short(messages.Principal{Name: n, Realm: realm}.String())
 }
 
-// text quotes what the network says.
 func text(s string) string {
 	if s == "" {
 		return ""
@@ -227,8 +194,11 @@ func short(s string) string {
 	return s
 }
 
-// list joins the first few.
 func list[T any](items []T) string {
+	return texts(items, func(item T) string { return fmt.Sprint(item) })
+}
+
+func texts[S ~[]T, T any](items S, text func(T) string) string {
 	var b strings.Builder
 	for i, item := range items {
 		if i > 0 {
@@ -238,7 +208,7 @@ func list[T any](items []T) string {
 			b.WriteString("...")
 			break
 		}
-		fmt.Fprint(&b, item)
+		b.WriteString(text(item))
 	}
 	return b.String()
 }

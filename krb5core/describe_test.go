@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
-	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 // recorder keeps what goes over the wire.
@@ -44,66 +44,32 @@ func describeAll(messages [][]byte) (texts []string) {
 // recorded is a login, a ticket on behalf of a user, and a refusal.
 func recorded(t testing.TB) [][]byte {
 	t.Helper()
-	const name = "CORP.EXAMPLE"
-	realm := kdctest.NewRealm(name)
-	realm.AddUser("svc-proxy", "right", kdctest.SPN("HTTP/proxy.corp.example"),
-		kdctest.With(kdctest.TrustedToAuth), kdctest.DelegateTo("HTTP/web.corp.example"))
-	realm.AddUser("alice", "alice's")
-	realm.AddService("HTTP/web.corp.example")
-	k := kdctest.NewKDC(kdctest.Config{Realms: []*kdctest.Realm{realm}})
-	if err := k.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(k.Stop)
-	server, err := kdc.ParseServer(k.Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := newProxyWorld(t, nil)
 	rec := new(recorder)
-	sender, err := kdc.NewSender(kdc.Config{Finder: kdc.Static{name: {server}}, Observer: rec})
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := krb5core.NewClient(krb5core.Config{Sender: sender, TCPOnly: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	user := func(user string) messages.Principal {
-		return messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_PRINCIPAL, user), Realm: name}
-	}
-	service := func(host string) messages.Principal {
-		return messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_SRV_HST, "HTTP", host)}
-	}
-	proxy := krb5core.NewAccount(user("svc-proxy"), krb5core.PasswordKeys(func() (string, error) { return "right", nil }), nil)
-	tgt, err := client.Login(t.Context(), proxy)
-	if err != nil {
-		t.Fatal(err)
-	}
-	evidence, err := client.TicketForUser(t.Context(), proxy, tgt, user("alice"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := client.TicketOnBehalf(t.Context(), proxy, tgt, evidence, service("web.corp.example")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := client.ServiceTicket(t.Context(), proxy, tgt, service("none.corp.example")); err == nil {
-		t.Fatal("a ticket for nobody")
+	sender := must.OK(kdc.NewSender(kdc.Config{Finder: w.finder, Observer: rec}))(t)
+	w.client = must.OK(krb5core.NewClient(krb5core.Config{Sender: sender, TCPOnly: true}))(t)
+	tgt := w.login()
+	evidence := must.OK(w.client.TicketForUser(t.Context(), w.account, tgt, user("alice")))(t)
+	must.OK(w.client.TicketOnBehalf(t.Context(), w.account, tgt, evidence, web))(t)
+	none := messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_SRV_HST, "HTTP", "none.corp.example")}
+	if _, err := w.client.ServiceTicket(t.Context(), w.account, tgt, none); err == nil {
+		t.Fatal("a ticket without a client")
 	}
 	return rec.messages
 }
 
-func TestDescribeTellsKindNamesTypesAndErrors(t *testing.T) {
+func TestDescribe_Messages(t *testing.T) {
 	all := describeAll(recorded(t))
 	for i, wants := range map[int][]string{
-		0: {"kind: KRB_AS_REQ", "client: svc-proxy", "service: krbtgt/CORP.EXAMPLE@CORP.EXAMPLE", "etypes: aes256-cts-hmac-sha1-96, ", "options: ", "padata: "},
+		0: {"kind: KRB_AS_REQ", "client: proxy", "service: krbtgt/CORP.EXAMPLE@CORP.EXAMPLE", "etypes: aes256-cts-hmac-sha1-96, ", "options: ", "padata: "},
 		1: {
 			"kind: KRB_ERROR", "krb_error: KDC_ERR_PREAUTH_REQUIRED (25)", "meaning: ",
-			`PA_ETYPE_INFO2 (aes256-cts-hmac-sha1-96 salt "CORP.EXAMPLEsvc-proxy"`, "server_time: 20",
+			`PA_ETYPE_INFO2 (aes256-cts-hmac-sha1-96 salt "CORP.EXAMPLEproxy"`, "server_time: 20",
 		},
 		2: {"kind: KRB_AS_REQ", "PA_ENC_TIMESTAMP (aes256-cts-hmac-sha1-96 5"},
-		3: {"kind: KRB_AS_REP", "client: svc-proxy@CORP.EXAMPLE", "ticket: for krbtgt/CORP.EXAMPLE@CORP.EXAMPLE, aes256-cts-hmac-sha1-96 kvno 1 ", "encrypted: aes256-cts-hmac-sha1-96 "},
+		3: {"kind: KRB_AS_REP", "client: proxy@CORP.EXAMPLE", "ticket: for krbtgt/CORP.EXAMPLE@CORP.EXAMPLE, aes256-cts-hmac-sha1-96 kvno 1 ", "encrypted: aes256-cts-hmac-sha1-96 "},
 		4: {"kind: KRB_TGS_REQ", "PA_TGS_REQ (for krbtgt/CORP.EXAMPLE@CORP.EXAMPLE, aes256", "authenticator aes256", "PA_FOR_USER (alice@CORP.EXAMPLE)"},
-		6: {"kind: KRB_TGS_REQ", "service: HTTP/web.corp.example@CORP.EXAMPLE", "additional_tickets: for svc-proxy@CORP.EXAMPLE, aes256"},
+		6: {"kind: KRB_TGS_REQ", "service: HTTP/web.corp.example@CORP.EXAMPLE", "additional_tickets: for proxy@CORP.EXAMPLE, aes256"},
 		9: {"kind: KRB_ERROR", "krb_error: KDC_ERR_S_PRINCIPAL_UNKNOWN (7)"},
 	} {
 		for _, want := range wants {
@@ -135,7 +101,7 @@ func ciphertexts(m []byte) (all [][]byte) {
 	return all
 }
 
-func TestDescribeShowsNoCiphertext(t *testing.T) {
+func TestDescribe_NoCiphertext(t *testing.T) {
 	sent := recorded(t)
 	text := strings.Join(describeAll(sent), "\n")
 	n := 0
@@ -145,7 +111,7 @@ func TestDescribeShowsNoCiphertext(t *testing.T) {
 			for at := 0; at+8 <= len(c); at += 8 {
 				for _, form := range []string{string(c[at : at+8]), hex.EncodeToString(c[at : at+8]), base64.StdEncoding.EncodeToString(c[at : at+6])} {
 					if strings.Contains(strings.ToLower(text), strings.ToLower(form)) {
-						t.Fatalf("octets %d to %d of a ciphertext stand in\n%s", at, at+8, text)
+						t.Fatalf("bytes %d to %d of a ciphertext are in\n%s", at, at+8, text)
 					}
 				}
 			}
@@ -156,10 +122,10 @@ func TestDescribeShowsNoCiphertext(t *testing.T) {
 	}
 }
 
-func TestDescribeIsBoundedAndSaysWhatIsMalformed(t *testing.T) {
+func TestDescribe_BoundedAndMalformed(t *testing.T) {
 	long := &messages.KRBError{ErrorCode: 60, Realm: strings.Repeat("R", 5000), EText: strings.Repeat("\n", 5000)}
 	if text := describeAll([][]byte{long.Marshal()})[0]; len(text) > 3000 || strings.Contains(text, "\n\n") {
-		t.Errorf("%d octets of text:\n%.300s", len(text), text)
+		t.Errorf("%d bytes of text:\n%.300s", len(text), text)
 	}
 	for _, m := range [][]byte{nil, {0}, []byte("HTTP/1.1 200 OK"), {0x7e, 0x82}, {0x6a}, {0x6b, 0x03, 0x30, 0x01, 0x00}} {
 		text := describeAll([][]byte{m})[0]
@@ -183,7 +149,7 @@ func FuzzDescribe(f *testing.F) {
 			}
 		}
 		if len(details) == 0 || details[0].Name != "kind" || size > 64<<10 {
-			t.Errorf("%d details of %d octets", len(details), size)
+			t.Errorf("%d details of %d bytes", len(details), size)
 		}
 	})
 }

@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// Op is what was being done when an [Error] occurred.
+// Op is the operation in which an [Error] occurred.
 type Op string
 
 // The operations.
@@ -22,38 +23,32 @@ const (
 	OpS4UProxy Op = "delegated ticket"
 )
 
-// Error is how every exchange of a [Client] fails.
+// Error is how every exchange of a [Client] fails. It does not change after it is returned.
 type Error struct {
 	Op Op
-	// Code is the KDC's verdict, valid if Refused: a KRB-ERROR came (RFC 4120
-	// 7.5.9), rather than nothing or garbage.
+	// Code is the KDC's error code, valid if Refused: the KDC replied with a KRB-ERROR (RFC 4120,
+	// Section 7.5.9), rather than not at all or with garbage.
 	Code    messages.ErrorCode
 	Refused bool
-	// Confirmed says that the verdict came, or came again, by a stream. A
-	// KRB-ERROR is not authenticated, and in a datagram anyone may forge it
-	// (RFC 4120 3.1.3): what is not confirmed must not be remembered for long.
+	// Confirmed means that the refusal came, or came again, over TCP. A KRB-ERROR is not
+	// authenticated, and in a datagram anyone can forge it (RFC 4120, Section 3.1.3): a refusal
+	// that is not confirmed must not be remembered for long.
 	Confirmed bool
 	// Realm, Client, Service and KDC name who was asked what. KDC may be empty.
 	Realm, Client, Service, KDC string
-	// PreAuths counts the requests with pre-authentication that were sent, of
-	// OpArmor for either account. Each may count against the account's lockout
-	// threshold.
+	// PreAuths is how many proofs of a key the login had sent when it failed
+	// (exchange.Budget), of OpArmor as either account.
 	PreAuths int
-	// KeysRefused counts those of them that the KDC answered by saying that the
-	// key is wrong.
-	KeysRefused int
-	// Status is why Windows or Samba really refused, where they tell ([MS-KILE]
+	// Status is the NTSTATUS of Windows or Samba, if they send it ([MS-KILE]
 	// 2.2.1), else 0.
 	Status messages.NTStatus
-	// Salt is what the KDC said that the password is salted with, valid if
-	// HasSalt: a keytab whose key was made with another is of no use. Of one that
-	// is longer than 500 octets it is the beginning.
+	// Salt is the password's salt as named by the KDC, valid if HasSalt: a keytab whose key was
+	// derived with another one is useless. It is cut after 500 bytes.
 	Salt    string
 	HasSalt bool
 	Err     error
 }
 
-// Error names the operation, the parties and the cause.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(string(e.Op))
@@ -69,14 +64,13 @@ func (e *Error) Error() string {
 	if e.Err != nil {
 		b.WriteString(": " + clip(e.Err.Error(), maxErrorText))
 	}
-	if e.HasSalt && e.keyRefused() {
+	if e.HasSalt && e.Refused && e.Code.KeyRefused() {
 		fmt.Fprintf(&b, "; the KDC salts the password with %q, as the key must have been", e.Salt)
 	}
 	return b.String()
 }
 
-// What an error shows of the KDC's words, in octets: they may be anybody's, and are
-// logged.
+// How much an error shows of texts from the network, in bytes: they may be forged, and are logged.
 const (
 	maxErrorText = 8000
 	maxErrorSalt = 500
@@ -89,23 +83,25 @@ func clip(s string, most int) string {
 	return strings.ToValidUTF8(s[:most], "") + "..."
 }
 
-// keyRefused tells whether the verdict was about the key.
-func (e *Error) keyRefused() bool {
-	return e.Refused && (e.Code == messages.KDC_ERR_PREAUTH_FAILED || e.Code == messages.KRB_AP_ERR_BAD_INTEGRITY)
+// salted notes what the KDC said of the client's key, before the error is returned.
+func (e *Error) salted(hint *exchange.PreAuthHint) {
+	if hint != nil && hint.HasSalt {
+		e.Salt, e.HasSalt = clip(hint.Salt, maxErrorSalt), true
+	}
 }
 
-// Unwrap gives the cause: a *messages.KRBError, an *exchange.ReplyError, a
+// Unwrap returns the cause: a *messages.KRBError, an *exchange.ReplyError, a
 // *kdc.UnreachableError, or a context's error, among others.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is matches an *Error that gives a Code, and an Op or none: errors.Is(err,
-// &Error{Code: messages.KDC_ERR_PREAUTH_FAILED}) asks for a refusal.
+// Is matches a target with the same Code, and the same Op or none: errors.Is(err,
+// &Error{Code: messages.KDC_ERR_PREAUTH_FAILED}) matches a refused key.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && e.Refused && t.Code == e.Code && (t.Op == "" || t.Op == e.Op)
 }
 
-// Code gives the code with which a KDC refused, wherever in the chain it is.
+// Code returns the code of a KDC's refusal, anywhere in the chain of err.
 func Code(err error) (messages.ErrorCode, bool) {
 	var e *Error
 	if errors.As(err, &e) && e.Refused {

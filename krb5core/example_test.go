@@ -24,38 +24,28 @@ func Example() {
 	defer center.Stop()
 
 	// Who is asked.
-	server, err := kdc.ParseServer(center.Addr())
-	if err != nil {
-		log.Fatal(err)
-	}
+	server := ok(kdc.ParseServer(center.Addr()))
 	finder := kdc.Static{"CORP.EXAMPLE": {server}}
-	sender, err := kdc.NewSender(kdc.Config{Finder: finder})
-	if err != nil {
-		log.Fatal(err)
-	}
-	client, err := krb5core.NewClient(krb5core.Config{Sender: sender, Finder: finder})
-	if err != nil {
-		log.Fatal(err)
-	}
+	sender := ok(kdc.NewSender(kdc.Config{Finder: finder}))
+	client := ok(krb5core.NewClient(krb5core.Config{Sender: sender, Finder: finder}))
 
 	// Who asks.
-	principal, err := krb5core.ParseUser("alice@CORP.EXAMPLE", krb5core.UserForm{})
-	if err != nil {
-		log.Fatal(err)
-	}
+	principal := ok(krb5core.ParseUser("alice@CORP.EXAMPLE", krb5core.UserForm{}))
 	keys := krb5core.PasswordKeys(func() (string, error) { return "secret", nil })
 	account := krb5core.NewAccount(principal, keys, nil)
 
 	ctx := context.Background()
-	tgt, err := client.Login(ctx, account)
-	if err != nil {
-		log.Fatal(err)
-	}
+	tgt := ok(client.Login(ctx, account, nil))
 	web := messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_SRV_HST, "HTTP", "web.corp.example")}
-	ticket, err := client.ServiceTicket(ctx, account, tgt, web)
-	if err != nil {
-		log.Fatal(err)
-	}
+	ticket := ok(client.ServiceTicket(ctx, account, tgt, web))
 	fmt.Println(ticket.Client, "may speak to", ticket.Service)
 	// Output: alice@CORP.EXAMPLE may speak to HTTP/web.corp.example@CORP.EXAMPLE
+}
+
+// ok returns v; here an error ends the program.
+func ok[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }

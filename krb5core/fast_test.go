@@ -9,14 +9,15 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 func user(name string) messages.Principal {
 	return messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_PRINCIPAL, name), Realm: realmName}
 }
 
-// newProxyWorld has, beside alice, a service account that may act for her, and whose client it is.
-func newProxyWorld(t *testing.T, more func(*krb5core.Config)) *world {
+// newProxyWorld has, beside alice, a service account that may impersonate her; the client logs in as that.
+func newProxyWorld(t testing.TB, more func(*krb5core.Config)) *world {
 	t.Helper()
 	realm, _ := newRealm()
 	realm.AddUser("machine", "machine-secret")
@@ -38,21 +39,15 @@ func machineArmor(c *krb5core.Config) {
 	})
 }
 
-func TestFASTArmorsDelegationToo(t *testing.T) {
+func TestFAST_Delegation(t *testing.T) {
 	w := newProxyWorld(t, machineArmor)
 	tgt := w.login()
 	before := w.kdcs[0].Counts()
-	evidence, err := w.client.TicketForUser(t.Context(), w.account, tgt, user("alice"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	evidence := must.OK(w.client.TicketForUser(t.Context(), w.account, tgt, user("alice")))(t)
 	if evidence.Client.String() != "alice@"+realmName || evidence.Service.Name.String() != "proxy" {
 		t.Errorf("the ticket to ourselves is %v", evidence)
 	}
-	cred, err := w.client.TicketOnBehalf(t.Context(), w.account, tgt, evidence, web)
-	if err != nil {
-		t.Fatal(err)
-	}
+	cred := must.OK(w.client.TicketOnBehalf(t.Context(), w.account, tgt, evidence, web))(t)
 	if cred.Client.String() != "alice@"+realmName || cred.Service.String() != "HTTP/web.corp.example@"+realmName {
 		t.Errorf("the ticket on her behalf is %v", cred)
 	}
@@ -62,7 +57,7 @@ func TestFASTArmorsDelegationToo(t *testing.T) {
 	}
 }
 
-func TestFASTDelegationIsRefusedWithinTheArmor(t *testing.T) {
+func TestFAST_DelegationRefused(t *testing.T) {
 	w := newProxyWorld(t, machineArmor)
 	tgt := w.login()
 	var unarmored *exchange.UnarmoredError
@@ -70,17 +65,14 @@ func TestFASTDelegationIsRefusedWithinTheArmor(t *testing.T) {
 	if e := refusalOf(t, err, messages.KDC_ERR_C_PRINCIPAL_UNKNOWN); errors.As(err, &unarmored) || !e.Confirmed {
 		t.Errorf("S4U2Self: %v", err)
 	}
-	evidence, err := w.client.TicketForUser(t.Context(), w.account, tgt, user("alice"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	evidence := must.OK(w.client.TicketForUser(t.Context(), w.account, tgt, user("alice")))(t)
 	w.realm.AddService("HTTP/secret.corp.example")
 	secret := messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_SRV_HST, "HTTP", "secret.corp.example")}
 	_, err = w.client.TicketOnBehalf(t.Context(), w.account, tgt, evidence, secret)
 	if e := refusalOf(t, err, messages.KDC_ERR_BADOPTION); errors.As(err, &unarmored) || !e.Confirmed {
 		t.Errorf("S4U2Proxy: %v", err)
 	}
-	// The same answers without armor are anybody's.
+	// The same replies without armor may be forged.
 	w.kdcs[0].Use(kdctest.TGS(kdctest.Fail(messages.KDC_ERR_BADOPTION)))
 	_, err = w.client.TicketOnBehalf(t.Context(), w.account, tgt, evidence, web)
 	if e := refusalOf(t, err, messages.KDC_ERR_BADOPTION); !errors.As(err, &unarmored) || e.Confirmed {
@@ -88,11 +80,11 @@ func TestFASTDelegationIsRefusedWithinTheArmor(t *testing.T) {
 	}
 }
 
-func TestFASTClientReferralIsRefusedWithItsRemedy(t *testing.T) {
+func TestFAST_ClientReferral(t *testing.T) {
 	w := newProxyWorld(t, machineArmor)
 	w.realm.MapSuffix("people.example", "PEOPLE.EXAMPLE")
 	upn := messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_ENTERPRISE, "bob@people.example"), Realm: realmName}
-	_, err := w.client.Login(t.Context(), krb5core.NewAccount(upn, password("x"), w.clock))
+	_, err := w.client.Login(t.Context(), krb5core.NewAccount(upn, password("x"), w.clock), nil)
 	refusalOf(t, err, messages.KDC_ERR_WRONG_REALM)
 	var referral *exchange.ReferralError
 	if !errors.As(err, &referral) || referral.Realm != "PEOPLE.EXAMPLE" {
@@ -106,7 +98,7 @@ func TestFASTClientReferralIsRefusedWithItsRemedy(t *testing.T) {
 	}
 }
 
-func TestOtherArmorIsNoReasonForMoreProofs(t *testing.T) {
+func TestFAST_OtherArmorSameBudget(t *testing.T) {
 	for _, most := range []int{1, 2, 3} {
 		w := newProxyWorld(t, machineArmor)
 		w.login() // the armor is held and the salt known
@@ -123,10 +115,9 @@ func TestOtherArmorIsNoReasonForMoreProofs(t *testing.T) {
 				return fail(q)
 			}
 		})))
-		_, err := w.client.LoginWithin(t.Context(), w.account, most)
-		var unarmored *exchange.UnarmoredError
-		if !errors.As(err, &unarmored) {
-			t.Fatalf("got %v, want the answer without armor", err)
+		_, err := w.client.Login(t.Context(), w.account, exchange.NewBudget(most))
+		if _, ok := errors.AsType[*exchange.UnarmoredError](err); !ok {
+			t.Fatalf("got %v, want the reply without armor", err)
 		}
 		after := w.kdcs[0].Counts().Clients["proxy@"+realmName].ASReqPreAuth
 		var e *krb5core.Error
@@ -136,7 +127,7 @@ func TestOtherArmorIsNoReasonForMoreProofs(t *testing.T) {
 	}
 }
 
-func TestProofsSentBeforeTheArmorFailedAreCounted(t *testing.T) {
+func TestFAST_ArmorLoginCharged(t *testing.T) {
 	w := newProxyWorld(t, machineArmor)
 	w.login() // the armor is held and the salt known
 	proofs := func() int {
@@ -152,17 +143,18 @@ func TestProofsSentBeforeTheArmorFailedAreCounted(t *testing.T) {
 			return fail(q)
 		}
 	})))
-	_, err := w.client.Login(t.Context(), w.account)
+	budget := exchange.NewBudget(exchange.MaxProofs)
+	_, err := w.client.Login(t.Context(), w.account, budget)
 	var e *krb5core.Error
 	if !errors.As(err, &e) || e.Op != krb5core.OpArmor {
 		t.Fatalf("got %v, want the armor's error", err)
 	}
-	if sent := proofs() - before; sent < 2 || e.PreAuths != sent || e.KeysRefused != sent {
-		t.Errorf("%d proofs, of which the error counts %d, and %d as refused", sent, e.PreAuths, e.KeysRefused)
+	if sent := proofs() - before; sent < 2 || e.PreAuths != sent || budget.Sent() != sent || budget.Refused() != sent {
+		t.Errorf("%d proofs, of which the error counts %d, the budget %d, and %d as refused", sent, e.PreAuths, budget.Sent(), budget.Refused())
 	}
 }
 
-// armored tells whether a question bears armor.
+// armored reports whether a request has armor.
 func armored(q *kdctest.Question) bool {
 	req, err := messages.ParseKDCReq(q.Message)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
-// forgeMethods sends, before each true answer, a demand for pre-authentication with this METHOD-DATA, as anybody on the
+// forgeMethods sends, before each true reply, a demand for pre-authentication with this METHOD-DATA, as anyone on the
 // network can.
 func forgeMethods(methods messages.MethodData) kdctest.Fault {
 	return func(next kdctest.Handler) kdctest.Handler {
@@ -31,7 +31,7 @@ func forgeMethods(methods messages.MethodData) kdctest.Fault {
 	}
 }
 
-func TestForgedDemandsForPreAuthenticationAreNoVerdict(t *testing.T) {
+func TestForged_PreAuthRequired(t *testing.T) {
 	rc4 := messages.ETypeInfo2{{EType: enctype.RC4_HMAC}}
 	few := messages.ETypeInfo2{{EType: enctype.AES256_CTS_HMAC_SHA1_96, Salt: "x", HasSalt: true, S2KParams: []byte{0, 0, 0, 1}}}
 	timestamp := messages.PAData{Type: messages.PA_ENC_TIMESTAMP}
@@ -54,7 +54,7 @@ func TestForgedDemandsForPreAuthenticationAreNoVerdict(t *testing.T) {
 			// By a stream it is the KDC's word, as far as words go.
 			w = newWorld(t, "right", func(c *krb5core.Config) { c.TCPOnly = true })
 			w.kdcs[0].Use(kdctest.AS(forgeMethods(methods)))
-			if _, err := w.client.Login(t.Context(), w.account); err == nil {
+			if _, err := w.client.Login(t.Context(), w.account, nil); err == nil {
 				t.Error("logged in nevertheless")
 			}
 			if n, _ := w.preAuths(); n != 0 {
@@ -88,7 +88,7 @@ func forgeReplies(n int, iterations uint32) kdctest.Fault {
 	}
 }
 
-func TestForgedRepliesCostABoundedNumberOfIterations(t *testing.T) {
+func TestForged_IterationsBounded(t *testing.T) {
 	const each = 1<<16 + 1 // of which one fits
 	w := newWorld(t, "", nil)
 	var made atomic.Int32
@@ -109,7 +109,7 @@ func TestForgedRepliesCostABoundedNumberOfIterations(t *testing.T) {
 	w.login()
 }
 
-func TestKDCThatNamesTooManyIterationsIsToldWithTheRemedy(t *testing.T) {
+func TestForged_IterationsRemedy(t *testing.T) {
 	w := newWorld(t, "right", func(c *krb5core.Config) { c.TCPOnly = true })
 	many := messages.ETypeInfo2{{
 		EType: enctype.AES256_CTS_HMAC_SHA1_96, Salt: "x", HasSalt: true, S2KParams: []byte{0, 0xf4, 0x24, 1},
@@ -117,7 +117,7 @@ func TestKDCThatNamesTooManyIterationsIsToldWithTheRemedy(t *testing.T) {
 	w.kdcs[0].Use(kdctest.AS(forgeMethods(messages.MethodData{
 		{Type: messages.PA_ENC_TIMESTAMP}, {Type: messages.PA_ETYPE_INFO2, Value: many.Marshal()},
 	})))
-	_, err := w.client.Login(t.Context(), w.account)
+	_, err := w.client.Login(t.Context(), w.account, nil)
 	for _, want := range []string{"16000001", fmt.Sprint(enctype.MaxIterations), "keytab"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not tell of %s", err, want)
@@ -125,7 +125,7 @@ func TestKDCThatNamesTooManyIterationsIsToldWithTheRemedy(t *testing.T) {
 	}
 }
 
-func TestErrorsAreNoLongerThanPeopleRead(t *testing.T) {
+func TestError_Bounded(t *testing.T) {
 	var types messages.ETypeInfo2
 	for id := range 5000 {
 		types = append(types, messages.ETypeInfo2Entry{EType: enctype.ID(1000 + id)})
@@ -147,13 +147,13 @@ func TestErrorsAreNoLongerThanPeopleRead(t *testing.T) {
 	} {
 		w := newWorld(t, "right", func(c *krb5core.Config) { c.TCPOnly = true })
 		w.kdcs[0].Use(kdctest.AS(fault))
-		_, err := w.client.Login(t.Context(), w.account)
+		_, err := w.client.Login(t.Context(), w.account, nil)
 		var e *krb5core.Error
 		if !errors.As(err, &e) {
 			t.Fatalf("%s: %v", name, err)
 		}
 		if n := len(e.Error()); n > 10_000 || len(e.Salt) > 1000 {
-			t.Errorf("%s: an error of %d octets and a salt of %d", name, n, len(e.Salt))
+			t.Errorf("%s: an error of %d bytes and a salt of %d", name, n, len(e.Salt))
 		}
 	}
 }

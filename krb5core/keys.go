@@ -1,8 +1,10 @@
 package krb5core
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
@@ -11,9 +13,8 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// KeytabKeys gives the keys of one principal of a keytab. A principal of type
-// NT-ENTERPRISE, whose canonical name only the KDC knows, takes those of the
-// file's sole principal.
+// KeytabKeys returns the keys of one principal of a keytab. A principal of type NT-ENTERPRISE,
+// whose canonical name only the KDC knows, takes those of the only principal in the file.
 func KeytabKeys(file *keytab.Keytab, principal messages.Principal) (exchange.KeySource, error) {
 	if len(file.Keys(principal)) == 0 && principal.Name.NameType == messages.KRB_NT_ENTERPRISE {
 		if all := file.Principals(); len(all) == 1 {
@@ -28,20 +29,16 @@ func KeytabKeys(file *keytab.Keytab, principal messages.Principal) (exchange.Key
 
 func names(principals []messages.Principal) string {
 	const most = 5
-	text := ""
-	for i, p := range principals {
-		switch {
-		case i == most:
-			return fmt.Sprintf("%s and %d more", text, len(principals)-most)
-		case i > 0:
-			text += ", "
-		}
-		text += p.String()
+	shown := principals[:min(len(principals), most)]
+	texts := make([]string, 0, len(shown))
+	for _, p := range shown {
+		texts = append(texts, p.String())
 	}
-	if text == "" {
-		return "none"
+	text := strings.Join(texts, ", ")
+	if more := len(principals) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
 	}
-	return text
+	return cmp.Or(text, "none")
 }
 
 type keytabKeys struct {
@@ -49,7 +46,7 @@ type keytabKeys struct {
 	principal messages.Principal
 }
 
-// ETypes lists the usable encryption types, those of the newest keys first.
+// ETypes lists the usable encryption types of the keytab, the newest keys first.
 func (k keytabKeys) ETypes() []enctype.ID {
 	types := []enctype.ID{} // not nil, which means any
 	for _, e := range k.file.Keys(k.principal) {
@@ -60,8 +57,8 @@ func (k keytabKeys) ETypes() []enctype.ID {
 	return types
 }
 
-// Key gives the key of the asked type and version, the newest if no version is
-// asked for. The salt does not matter: it went into the key when it was made.
+// Key returns the key of the requested type and version, the newest for version 0. The salt does
+// not matter: the key is already derived.
 func (k keytabKeys) Key(info exchange.KeyInfo) (enctype.Key, error) {
 	if key, ok := k.file.Key(k.principal, info.EType, info.KVNO); ok {
 		return key, nil
@@ -72,37 +69,35 @@ func (k keytabKeys) Key(info exchange.KeyInfo) (enctype.Key, error) {
 	return enctype.Key{}, fmt.Errorf("%w: the keytab has no %s key", exchange.ErrNoKey, info.EType)
 }
 
-// PasswordKeys makes keys of a password. read gives the password when a key for
-// a salt is made for the first time, and is not asked for the same key again; the
-// password itself is not kept.
+// PasswordKeys derives keys from a password. read is called once for each salt that a key is
+// derived with; the password itself is not kept.
 func PasswordKeys(read func() (string, error)) exchange.KeySource {
-	return &passwordKeys{read: read, made: make(map[keyOf]enctype.Key)}
+	return &passwordKeys{read: read, derived: make(map[derivation]enctype.Key)}
 }
 
-// maxPasswordKeys bounds the memory of keys: salt and parameters come from the
-// network.
+// maxPasswordKeys bounds the derived keys: salt and parameters come from the network.
 const maxPasswordKeys = 16
 
-type keyOf struct {
+type derivation struct {
 	etype        enctype.ID
 	salt, params string
 }
 
 type passwordKeys struct {
-	read func() (string, error)
-	mu   sync.Mutex
-	made map[keyOf]enctype.Key
+	read    func() (string, error)
+	mu      sync.Mutex
+	derived map[derivation]enctype.Key
 }
 
-// ETypes is nil: a password makes keys of any type.
+// ETypes is nil: a password has keys of any type.
 func (p *passwordKeys) ETypes() []enctype.ID { return nil }
 
-// Key is string-to-key with the KDC's salt and parameters (RFC 3961 3).
+// Key is string-to-key with the KDC's salt and parameters (RFC 3961, Section 3).
 func (p *passwordKeys) Key(info exchange.KeyInfo) (enctype.Key, error) {
-	of := keyOf{info.EType, info.Salt, string(info.Params)}
+	d := derivation{info.EType, info.Salt, string(info.Params)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if key, ok := p.made[of]; ok {
+	if key, ok := p.derived[d]; ok {
 		return key, nil
 	}
 	password, err := p.read()
@@ -113,9 +108,39 @@ func (p *passwordKeys) Key(info exchange.KeyInfo) (enctype.Key, error) {
 	if err != nil {
 		return enctype.Key{}, err
 	}
-	if len(p.made) >= maxPasswordKeys {
-		clear(p.made)
+	if len(p.derived) >= maxPasswordKeys {
+		clear(p.derived)
 	}
-	p.made[of] = key
+	p.derived[d] = key
 	return key, nil
+}
+
+// HeldKey is what may be shown of a long-term key.
+type HeldKey struct {
+	EType enctype.ID
+	// KVNO is the key's version, 0 for a key derived from a password: only the KDC knows its
+	// version.
+	KVNO uint32
+}
+
+func (k keytabKeys) held() []HeldKey {
+	entries := k.file.Keys(k.principal)
+	all := make([]HeldKey, len(entries))
+	for i, e := range entries {
+		all[i] = HeldKey{e.Key.EType(), e.KVNO}
+	}
+	return all
+}
+
+func (p *passwordKeys) held() []HeldKey {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []HeldKey
+	for of := range p.derived {
+		if key := (HeldKey{EType: of.etype}); !slices.Contains(all, key) {
+			all = append(all, key)
+		}
+	}
+	slices.SortFunc(all, func(a, b HeldKey) int { return cmp.Compare(b.EType, a.EType) })
+	return all
 }

@@ -1,35 +1,38 @@
 package krb5core
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// UserForm says how a user's name is to be understood.
+// UserForm says how a user's name is read.
 type UserForm struct {
-	// Realm is the realm that was stated beside the name, empty if none was.
+	// Realm is the realm that is configured beside the name, empty if none is.
 	Realm string
 	// Default is the realm of a bare name where Realm is empty.
 	Default string
-	// NetBIOS gives the realm of a domain's short name; nil or an empty answer
-	// takes the name itself, in capitals, for the realm.
+	// NetBIOS returns the realm of a domain's short name. If it is nil or returns "", the realm is
+	// the name itself in upper case.
 	NetBIOS func(domain string) string
 }
 
-// ParseUser reads a user's name in any of the forms that people write:
+// ParseUser reads a user's name in any of these forms:
 //
-//	alice@CORP.EXAMPLE     alice of that realm (in capitals, whatever is written)
+//	alice@CORP.EXAMPLE     alice of that realm (always in upper case)
 //	CORP.EXAMPLE/alice     the same
 //	CORP\alice             the same, the realm often by its NetBIOS name
-//	alice                  alice of the stated or the default realm
-//	alice@corp.example     with another realm stated: a UPN, which that realm's KDC
-//	                       translates (RFC 6806 5)
+//	alice                  alice of the configured or the default realm
+//	alice@corp.example     with another realm configured: a UPN, which that realm's KDC
+//	                       translates (RFC 6806, Section 5)
 //
-// With an @, or with a realm stated, a slash belongs to the principal, as in
+// With an @, or with a realm configured, a slash belongs to the principal, as in
 // HTTP/proxy.corp.example@CORP.EXAMPLE, and a backslash escapes the character
 // after it.
 func ParseUser(user string, form UserForm) (messages.Principal, error) {
@@ -42,42 +45,41 @@ func ParseUser(user string, form UserForm) (messages.Principal, error) {
 	case hasAt && form.Realm != "" && !strings.EqualFold(suffix, form.Realm):
 		return messages.ParseEnterprise(escapeAts(user), form.Realm)
 	case hasAt:
-		realm := form.Realm
-		if realm == "" {
-			realm = strings.ToUpper(suffix)
-		}
-		return parseName(name, realm)
+		return parseName(name, cmp.Or(form.Realm, strings.ToUpper(suffix)))
 	case strings.Contains(user, `\`):
-		domain, rest, _ := strings.Cut(user, `\`)
-		return form.inDomain(user, domain, rest)
+		return form.inDomain(user)
 	case form.Realm != "":
 		return parseName(user, form.Realm)
 	case strings.Contains(user, "/"):
 		realm, rest, _ := strings.Cut(user, "/")
 		return parseName(rest, strings.ToUpper(realm))
 	case form.Default == "":
-		return messages.Principal{}, fmt.Errorf("%q names no realm: write %s@REALM, or state the realm beside it", user, user)
+		return messages.Principal{}, fmt.Errorf("%q names no realm: write %s@REALM, or set the realm beside it", user, user)
 	default:
 		return parseName(user, form.Default)
 	}
 }
 
-// inDomain reads DOMAIN\name.
-func (f UserForm) inDomain(user, domain, name string) (messages.Principal, error) {
-	realm := ""
-	if f.NetBIOS != nil {
-		realm = f.NetBIOS(domain)
-	}
-	if realm == "" {
-		realm = strings.ToUpper(domain)
-	}
+func (f UserForm) inDomain(user string) (messages.Principal, error) {
+	realm, name, _ := splitDomain(user, f.NetBIOS)
 	if f.Realm != "" && !strings.EqualFold(realm, f.Realm) {
-		return messages.Principal{}, fmt.Errorf("%q is of domain %s, but the realm is stated as %s; drop one of them", user, domain, f.Realm)
+		domain, _, _ := strings.Cut(user, `\`)
+		return messages.Principal{}, fmt.Errorf("%q is of domain %s, but the realm is set to %s; drop one of them", user, domain, f.Realm)
 	}
-	if f.Realm != "" {
-		realm = f.Realm
+	return parseName(strings.ReplaceAll(name, `\`, `\\`), cmp.Or(f.Realm, realm))
+}
+
+// splitDomain splits DOMAIN\name at its first backslash and returns the realm of the domain. ok is
+// false for text without a backslash.
+func splitDomain(text string, netBIOS func(domain string) string) (realm, name string, ok bool) {
+	domain, name, ok := strings.Cut(text, `\`)
+	if !ok {
+		return "", "", false
 	}
-	return parseName(strings.ReplaceAll(name, `\`, `\\`), realm)
+	if netBIOS != nil {
+		realm = netBIOS(domain)
+	}
+	return cmp.Or(realm, strings.ToUpper(domain)), name, true
 }
 
 // parseName reads the components before the realm, with MIT's escapes.
@@ -95,7 +97,7 @@ func parseName(name, realm string) (messages.Principal, error) {
 	return p, nil
 }
 
-// cutLastAt parts a name at its last @ that is not escaped.
+// cutLastAt splits a name at its last @ that is not escaped.
 func cutLastAt(s string) (before, after string, found bool) {
 	for i := len(s) - 1; i >= 0; i-- {
 		if s[i] != '@' {
@@ -112,7 +114,7 @@ func cutLastAt(s string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// escapeAts makes every @ part of the name.
+// escapeAts escapes every @, so that it is part of the name.
 func escapeAts(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -126,4 +128,47 @@ func escapeAts(s string) string {
 		b.WriteByte(s[i])
 	}
 	return b.String()
+}
+
+// ErrEndUser is wrapped by the errors of [ParseEndUser].
+var ErrEndUser = errors.New("not the name of a user")
+
+// maxEndUser bounds the length of an end user's name: Active Directory allows a
+// UPN 1024 characters, but none in use is longer than this.
+const maxEndUser = 512
+
+// oddInUser reports whether a character is part of no user's name: a slash, which separates a
+// service from its host, or an invisible one, which Active Directory ignores when it compares
+// names, so that one user could pass as another.
+func oddInUser(r rune) bool {
+	return r == '/' || unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
+}
+
+// ParseEndUser reads the name of a user to impersonate, as authentication providers return it:
+// alice, CORP\alice, or alice@corp.example. The last is a user principal name, whatever follows the
+// @; the KDC finds its account (RFC 6806, Section 5).
+func ParseEndUser(user string, form UserForm) (messages.Principal, error) {
+	switch {
+	case user == "" || len(user) > maxEndUser || !utf8.ValidString(user):
+		return messages.Principal{}, fmt.Errorf("%w: %.64q is empty, too long, or not UTF-8", ErrEndUser, user)
+	case strings.ContainsFunc(user, oddInUser) || strings.TrimSpace(user) != user:
+		return messages.Principal{}, fmt.Errorf("%w: %.64q has a slash, a space at an end, or what cannot be seen", ErrEndUser, user)
+	}
+	if at := strings.LastIndexByte(user, '@'); at >= 0 {
+		if at == 0 || at == len(user)-1 || strings.Contains(user, `\`) {
+			return messages.Principal{}, fmt.Errorf("%w: %.64q has nothing before or after the @, or a backslash beside it", ErrEndUser, user)
+		}
+		return messages.Principal{
+			Name:  messages.NewPrincipalName(messages.KRB_NT_ENTERPRISE, user),
+			Realm: form.Default,
+		}, nil
+	}
+	realm, name, inDomain := splitDomain(user, form.NetBIOS)
+	if !inDomain {
+		realm, name = form.Default, user
+	}
+	if name == "" || realm == "" || strings.Contains(name, `\`) {
+		return messages.Principal{}, fmt.Errorf("%w: %.64q has no name or no realm", ErrEndUser, user)
+	}
+	return messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_PRINCIPAL, name), Realm: realm}, nil
 }

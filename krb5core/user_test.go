@@ -7,9 +7,10 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
-func TestParseUserReadsEveryForm(t *testing.T) {
+func TestParseUser(t *testing.T) {
 	netbios := func(domain string) string {
 		if strings.EqualFold(domain, "CORP") {
 			return "CORP.EXAMPLE"
@@ -31,6 +32,7 @@ func TestParseUserReadsEveryForm(t *testing.T) {
 		{`CORP.EXAMPLE\svc-proxy`, "", "", "svc-proxy", "CORP.EXAMPLE", plain},
 		{`corp\svc-proxy`, "", "", "svc-proxy", "CORP.EXAMPLE", plain},
 		{`other\svc-proxy`, "", "", "svc-proxy", "OTHER", plain},
+		{`lab.test\a\b`, "", "", `a\b`, "LAB.TEST", plain},
 		{`CORP\svc-proxy`, "corp.example", "", "svc-proxy", "corp.example", plain},
 		{"svc-proxy", "", "CORP.EXAMPLE", "svc-proxy", "CORP.EXAMPLE", plain},
 		{"svc-proxy", "CORP.EXAMPLE", "OTHER.EXAMPLE", "svc-proxy", "CORP.EXAMPLE", plain},
@@ -44,10 +46,7 @@ func TestParseUserReadsEveryForm(t *testing.T) {
 		{`a\/b@CORP.EXAMPLE`, "", "", "a/b", "CORP.EXAMPLE", plain},
 	} {
 		t.Run(row.user+" in "+row.realm, func(t *testing.T) {
-			p, err := krb5core.ParseUser(row.user, krb5core.UserForm{Realm: row.realm, Default: row.byDefault, NetBIOS: netbios})
-			if err != nil {
-				t.Fatal(err)
-			}
+			p := must.OK(krb5core.ParseUser(row.user, krb5core.UserForm{Realm: row.realm, Default: row.byDefault, NetBIOS: netbios}))(t)
 			got := fmt.Sprint(strings.Join(p.Name.NameString, "|"), " ", p.Realm, " ", p.Name.NameType)
 			want := fmt.Sprint(row.parts, " ", row.inRealm, " ", row.nameType)
 			if got != want {
@@ -57,7 +56,7 @@ func TestParseUserReadsEveryForm(t *testing.T) {
 	}
 }
 
-func TestParseUserRefusesWhatIsNoName(t *testing.T) {
+func TestParseUser_Invalid(t *testing.T) {
 	for _, row := range []struct{ user, realm, says string }{
 		{"", "", "empty"},
 		{"svc-proxy", "", "names no realm"},

@@ -11,36 +11,27 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/ccache"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
 const (
 	maxCCache = 16 << 20
-	// ccacheMargin is how long a ticket of a cache must last to be worth using.
+	// ccacheMargin is how long a ticket of a file must still last to be used.
 	ccacheMargin = time.Minute
-	// renewBefore is the share of its life that a renewable ticket may have left
-	// before it is renewed.
+	// renewBefore is the remaining share of its life at which a renewable ticket is
+	// renewed.
 	renewBefore = 0.3
 )
 
-// ErrCCache is wrapped by the errors of a credential cache that is of no use now.
+// ErrCCache is wrapped by the errors of a credential cache that cannot be used now.
 var ErrCCache = errors.New("credential cache")
 
 // ReadCCache reads a credential cache of type FILE.
-func ReadCCache(path string) (*ccache.CCache, error) {
-	content, err := readFile(path, maxCCache)
-	if err != nil {
-		return nil, err
-	}
-	file, err := ccache.Parse(content)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return file, nil
-}
+func ReadCCache(path string) (*ccache.CCache, error) { return parseFile(path, maxCCache, ccache.Parse) }
 
-// CCachePath takes off the FILE: that MIT's KRB5CCNAME has, and refuses the types
-// that are no files.
+// CCachePath removes the FILE: prefix of MIT's KRB5CCNAME, and rejects the types that
+// are not files.
 func CCachePath(name string) (string, error) {
 	kind, rest, typed := strings.Cut(name, ":")
 	switch {
@@ -55,49 +46,36 @@ func CCachePath(name string) (string, error) {
 	}
 }
 
-// credentialCache is a file that somebody else keeps filled with tickets: kinit,
-// SSSD, a sidecar.
+// credentialCache is a file that another program fills with tickets: kinit, SSSD, a
+// sidecar.
 type credentialCache struct {
-	path    string
-	clock   *krb5core.Clock
-	observe func(Event)
+	clock *krb5core.Clock
 
 	mu      sync.Mutex
-	stamp   stamp
+	watched watchedFile
 	file    *ccache.CCache
 	as      *krb5core.Account
-	renewed *messages.Credential // a ticket of the file's, renewed; the file is not ours to write
+	renewed *messages.Credential // a ticket of the file, renewed; the file itself is not written
 }
 
 func (c *credentialCache) reload() (changed bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := stampOf(c.path)
-	if c.file != nil && now.equal(c.stamp) {
-		return false, nil
-	}
-	file, err := ReadCCache(c.path)
-	if err != nil {
-		if c.file == nil {
-			return false, err
+	return c.watched.reload(func() error {
+		file, err := ReadCCache(c.watched.path)
+		if err != nil {
+			return err
 		}
-		c.stamp = now
-		c.observe(SecretBroken{Path: c.path, Err: err})
-		return false, nil
-	}
-	first := c.file == nil
-	if first || !c.file.DefaultPrincipal.Equal(file.DefaultPrincipal) {
-		c.as = krb5core.NewAccount(file.DefaultPrincipal, nil, c.clock)
-		c.renewed = nil
-	}
-	c.stamp, c.file = now, file
-	if file.KDCOffset != 0 {
-		c.clock.Learn(file.DefaultPrincipal.Realm, file.KDCOffset)
-	}
-	if !first {
-		c.observe(SecretChanged{Path: c.path})
-	}
-	return !first, nil
+		if c.file == nil || !c.file.DefaultPrincipal.Equal(file.DefaultPrincipal) {
+			c.as = krb5core.NewAccount(file.DefaultPrincipal, nil, c.clock)
+			c.renewed = nil
+		}
+		c.file = file
+		if file.KDCOffset != 0 {
+			c.clock.Learn(file.DefaultPrincipal.Realm, file.KDCOffset)
+		}
+		return nil
+	})
 }
 
 func (c *credentialCache) principal() messages.Principal {
@@ -112,8 +90,8 @@ func (c *credentialCache) account() *krb5core.Account {
 	return c.as
 }
 
-// best is the ticket-granting ticket that lasts longest, the file's or the one
-// renewed of it.
+// best returns the ticket-granting ticket that lasts longest, the file's or the renewed
+// one.
 func (c *credentialCache) best() *messages.Credential {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -126,11 +104,11 @@ func (c *credentialCache) best() *messages.Credential {
 	return tgt
 }
 
-func (c *credentialCache) tgt(ctx context.Context, s *Settings, _ int) (*messages.Credential, error) {
+func (c *credentialCache) tgt(ctx context.Context, s *Settings, _ *exchange.Budget) (*messages.Credential, error) {
 	tgt := c.best()
 	if tgt == nil {
 		return nil, fmt.Errorf("%w %s: no ticket-granting ticket of %s that is still good; fill it again (kinit -c %s)",
-			ErrCCache, c.path, c.principal(), c.path)
+			ErrCCache, c.watched.path, c.principal(), c.watched.path)
 	}
 	now := c.clock.Now(tgt.Service.Realm)
 	left, life := tgt.EndTime.Sub(now), tgt.EndTime.Sub(tgt.Start())
@@ -140,8 +118,8 @@ func (c *credentialCache) tgt(ctx context.Context, s *Settings, _ int) (*message
 	}
 	renewed, err := s.Client.Renew(ctx, c.account(), tgt)
 	if err != nil {
-		c.observe(RenewFailed{Path: c.path, Ends: tgt.EndTime, Err: err})
-		return tgt, nil // it serves as long as it lasts
+		c.watched.observe(RenewFailed{Path: c.watched.path, Ends: tgt.EndTime, Err: err})
+		return tgt, nil // it stays in use until it ends
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

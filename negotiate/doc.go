@@ -1,14 +1,12 @@
-// Package negotiate is the HTTP side of outbound Negotiate authentication (RFC
-// 4559), without Caddy.
+// Package negotiate is outbound Negotiate authentication (RFC 4559), without Caddy.
 //
-// An [Identity] is who we are, as a running thing: an account, the secret that it
-// logs in with, its tickets, its breaker, its clock. For a [Target] it gives a
-// [Grant], of which any number of tokens can be minted without asking anybody;
-// each is good for one request. [Token.Judge] reads an answer, and
-// [Identity.Retry] says what a repeat may be made of. Around that are what both
-// the handler and the transport need: reading and dropping challenges
-// (challenge.go), keeping a client's own Authorization out (authorization.go),
-// keeping a body for a repeat (body.go), channel bindings (bindings.go).
+// An [Identity] is an account at run time: the secret that it logs in with, its
+// tickets, its breaker, its clock. With the settings of one block of the configuration it
+// is an [Initiator], which returns a [Grant] for a [Target]. Any number of tokens can be
+// minted from a grant without contacting a KDC; each is good for one request.
+// [Token.Judge] reads the response, and [Initiator.Retry] returns what a repeat is made
+// from. An [Attempt] does all this for one request.
 //
-// Left out: NTLM, and accepting logins.
+// The parts of HTTP that know no identity are in package httpauth, SPNEGO is in package
+// spnego. NTLM and accepting logins are out of scope.
 package negotiate

@@ -3,64 +3,73 @@ package negotiate
 import (
 	"time"
 
+	"github.com/caddy-negotiate/caddy-negotiate/cache"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// Event is something about an identity that an operator may want to know. It
-// never holds a secret.
+// Event is something about an identity that an operator may want to know. It never
+// contains a secret.
 type Event interface{ event() }
 
-// LoggedIn tells that a ticket-granting ticket was won.
+// LoggedIn reports that the identity got a ticket-granting ticket.
 type LoggedIn struct {
 	Credential *messages.Credential
 	Took       time.Duration
 }
 
-// LoginFailed tells that a login failed.
+// LoginFailed reports that a login failed.
 type LoginFailed struct {
 	Principal messages.Principal
 	Err       error
-	// Opened tells that nothing more is tried until then; zero if it is.
+	// Opened is until when no further login is tried, because the breaker opened; zero
+	// if it did not.
 	Opened time.Time
 }
 
-// SecretChanged tells that the file with the keys or the password has changed
-// and was read.
+// SecretChanged reports that the file with the keys or the password has changed and was
+// read.
 type SecretChanged struct{ Path string }
 
-// SecretBroken tells that the file has changed and cannot be used. What it held
-// before serves on.
+// SecretBroken reports that the file has changed and cannot be used. Its previous
+// content stays in use.
 type SecretBroken struct {
 	Path string
 	Err  error
 }
 
-// SecretStale tells that the new content of the file was refused while the old
+// SecretStale reports that the new content of the file was refused while the previous
 // one is still good.
 type SecretStale struct {
 	Path string
 	Err  error
 }
 
-// RenewFailed tells that a ticket of a credential cache could not be renewed; it serves
-// until it ends.
+// RenewFailed reports that a ticket of a credential cache could not be renewed. It stays
+// in use until it ends.
 type RenewFailed struct {
 	Path string
 	Ends time.Time
 	Err  error
 }
 
-// TicketWon tells that a service ticket was won.
-type TicketWon struct {
+// GotTicket reports that the identity got a service ticket.
+type GotTicket struct {
 	Credential *messages.Credential
 	Took       time.Duration
 }
 
-// TicketFailed tells that a service ticket could not be had.
+// TicketFailed reports that the identity could not get a service ticket.
 type TicketFailed struct {
 	Principal messages.Principal
 	SPN       SPN
 	Err       error
+}
+
+// FetchPanicked reports that getting a ticket panicked, which is a fault of the program.
+// Err has the stack.
+type FetchPanicked struct {
+	Principal messages.Principal
+	Err       *cache.PanicError
 }
 
 func (LoggedIn) event()      {}
@@ -69,5 +78,6 @@ func (SecretChanged) event() {}
 func (SecretBroken) event()  {}
 func (SecretStale) event()   {}
 func (RenewFailed) event()   {}
-func (TicketWon) event()     {}
+func (GotTicket) event()     {}
 func (TicketFailed) event()  {}
+func (FetchPanicked) event() {}

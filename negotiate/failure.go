@@ -9,8 +9,8 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// How long failures are remembered: nobody waits again for what was in vain a
-// moment ago, and no KDC is flooded. The pauses double, from and to:
+// How long failures are remembered, so that requests do not wait again for what just failed, and no
+// KDC is flooded. The pauses double between these bounds:
 const (
 	outageShortest  = time.Second
 	outageLongest   = 15 * time.Second
@@ -18,7 +18,7 @@ const (
 	refusalLongest  = 10 * time.Minute
 )
 
-// failure is an error that may be remembered for a while.
+// failure is an error that the cache remembers for a while.
 type failure struct {
 	err               error
 	shortest, longest time.Duration
@@ -26,11 +26,11 @@ type failure struct {
 	until             atomic.Int64 // when it is forgotten, in nanoseconds since 1970
 }
 
-// remembered says how long an error is to be remembered. What a KDC has not
-// confirmed is not believed for longer than an outage.
+// remembered wraps an error that is to be remembered. A refusal that is not confirmed is remembered
+// no longer than an outage.
 func remembered(err error, now func() time.Time) error {
 	if _, ok := errors.AsType[*failure](err); ok {
-		return err // it is remembered where it occurred
+		return err // already wrapped at its source
 	}
 	if _, ok := errors.AsType[*RefusedError](err); ok {
 		return err // the breaker remembers it
@@ -42,18 +42,15 @@ func remembered(err error, now func() time.Time) error {
 	return &failure{err: err, shortest: outageShortest, longest: outageLongest, now: now}
 }
 
-// passing says that an error is remembered elsewhere and must not be twice.
-func passing(err error) error {
+// uncached wraps an error already cached at its source so that it is not cached again.
+func uncached(err error) error {
 	return &failure{err: err}
 }
 
-// Error is the cause's.
 func (f *failure) Error() string { return f.err.Error() }
-
-// Unwrap gives the cause.
 func (f *failure) Unwrap() error { return f.err }
 
-// RememberFor makes a cache.Rememberer of it.
+// RememberFor implements cache.Rememberer.
 func (f *failure) RememberFor(n int) time.Duration {
 	if f.shortest == 0 {
 		return 0
@@ -67,8 +64,8 @@ func (f *failure) RememberFor(n int) time.Duration {
 	return pause
 }
 
-// RetryAfter tells in how much time it makes sense to ask again for what failed
-// with err, at least a second; zero if nothing is known.
+// RetryAfter returns after what time a request that failed with err may succeed, at least a second;
+// zero if unknown.
 func RetryAfter(err error, now time.Time) time.Duration {
 	if refused, ok := errors.AsType[*RefusedError](err); ok {
 		return max(refused.Until.Sub(now), time.Second)
@@ -86,7 +83,7 @@ func RetryAfter(err error, now time.Time) time.Duration {
 	return 0
 }
 
-// Remembered tells whether err came from the acquisition of a ticket.
+// Remembered reports whether err came from the acquisition of a ticket.
 func Remembered(err error) bool {
 	var f *failure
 	return errors.As(err, &f)

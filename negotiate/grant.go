@@ -10,91 +10,71 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/cache"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate/httpauth"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/spnego"
 )
 
-// Delegation says to whom our own ticket-granting ticket is handed.
+// Delegation says to which services the identity's ticket-granting ticket is delegated.
 type Delegation int
 
 // The delegations.
 const (
 	DelegateNever  Delegation = iota
-	DelegateMarked            // to services that the KDC marks ok-as-delegate (RFC 4120 2.8)
+	DelegateMarked            // to services that the KDC marks ok-as-delegate (RFC 4120, Section 2.8)
 	DelegateAlways
 )
 
-// A Grant is all that tokens for one target are made of. It is a small value, which
-// keeps the target that it was asked for; minting from it asks nobody.
+// A Grant is what tokens for one target are minted from. It is a small value; minting
+// from it contacts no KDC.
 type Grant struct {
 	Ticket *Ticket
 	Source cache.Source
-	// forwarded is the ticket-granting ticket to hand over, nil for none.
-	forwarded *Ticket
 
-	// By whom and for what the ticket is kept, to tell when it has grown.
-	identity *Identity
-	settings *Settings
-	target   *Target
+	forwarded *Ticket // the ticket-granting ticket to delegate, nil for none
+
+	// Where the ticket is kept, to report that it has grown.
+	tickets *Tickets
+	key     cache.Key
 }
 
-// Held gives what tokens for the target are made of if it is held and nothing
-// needs to be done about it. Nothing is delegated by it.
-func (id *Identity) Held(s *Settings, t *Target) (Grant, bool) {
-	id.watch()
-	ticket, ok := id.cfg.Tickets.Get(id.key(s, t))
-	return Grant{Ticket: ticket, Source: cache.Cached, identity: id, settings: s, target: t}, ok
+// Held returns the grant for the target if its ticket is held and nothing needs to be
+// done about it. Nothing is delegated by it.
+func (i *Initiator) Held(t *Target) (Grant, bool) {
+	i.id.watch()
+	key := i.key(t)
+	ticket, ok := i.id.cfg.Tickets.Get(key)
+	return Grant{Ticket: ticket, Source: cache.Cached, tickets: i.id.cfg.Tickets, key: key}, ok
 }
 
-// Grant gives what tokens for the target are made of.
-func (id *Identity) Grant(ctx context.Context, s *Settings, t *Target, d Delegation) (Grant, error) {
-	ticket, source, err := id.Ticket(ctx, s, t)
+// Grant returns the grant for the target, and gets the ticket if it is not held.
+func (i *Initiator) Grant(ctx context.Context, t *Target, d Delegation) (Grant, error) {
+	ticket, source, err := i.serviceTicket(ctx, t)
 	if err != nil {
 		return Grant{}, err
 	}
-	return id.grant(ctx, s, t, ticket, source, d)
+	return i.grant(ctx, t, ticket, source, d)
 }
 
-func (id *Identity) grant(ctx context.Context, s *Settings, t *Target, ticket *Ticket, source cache.Source, d Delegation) (Grant, error) {
-	g := Grant{Ticket: ticket, Source: source, identity: id, settings: s, target: t}
+func (i *Initiator) grant(ctx context.Context, t *Target, ticket *Ticket, source cache.Source, d Delegation) (g Grant, err error) {
+	g = Grant{Ticket: ticket, Source: source, tickets: i.id.cfg.Tickets, key: i.key(t)}
 	marked := ticket.cred.Flags&messages.TKT_FLG_OK_AS_DELEGATE != 0
-	if d == DelegateNever || d == DelegateMarked && !marked {
-		return g, nil
+	if d == DelegateAlways || d == DelegateMarked && marked {
+		g.forwarded, err = i.forwardedTGT(ctx)
 	}
-	var err error
-	g.forwarded, err = id.forwarded(ctx, s)
 	return g, err
 }
 
-// forwarded gives a ticket-granting ticket that may be handed over.
-func (id *Identity) forwarded(ctx context.Context, s *Settings) (*Ticket, error) {
-	key := id.tgtKey(s)
-	key.Options = uint32(messages.KDC_OPT_FORWARDED)
-	ticket, _, err := id.cfg.Tickets.Fetch(ctx, key, cache.Policy[*Ticket]{
-		Timeout: s.Client.Timeout(),
-		Fetch: id.owned(key, func(ctx context.Context) (*Ticket, error) {
-			cred, err := id.byTGT(ctx, s, func(tgt *Ticket) (*messages.Credential, error) {
-				return s.Client.Forward(ctx, id.origin.account(), tgt.cred)
-			})
-			if err != nil {
-				return nil, remembered(err, id.cfg.Now)
-			}
-			return id.ticket(cred)
-		}),
-	})
-	return ticket, err
-}
-
-// Features are how a token is to be made.
+// Features say how a token is minted.
 type Features struct {
-	// Mutual has the acceptor prove itself.
+	// Mutual requests a proof of the acceptor.
 	Mutual bool
 	// Raw leaves SPNEGO out.
 	Raw bool
 	// Bindings are those of the connection; nil for none.
 	Bindings *gss.ChannelBindings
-	// Ahead, if not nil, has the token bear the time of a clock that is so far
-	// ahead of ours: the acceptor's, for one repeat.
-	Ahead *time.Duration
+	// ClockOffset, if not nil, is by how much the acceptor's clock is ahead of the local
+	// one, for one repeat.
+	ClockOffset *time.Duration
 }
 
 // Token is a token that was minted.
@@ -104,7 +84,7 @@ type Token struct {
 	sent   gss.Context
 }
 
-// Format keeps the token out of logs: who reads it in time can use it.
+// Format keeps the token out of logs: a reader can use it while it is valid.
 func (t Token) Format(s fmt.State, _ rune) { fmt.Fprintf(s, "token of %d characters", len(t.Header)) }
 
 // Mint makes a token, good for one request.
@@ -125,12 +105,11 @@ func (g Grant) Mint(ctx context.Context, f Features) (Token, error) {
 		return Token{}, err
 	}
 	if g.Ticket.grown.Load() != before {
-		id := g.identity // or templates would not count against ticket_memory
-		id.cfg.Tickets.Remeasure(id.key(g.settings, g.target))
+		g.tickets.Remeasure(g.key) // templates count against ticket_memory
 	}
 	var t Token
-	if f.Ahead != nil {
-		t.Header, t.sent, err = template.HeaderAt(ctx, f.Bindings, *f.Ahead)
+	if f.ClockOffset != nil {
+		t.Header, t.sent, err = template.HeaderAt(ctx, f.Bindings, *f.ClockOffset)
 	} else {
 		t.Header, t.sent, err = template.Header(ctx, f.Bindings)
 	}
@@ -146,31 +125,28 @@ func (g Grant) template(kind form) (*gss.Template, error) {
 	})
 }
 
-// ErrMutualAuth is wrapped by the errors for upstreams that did not prove
-// themselves as they should.
+// ErrMutualAuth is wrapped by the errors for upstreams that failed to prove
+// themselves.
 var ErrMutualAuth = errors.New("mutual authentication failed")
 
-// Verdict is what an upstream's answer says of our token.
+// Verdict is what an upstream's response says about a token.
 type Verdict struct {
 	// Refused: the answer is a 401 that asks for Negotiate.
 	Refused bool
-	// Proven: the upstream holds the service's key, and answers this token.
+	// Proven: the upstream proved that it holds the service's key, for this token.
 	Proven bool
-	// Proof is why what came in its place proves nothing; nil if nothing came.
+	// Proof is why the response's proof is wrong; nil if it has none.
 	Proof error
 	// Error is the acceptor's own reason, if it gave one.
 	Error *messages.KRBError
-	// Persistent: the upstream says that it binds authentication to connections.
-	Persistent bool
 }
 
-// Judge reads an answer to the token.
+// Judge reads the response to the token.
 func (t Token) Judge(status int, header http.Header) Verdict {
-	challenges := ReadChallenges(header)
+	challenges := httpauth.ReadChallenges(header)
 	v := Verdict{
-		Refused:    status == http.StatusUnauthorized && challenges.Negotiate,
-		Persistent: challenges.Persistent,
-		Proof:      challenges.Err,
+		Refused: status == http.StatusUnauthorized && challenges.Negotiate,
+		Proof:   challenges.Err,
 	}
 	if len(challenges.Token) == 0 {
 		return v
@@ -188,7 +164,7 @@ func (t Token) Judge(status int, header http.Header) Verdict {
 		v.Proven = true
 	case errors.As(err, &v.Error):
 		if status != http.StatusUnauthorized {
-			v.Proof = err // whoever lets us in with an error did not read the token
+			v.Proof = err // an acceptor that accepts with an error did not read the token
 		}
 	default:
 		v.Proof = err
@@ -196,17 +172,17 @@ func (t Token) Judge(status int, header http.Header) Verdict {
 	return v
 }
 
-// mostAhead is how far an acceptor's clock may be off for a token to go by it. The
-// time in a KRB-ERROR is anybody's word: a token for next year, forged for, could be
-// kept and used as long as the ticket lasts.
-const mostAhead = 24 * time.Hour
+// maxClockOffset bounds the difference of an acceptor's clock that a token is made for.
+// The time in a KRB-ERROR is not authenticated: a token for next year, caused by a forged
+// one, could be kept and used as long as the ticket lasts.
+const maxClockOffset = 24 * time.Hour
 
-// Retry gives what one repeat of a refused request may be made of, if there is
-// any sense in one: a new token if the old one was taken for a replay, one by
-// the acceptor's clock if clocks differ, else one of a new ticket, since the
-// service's key may have changed. It is false where the acceptor knew us and
-// refuses what we want, and where new tickets were refused before.
-func (id *Identity) Retry(ctx context.Context, s *Settings, t *Target, d Delegation, refused Grant, v Verdict) (Grant, *time.Duration, bool) {
+// Retry returns what the one repeat of a refused request is made from, if a repeat makes
+// sense: a new token if the old one was taken for a replay, one by the acceptor's clock if
+// clocks differ, else one of a new ticket, since the service's key may have changed. It is
+// false if the acceptor authenticated the client and refuses the request, and if new
+// tickets were refused before.
+func (i *Initiator) Retry(ctx context.Context, t *Target, d Delegation, refused Grant, v Verdict) (Grant, *time.Duration, bool) {
 	if v.Proven {
 		return Grant{}, nil, false
 	}
@@ -215,17 +191,20 @@ func (id *Identity) Retry(ctx context.Context, s *Settings, t *Target, d Delegat
 		case messages.KRB_AP_ERR_REPEAT:
 			return refused, nil, true
 		case messages.KRB_AP_ERR_SKEW, messages.KRB_AP_ERR_TKT_NYV:
-			ahead := v.Error.ServerTime().Sub(id.cfg.Now())
-			if ahead.Abs() > mostAhead {
+			offset := v.Error.ServerTime().Sub(i.id.cfg.Now())
+			if offset.Abs() > maxClockOffset {
 				return Grant{}, nil, false
 			}
-			return refused, &ahead, true
+			return refused, &offset, true
 		}
 	}
-	ticket, source, err := id.Successor(ctx, s, t, refused.Ticket)
+	ticket, source, err := i.successor(ctx, t, refused.Ticket)
 	if err != nil {
 		return Grant{}, nil, false
 	}
-	g, err := id.grant(ctx, s, t, ticket, source, d)
+	g, err := i.grant(ctx, t, ticket, source, d)
 	return g, nil, err == nil
 }
+
+// Confirm reports that the service accepted the ticket, after a Retry.
+func (i *Initiator) Confirm(t *Target, ticket *Ticket) { i.id.cfg.Tickets.Confirm(i.key(t), ticket) }

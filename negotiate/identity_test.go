@@ -21,78 +21,33 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/keytab"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/identitytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
-const realmName = "CORP.EXAMPLE"
+const realmName = identitytest.Realm
 
-// handClock is a clock that stands until it is moved.
-type handClock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *handClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *handClock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
-// world is a KDC and one identity that it knows, on one clock.
+// world is a realm and one identity that it knows.
 type world struct {
-	t        *testing.T
-	clock    *handClock
-	realm    *kdctest.Realm
-	proxy    *kdctest.Principal
-	web      *kdctest.Principal
-	kdc      *kdctest.KDC
-	tickets  *negotiate.Tickets
-	settings *negotiate.Settings
-	id       *negotiate.Identity
-	folder   string
-	target   negotiate.Target
-	late     atomic.Bool // what comes into the cache is due to be refreshed late, at 85 % of its life rather than 70
-
-	mu     sync.Mutex
-	events []negotiate.Event
+	*identitytest.Domain
+	settings  *negotiate.Settings
+	id        *negotiate.Identity
+	initiator *negotiate.Initiator
+	folder    string
+	target    negotiate.Target
+	late      atomic.Bool // tickets are refreshed at 85 % of their life rather than at 70
 }
 
-// newWorld makes one whose identity has the secret that is made of it.
+// newWorld returns one whose identity has the secret.
 func newWorld(t *testing.T, secret func(w *world, p messages.Principal) negotiate.Secret) *world {
 	t.Helper()
-	w := &world{t: t, clock: &handClock{now: time.Now().Truncate(time.Second)}, folder: t.TempDir()}
-	w.realm = kdctest.NewRealm(realmName)
-	w.proxy = w.realm.AddUser("svc-proxy", "right")
-	w.web = w.realm.AddService("HTTP/web.corp.example")
-	w.kdc = kdctest.NewKDC(kdctest.Config{Realms: []*kdctest.Realm{w.realm}, Now: w.clock.Now})
-	if err := w.kdc.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.kdc.Stop)
-	w.tickets = cache.New[*negotiate.Ticket](cache.Config{Now: w.clock.Now, Rand: w.draw})
-	t.Cleanup(w.tickets.Close)
-	w.settings = w.ask(w.kdc.Addr())
-
-	principal, err := krb5core.ParseUser("svc-proxy@"+realmName, krb5core.UserForm{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.id, err = negotiate.NewIdentity(negotiate.IdentityConfig{
-		Key: "proxy", Principal: principal, Secret: secret(w, principal), Tickets: w.tickets, Now: w.clock.Now, Observe: w.observe,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.target.SPN, err = negotiate.ParseSPN("HTTP/web.corp.example")
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := &world{folder: t.TempDir()}
+	w.Domain = identitytest.New(t, identitytest.Config{Password: "right", Tickets: cache.Config{Rand: w.draw}})
+	w.settings = w.askBy(nil)
+	w.id = w.Identity(secret(w, w.Principal()))
+	w.initiator = w.id.Initiator(w.settings)
+	w.target = *identitytest.Target(t, identitytest.Service)
 	return w
 }
 
@@ -104,68 +59,28 @@ func (w *world) draw() float64 {
 	return 0
 }
 
-// ask gives settings with these KDCs.
-func (w *world) ask(addresses ...string) *negotiate.Settings {
-	w.t.Helper()
-	var servers []kdc.Server
-	for _, a := range addresses {
-		s, err := kdc.ParseServer(a)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		servers = append(servers, s)
-	}
-	finder := kdc.Static{realmName: servers}
-	sender, err := kdc.NewSender(kdc.Config{Finder: finder, HedgeDelay: time.Minute, ServerTimeout: time.Minute})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	client, err := krb5core.NewClient(krb5core.Config{Sender: sender, Finder: finder, Timeout: time.Minute})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return negotiate.NewSettings("proxy", client)
-}
-
-func (w *world) observe(e negotiate.Event) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.events = append(w.events, e)
+// askBy returns settings with the KDCs that finder finds, nil for the one there is.
+func (w *world) askBy(finder kdc.Finder) *negotiate.Settings {
+	w.T.Helper()
+	return w.Settings(kdc.Config{Finder: finder, HedgeDelay: time.Minute, ServerTimeout: time.Minute}, time.Minute)
 }
 
 // seen counts events of one kind.
-func seen[E negotiate.Event](w *world) (n int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, e := range w.events {
-		if _, ok := e.(E); ok {
-			n++
-		}
-	}
-	return n
-}
+func seen[E negotiate.Event](w *world) int { return len(identitytest.Seen[E](w.Events)) }
 
 // keytab writes the proxy's present keys to a file.
 func (w *world) keytab(name string) string {
-	w.t.Helper()
-	content, err := w.realm.Keytab(w.proxy)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	w.T.Helper()
+	content := must.OK(w.Realm.Keytab(w.Proxy))(w.T)
 	return w.write(name, content)
 }
 
-// write replaces a file, as careful people do, so that it is another file with
-// the same name.
+// write replaces a file by another one of the same name.
 func (w *world) write(name string, content []byte) string {
-	w.t.Helper()
+	w.T.Helper()
 	path := filepath.Join(w.folder, name)
-	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
-		w.t.Fatal(err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		w.t.Fatal(err)
-	}
+	must.Do(w.T, os.WriteFile(path+".new", content, 0o600))
+	must.Do(w.T, os.Rename(path+".new", path))
 	return path
 }
 
@@ -179,121 +94,108 @@ func byPassword(password string) func(*world, messages.Principal) negotiate.Secr
 
 // login logs in when all tickets have ended.
 func (w *world) login() error {
-	w.t.Helper()
-	w.clock.advance(11 * time.Hour)
-	_, err := w.id.Login(w.t.Context(), w.settings)
+	w.T.Helper()
+	w.Clock.Advance(11 * time.Hour)
+	_, err := w.initiator.Login(w.T.Context())
 	return err
 }
 
 func (w *world) mustLogin() {
-	w.t.Helper()
-	if err := w.login(); err != nil {
-		w.t.Fatal(err)
-	}
+	w.T.Helper()
+	must.Do(w.T, w.login())
 }
 
 func (w *world) wantPreAuths(want int) {
-	w.t.Helper()
-	if n := w.kdc.Counts().ASReqPreAuth; n != want {
-		w.t.Fatalf("%d proofs of a key, want %d", n, want)
+	w.T.Helper()
+	if n := w.KDC.Counts().ASReqPreAuth; n != want {
+		w.T.Fatalf("%d proofs of a key, want %d", n, want)
 	}
-	w.kdc.ResetCounts()
+	w.KDC.ResetCounts()
 }
 
-func TestChangedKeytabIsRead(t *testing.T) {
+func TestKeytab_Changed(t *testing.T) {
 	w := newWorld(t, byKeytab)
 	w.mustLogin()
-	w.proxy.ChangeKey(false)
+	w.Proxy.ChangeKey(false)
 	w.keytab("keytab")
-	w.kdc.ResetCounts()
+	w.KDC.ResetCounts()
 	w.mustLogin()
 	w.wantPreAuths(1)
 	if seen[negotiate.SecretChanged](w) != 1 || seen[negotiate.LoggedIn](w) != 2 {
-		t.Errorf("events %#v", w.events)
+		t.Errorf("events %#v", w.Events.All())
 	}
 }
 
-func TestSwappedSymbolicLinkIsFollowed(t *testing.T) {
+func TestKeytab_SymbolicLinkSwapped(t *testing.T) {
 	var link string
 	w := newWorld(t, func(w *world, p messages.Principal) negotiate.Secret {
 		link = filepath.Join(w.folder, "link")
-		if err := os.Symlink(w.keytab("first"), link); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, os.Symlink(w.keytab("first"), link))
 		return negotiate.KeytabSecret(link, p)
 	})
 	w.mustLogin()
-	w.proxy.ChangeKey(false)
+	w.Proxy.ChangeKey(false)
 	second := w.keytab("second")
-	if err := os.Symlink(second, link+".new"); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(link+".new", link); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Symlink(second, link+".new"))
+	must.Do(t, os.Rename(link+".new", link))
 	w.mustLogin()
 	if n := seen[negotiate.SecretChanged](w); n != 1 {
 		t.Errorf("seen to change %d times", n)
 	}
 }
 
-func TestTruncatedKeytabDoesNoHarm(t *testing.T) {
+func TestKeytab_Truncated(t *testing.T) {
 	w := newWorld(t, byKeytab)
 	w.mustLogin()
-	content, err := os.ReadFile(filepath.Join(w.folder, "keytab"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	content := must.OK(os.ReadFile(filepath.Join(w.folder, "keytab")))(t)
 	w.write("keytab", content[:60])
 	for range 3 {
 		w.mustLogin()
 	}
 	if n := seen[negotiate.SecretBroken](w); n != 1 {
-		t.Errorf("told %d times that the file is broken, want once", n)
+		t.Errorf("reported %d times that the file is broken, want once", n)
 	}
-	if err := os.Remove(filepath.Join(w.folder, "keytab")); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Remove(filepath.Join(w.folder, "keytab")))
 	w.mustLogin()
-	w.proxy.ChangeKey(false)
+	if n := seen[negotiate.SecretBroken](w); n != 2 {
+		t.Errorf("reported %d times that the file is broken or gone, want once for each", n)
+	}
+	w.Proxy.ChangeKey(false)
 	w.keytab("keytab")
 	w.mustLogin()
 }
 
-func TestOldKeyServesUntilTheNewOneWorks(t *testing.T) {
+func TestKeytab_OldKeyUntilNewWorks(t *testing.T) {
 	w := newWorld(t, byKeytab)
 	w.mustLogin()
 	// The file comes first: keys that the KDC has not heard of.
 	elsewhere := kdctest.NewRealm(realmName)
-	next, err := elsewhere.Keytab(elsewhere.AddUser("svc-proxy", "next", kdctest.KVNO(2)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	next := must.OK(elsewhere.Keytab(elsewhere.AddUser("svc-proxy", "next", kdctest.KVNO(2))))(t)
 	w.write("keytab", next)
-	w.kdc.ResetCounts()
+	w.KDC.ResetCounts()
 	w.mustLogin()
-	if n := w.kdc.Counts().ASReqPreAuth; n > 3 {
+	if n := w.KDC.Counts().ASReqPreAuth; n > 3 {
 		t.Errorf("%d proofs while the new key is not known", n)
 	}
 	if n := seen[negotiate.SecretStale](w); n != 1 {
-		t.Errorf("told %d times that the new key is refused", n)
+		t.Errorf("reported %d times that the new key is refused", n)
 	}
-	w.kdc.ResetCounts()
+	w.KDC.ResetCounts()
 	w.mustLogin() // the old one first now
 	w.wantPreAuths(1)
 
 	// Now the KDC hears of it, and the old one is gone.
-	w.proxy.ChangePassword("next", false)
+	w.Proxy.ChangePassword("next", false)
 	w.mustLogin()
-	if n := w.kdc.Counts().ASReqPreAuth; n > 3 {
+	if n := w.KDC.Counts().ASReqPreAuth; n > 3 {
 		t.Errorf("%d proofs until the new key was tried", n)
 	}
-	w.kdc.ResetCounts()
+	w.KDC.ResetCounts()
 	w.mustLogin()
 	w.wantPreAuths(1)
 }
 
-func TestWrongPasswordIsTriedThreeTimesAtMostByTenThousandCallers(t *testing.T) {
+func TestLogin_WrongPassword(t *testing.T) {
 	var path string
 	w := newWorld(t, func(w *world, _ messages.Principal) negotiate.Secret {
 		path = w.write("password", []byte("wrong\n"))
@@ -308,7 +210,7 @@ func TestWrongPasswordIsTriedThreeTimesAtMostByTenThousandCallers(t *testing.T) 
 		for range callers {
 			wg.Go(func() {
 				<-start
-				_, err := w.id.Grant(t.Context(), w.settings, &w.target, negotiate.DelegateNever)
+				_, err := w.initiator.Grant(t.Context(), &w.target, negotiate.DelegateNever)
 				errs <- err
 			})
 		}
@@ -324,305 +226,307 @@ func TestWrongPasswordIsTriedThreeTimesAtMostByTenThousandCallers(t *testing.T) 
 	herd()
 	w.wantPreAuths(2)
 	refused := w.id.Refused()
-	if refused == nil || refused.Until.Sub(w.clock.Now()) != 30*time.Minute {
+	if refused == nil || refused.Until.Sub(w.Clock.Now()) != 30*time.Minute {
 		t.Fatalf("breaker: %v", refused)
 	}
-	w.clock.advance(29 * time.Minute)
+	w.Clock.Advance(29 * time.Minute)
 	herd()
 	w.wantPreAuths(0)
-	w.clock.advance(time.Minute)
+	w.Clock.Advance(time.Minute)
 	herd()
 	w.wantPreAuths(2)
 
 	// A changed file is tried at once.
 	w.write("password", []byte("right\n"))
-	if _, err := w.id.Grant(t.Context(), w.settings, &w.target, negotiate.DelegateNever); err != nil {
-		t.Fatal(err)
-	}
+	must.OK(w.initiator.Grant(t.Context(), &w.target, negotiate.DelegateNever))(t)
 	if w.id.Refused() != nil {
 		t.Error("the breaker is open after a login")
 	}
 }
 
-func TestFlushClosesTheBreaker(t *testing.T) {
+func TestFlush_ClosesBreaker(t *testing.T) {
 	w := newWorld(t, byPassword("wrong"))
 	login := func() error {
-		_, err := w.id.Login(t.Context(), w.settings)
+		_, err := w.initiator.Login(t.Context())
 		return err
 	}
 	var refused *negotiate.RefusedError
 	if err := login(); !errors.As(err, &refused) {
 		t.Fatalf("got %v", err)
 	}
-	w.proxy.ChangePassword("wrong", false) // it is right now, but who knows?
+	w.Proxy.ChangePassword("wrong", false) // it is right now, but who knows?
 	if err := login(); !errors.As(err, &refused) {
 		t.Fatalf("got %v", err)
 	}
 	w.wantPreAuths(2)
 	w.id.Flush()
-	if err := login(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, login())
 }
 
-func TestDisabledAccountIsAskedForOnceAMinuteAndProvesNothing(t *testing.T) {
+func TestLogin_DisabledAccount(t *testing.T) {
 	w := newWorld(t, byPassword("right"))
-	w.proxy.Set(kdctest.With(kdctest.Disabled))
+	w.Proxy.Set(kdctest.With(kdctest.Disabled))
 	for minute := range 5 {
 		for range 20 {
-			_, err := w.id.Login(t.Context(), w.settings)
+			_, err := w.initiator.Login(t.Context())
 			if !errors.Is(err, &krb5core.Error{Code: messages.KDC_ERR_CLIENT_REVOKED}) {
 				t.Fatal(err)
 			}
 		}
-		// Two: a datagram, and by a stream what anyone could have forged.
-		if n := w.kdc.Counts().ASReq; n != 2*(minute+1) {
+		// Two: one over UDP, which could be forged, and one over TCP.
+		if n := w.KDC.Counts().ASReq; n != 2*(minute+1) {
 			t.Fatalf("%d requests in minute %d", n, minute)
 		}
-		w.clock.advance(time.Minute)
+		w.Clock.Advance(time.Minute)
 	}
 	w.wantPreAuths(0)
-	w.proxy.Set(kdctest.Without(kdctest.Disabled))
+	w.Proxy.Set(kdctest.Without(kdctest.Disabled))
 	w.mustLogin()
 }
 
-func TestOutageIsRememberedForGrowingPauses(t *testing.T) {
+func TestRetryAfter_Outage(t *testing.T) {
 	w := newWorld(t, byPassword("right"))
-	if err := w.kdc.Interrupt(); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []time.Duration{1, 2, 4, 8, 15, 15} {
-		_, err := w.id.Grant(t.Context(), w.settings, &w.target, negotiate.DelegateNever)
-		var unreachable *kdc.UnreachableError
-		if !errors.As(err, &unreachable) {
+	must.Do(t, w.KDC.Interrupt())
+	for _, seconds := range []int{1, 2, 4, 8, 15, 15} {
+		want := time.Duration(seconds) * time.Second
+		_, err := w.initiator.Grant(t.Context(), &w.target, negotiate.DelegateNever)
+		if _, ok := errors.AsType[*kdc.UnreachableError](err); !ok {
 			t.Fatal(err)
 		}
-		if pause := negotiate.RetryAfter(err, w.clock.Now()); pause != want*time.Second {
-			t.Fatalf("pause of %s, want %ds", pause, want)
+		if pause := negotiate.RetryAfter(err, w.Clock.Now()); pause != want {
+			t.Fatalf("pause of %s, want %s", pause, want)
 		}
-		w.clock.advance(want*time.Second - time.Millisecond)
-		_, again := w.id.Grant(t.Context(), w.settings, &w.target, negotiate.DelegateNever)
-		if pause := negotiate.RetryAfter(again, w.clock.Now()); pause != time.Second {
+		w.Clock.Advance(want - time.Millisecond)
+		_, again := w.initiator.Grant(t.Context(), &w.target, negotiate.DelegateNever)
+		if pause := negotiate.RetryAfter(again, w.Clock.Now()); pause != time.Second {
 			t.Fatalf("pause of %s at its end", pause)
 		}
-		w.clock.advance(time.Millisecond)
+		w.Clock.Advance(time.Millisecond)
 	}
-	if err := w.kdc.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.id.Grant(t.Context(), w.settings, &w.target, negotiate.DelegateNever); err != nil {
-		t.Fatal(err)
-	}
-	// After a success the pauses begin anew.
-	w.kdc.Stop()
-	w.clock.advance(11 * time.Hour)
-	_, err := w.id.Grant(t.Context(), w.settings, &w.target, negotiate.DelegateNever)
-	if pause := negotiate.RetryAfter(err, w.clock.Now()); pause != time.Second {
+	must.Do(t, w.KDC.Start())
+	must.OK(w.initiator.Grant(t.Context(), &w.target, negotiate.DelegateNever))(t)
+	// After a success the pauses are short again.
+	w.KDC.Stop()
+	w.Clock.Advance(11 * time.Hour)
+	_, err := w.initiator.Grant(t.Context(), &w.target, negotiate.DelegateNever)
+	if pause := negotiate.RetryAfter(err, w.Clock.Now()); pause != time.Second {
 		t.Fatalf("pause of %s", pause)
 	}
 }
 
-func TestUnknownServiceIsRememberedForGrowingPauses(t *testing.T) {
+func TestRetryAfter_UnknownService(t *testing.T) {
 	w := newWorld(t, byPassword("right"))
 	var err error
-	if w.target.SPN, err = negotiate.ParseSPN("HTTP/nobody.corp.example"); err != nil {
+	if w.target.SPN, err = negotiate.ParseSPN("HTTP/absent.corp.example"); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []time.Duration{30, 60, 120, 240, 480, 600, 600} {
-		before := w.kdc.Counts().TGSReq
+	for _, seconds := range []int{30, 60, 120, 240, 480, 600, 600} {
+		want := time.Duration(seconds) * time.Second
+		before := w.KDC.Counts().TGSReq
 		for range 3 {
-			_, err = w.id.Grant(t.Context(), w.settings, &w.target, negotiate.DelegateNever)
+			_, err = w.initiator.Grant(t.Context(), &w.target, negotiate.DelegateNever)
 			if !errors.Is(err, &krb5core.Error{Code: messages.KDC_ERR_S_PRINCIPAL_UNKNOWN}) {
 				t.Fatal(err)
 			}
 		}
-		if pause := negotiate.RetryAfter(err, w.clock.Now()); pause != want*time.Second {
-			t.Fatalf("pause of %s, want %ds", pause, want)
+		if pause := negotiate.RetryAfter(err, w.Clock.Now()); pause != want {
+			t.Fatalf("pause of %s, want %s", pause, want)
 		}
-		if after := w.kdc.Counts().TGSReq; after == before {
+		if after := w.KDC.Counts().TGSReq; after == before {
 			t.Fatal("not asked again after the pause")
 		}
-		before = w.kdc.Counts().TGSReq
-		w.clock.advance(want*time.Second - time.Millisecond)
-		_, _ = w.id.Grant(t.Context(), w.settings, &w.target, negotiate.DelegateNever)
-		if after := w.kdc.Counts().TGSReq; after != before {
-			t.Fatalf("asked again before %s had passed", want*time.Second)
+		before = w.KDC.Counts().TGSReq
+		w.Clock.Advance(want - time.Millisecond)
+		_, _ = w.initiator.Grant(t.Context(), &w.target, negotiate.DelegateNever)
+		if after := w.KDC.Counts().TGSReq; after != before {
+			t.Fatalf("asked again before %s had passed", want)
 		}
-		w.clock.advance(time.Millisecond)
+		w.Clock.Advance(time.Millisecond)
 	}
 }
 
-func TestUnconfirmedRefusalIsRememberedBrieflyAlone(t *testing.T) {
+func TestRetryAfter_UnconfirmedRefusal(t *testing.T) {
 	w := newWorld(t, byPassword("right"))
-	w.kdc.Use(kdctest.UDP(kdctest.TGS(kdctest.Fail(messages.KDC_ERR_S_PRINCIPAL_UNKNOWN))), kdctest.TCP(kdctest.TGS(kdctest.Reset())))
-	_, err := w.id.Grant(t.Context(), w.settings, &w.target, negotiate.DelegateNever)
-	if pause := negotiate.RetryAfter(err, w.clock.Now()); pause != time.Second {
+	w.KDC.Use(kdctest.UDP(kdctest.TGS(kdctest.Fail(messages.KDC_ERR_S_PRINCIPAL_UNKNOWN))), kdctest.TCP(kdctest.TGS(kdctest.Reset())))
+	_, err := w.initiator.Grant(t.Context(), &w.target, negotiate.DelegateNever)
+	if pause := negotiate.RetryAfter(err, w.Clock.Now()); pause != time.Second {
 		t.Fatalf("%v: pause of %s, want a second", err, pause)
 	}
 }
 
-func TestKDCThatLostItsKeyIsLoggedInToAgain(t *testing.T) {
+func TestGrant_KDCLostItsKey(t *testing.T) {
 	w := newWorld(t, byPassword("right"))
-	if _, err := w.id.Login(t.Context(), w.settings); err != nil {
-		t.Fatal(err)
-	}
-	w.realm.Principal("krbtgt/" + realmName).ChangeKey(false)
-	if _, err := w.id.Grant(t.Context(), w.settings, &w.target, negotiate.DelegateNever); err != nil {
-		t.Fatal(err)
-	}
-	if c := w.kdc.Counts(); c.ASRep != 2 || c.TGSRep != 1 {
+	must.OK(w.initiator.Login(t.Context()))(t)
+	w.Realm.Principal("krbtgt/" + realmName).ChangeKey(false)
+	must.OK(w.initiator.Grant(t.Context(), &w.target, negotiate.DelegateNever))(t)
+	if c := w.KDC.Counts(); c.ASRep != 2 || c.TGSRep != 1 {
 		t.Errorf("%d logins, %d tickets", c.ASRep, c.TGSRep)
 	}
 }
 
-func TestTicketToHandOverIsAskedForByANewTGTIfNeedBe(t *testing.T) {
+func TestGrant_ForwardedByNewTGT(t *testing.T) {
 	w := newWorld(t, byKeytab)
 	w.grant()
-	w.realm.Principal("krbtgt/" + realmName).ChangeKey(false)
-	g, err := w.id.Grant(t.Context(), w.settings, &w.target, negotiate.DelegateAlways)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := g.Mint(t.Context(), negotiate.Features{}); err != nil {
-		t.Fatal(err)
-	}
-	if c := w.kdc.Counts(); c.ASRep != 2 {
+	w.Realm.Principal("krbtgt/" + realmName).ChangeKey(false)
+	g := must.OK(w.initiator.Grant(t.Context(), &w.target, negotiate.DelegateAlways))(t)
+	must.OK(g.Mint(t.Context(), negotiate.Features{}))(t)
+	if c := w.KDC.Counts(); c.ASRep != 2 {
 		t.Errorf("%d logins, want 2", c.ASRep)
 	}
 }
 
-func TestCancelledCallerDoesNotEndTheFetchOfOthers(t *testing.T) {
+// faultyFinder panics until it is repaired.
+type faultyFinder struct {
+	kdc.Finder
+	repaired atomic.Bool
+}
+
+func (f *faultyFinder) KDCs(ctx context.Context, realm string) ([]kdc.Server, error) {
+	if !f.repaired.Load() {
+		panic("fault")
+	}
+	return f.Finder.KDCs(ctx, realm)
+}
+
+// A panic is an error with its stack, for the service ticket that needed the login too,
+// and one event; it is not taken for an outage of the KDCs.
+func TestGrant_Panics(t *testing.T) {
+	w := newWorld(t, byPassword("right"))
+	finder := &faultyFinder{Finder: identitytest.Servers(t, w.KDC.Addr())}
+	initiator := w.id.Initiator(w.askBy(finder))
+	for range 3 {
+		_, err := initiator.Grant(t.Context(), &w.target, negotiate.DelegateNever)
+		fault, ok := errors.AsType[*cache.PanicError](err)
+		if !ok || !strings.Contains(string(fault.Stack), "faultyFinder") {
+			t.Fatalf("got %v", err)
+		}
+		if pause := negotiate.RetryAfter(err, w.Clock.Now()); pause != 0 {
+			t.Errorf("pause of %s", pause)
+		}
+	}
+	if n := seen[negotiate.FetchPanicked](w); n != 1 || seen[negotiate.LoginFailed](w)+seen[negotiate.TicketFailed](w) != 0 {
+		t.Errorf("reported %d times: %v", n, w.Events.All())
+	}
+	finder.repaired.Store(true)
+	w.Clock.Advance(time.Second)
+	must.OK(initiator.Grant(t.Context(), &w.target, negotiate.DelegateNever))(t)
+}
+
+func TestGrant_CallerCanceled(t *testing.T) {
 	w := newWorld(t, byPassword("right"))
 	gate := kdctest.NewGate()
-	w.kdc.Use(gate.Slow())
+	w.KDC.Use(gate.Slow())
 	ctx, cancel := context.WithCancel(t.Context())
 	first, second := make(chan error, 1), make(chan error, 1)
 	ask := func(ctx context.Context, done chan error) {
-		_, err := w.id.Grant(ctx, w.settings, &w.target, negotiate.DelegateNever)
+		_, err := w.initiator.Grant(ctx, &w.target, negotiate.DelegateNever)
 		done <- err
 	}
 	go ask(ctx, first)
-	<-gate.Arrived()
+	must.Receive(t, "a request to the KDC", gate.Arrived())
 	go ask(t.Context(), second)
 	cancel()
-	if err := <-first; !errors.Is(err, context.Canceled) {
+	if err := must.Receive(t, "the first caller's error", first); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	gate.Release()
-	if err := <-second; err != nil {
+	if err := must.Receive(t, "the second caller's error", second); err != nil {
 		t.Errorf("the other: %v", err)
 	}
-	if c := w.kdc.Counts(); c.ASRep != 1 {
+	if c := w.KDC.Counts(); c.ASRep != 1 {
 		t.Errorf("%d logins", c.ASRep)
 	}
 }
 
 func (w *world) grant() negotiate.Grant {
-	w.t.Helper()
-	g, err := w.id.Grant(w.t.Context(), w.settings, &w.target, negotiate.DelegateNever)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return g
+	w.T.Helper()
+	return must.OK(w.initiator.Grant(w.T.Context(), &w.target, negotiate.DelegateNever))(w.T)
 }
 
 func krbError(code messages.ErrorCode, at time.Time) *messages.KRBError {
 	return &messages.KRBError{ErrorCode: code, STime: at, Realm: realmName, SName: messages.NewPrincipalName(messages.KRB_NT_SRV_HST, "HTTP", "web.corp.example")}
 }
 
-func TestRetryDependsOnWhyTheTokenWasRefused(t *testing.T) {
+func TestRetry_ByReason(t *testing.T) {
 	w := newWorld(t, byPassword("right"))
 	held := w.grant()
 	retry := func(refused negotiate.Grant, v negotiate.Verdict) (negotiate.Grant, *time.Duration, bool) {
 		v.Refused = true
-		return w.id.Retry(t.Context(), w.settings, &w.target, negotiate.DelegateNever, refused, v)
+		return w.initiator.Retry(t.Context(), &w.target, negotiate.DelegateNever, refused, v)
 	}
 	if _, _, ok := retry(held, negotiate.Verdict{Proven: true}); ok {
-		t.Error("repeated though the acceptor knew us")
+		t.Error("repeated though the acceptor authenticated the client")
 	}
-	g, ahead, ok := retry(held, negotiate.Verdict{Error: krbError(messages.KRB_AP_ERR_REPEAT, w.clock.Now())})
-	if !ok || g.Ticket != held.Ticket || ahead != nil {
+	g, offset, ok := retry(held, negotiate.Verdict{Error: krbError(messages.KRB_AP_ERR_REPEAT, w.Clock.Now())})
+	if !ok || g.Ticket != held.Ticket || offset != nil {
 		t.Error("a replay takes a new token of the same ticket")
 	}
 	for _, code := range []messages.ErrorCode{messages.KRB_AP_ERR_SKEW, messages.KRB_AP_ERR_TKT_NYV} {
-		g, ahead, ok = retry(held, negotiate.Verdict{Error: krbError(code, w.clock.Now().Add(-17*time.Minute))})
-		if !ok || g.Ticket != held.Ticket || ahead == nil || *ahead != -17*time.Minute {
-			t.Errorf("%s takes the acceptor's time: %v", code, ahead)
+		g, offset, ok = retry(held, negotiate.Verdict{Error: krbError(code, w.Clock.Now().Add(-17*time.Minute))})
+		if !ok || g.Ticket != held.Ticket || offset == nil || *offset != -17*time.Minute {
+			t.Errorf("%s takes the acceptor's time: %v", code, offset)
 		}
 	}
 	for _, off := range []time.Duration{25 * time.Hour, -25 * time.Hour} {
-		if _, _, ok = retry(held, negotiate.Verdict{Error: krbError(messages.KRB_AP_ERR_SKEW, w.clock.Now().Add(off))}); ok {
+		if _, _, ok = retry(held, negotiate.Verdict{Error: krbError(messages.KRB_AP_ERR_SKEW, w.Clock.Now().Add(off))}); ok {
 			t.Errorf("a token for a clock %s off", off)
 		}
 	}
-	if w.grant().Ticket != held.Ticket || w.kdc.Counts().TGSRep != 1 {
+	if w.grant().Ticket != held.Ticket || w.KDC.Counts().TGSRep != 1 {
 		t.Error("a new ticket, though nothing was wrong with the old one")
 	}
 
-	g, ahead, ok = retry(held, negotiate.Verdict{Error: krbError(messages.KRB_AP_ERR_MODIFIED, w.clock.Now())})
-	if !ok || g.Ticket == held.Ticket || ahead != nil || w.kdc.Counts().TGSRep != 2 {
+	g, offset, ok = retry(held, negotiate.Verdict{Error: krbError(messages.KRB_AP_ERR_MODIFIED, w.Clock.Now())})
+	if !ok || g.Ticket == held.Ticket || offset != nil || w.KDC.Counts().TGSRep != 2 {
 		t.Fatal("a changed key takes a new ticket")
 	}
-	if again, _, ok := retry(held, negotiate.Verdict{}); !ok || again.Ticket != g.Ticket || w.kdc.Counts().TGSRep != 2 {
+	if again, _, ok := retry(held, negotiate.Verdict{}); !ok || again.Ticket != g.Ticket || w.KDC.Counts().TGSRep != 2 {
 		t.Error("who was refused with the old one gets the new one that is there")
 	}
 	for n := 2; n <= 3; n++ {
-		if g, _, ok = retry(g, negotiate.Verdict{}); !ok || w.kdc.Counts().TGSRep != n+1 {
+		if g, _, ok = retry(g, negotiate.Verdict{}); !ok || w.KDC.Counts().TGSRep != n+1 {
 			t.Fatalf("the %d. new ticket in a row is refused", n)
 		}
 	}
-	if _, _, ok = retry(g, negotiate.Verdict{}); ok || w.kdc.Counts().TGSRep != 4 {
+	if _, _, ok = retry(g, negotiate.Verdict{}); ok || w.KDC.Counts().TGSRep != 4 {
 		t.Error("a fourth new ticket in a row")
 	}
-	w.clock.advance(30 * time.Second)
-	if g, _, ok = retry(g, negotiate.Verdict{}); !ok || w.kdc.Counts().TGSRep != 5 {
+	w.Clock.Advance(30 * time.Second)
+	if g, _, ok = retry(g, negotiate.Verdict{}); !ok || w.KDC.Counts().TGSRep != 5 {
 		t.Error("none after half a minute")
 	}
-	w.id.Confirm(w.settings, &w.target, g.Ticket)
+	w.initiator.Confirm(&w.target, g.Ticket)
 	if _, _, ok = retry(g, negotiate.Verdict{}); !ok {
 		t.Error("none after one was accepted")
 	}
 }
 
-func TestHeldTicketServesWhileNoSuccessorComes(t *testing.T) {
+func TestRetry_NoKDC(t *testing.T) {
 	w := newWorld(t, byPassword("right"))
 	held := w.grant()
-	w.kdc.Stop()
-	if _, _, ok := w.id.Retry(t.Context(), w.settings, &w.target, negotiate.DelegateNever, held, negotiate.Verdict{Refused: true}); ok {
-		t.Fatal("a new ticket of nobody")
+	w.KDC.Stop()
+	if _, _, ok := w.initiator.Retry(t.Context(), &w.target, negotiate.DelegateNever, held, negotiate.Verdict{Refused: true}); ok {
+		t.Fatal("a new ticket without a KDC")
 	}
 	if g := w.grant(); g.Ticket != held.Ticket || g.Source != cache.Cached {
 		t.Error("the held ticket is gone")
 	}
 }
 
-func TestJudgeReadsTheAnswerToItsOwnToken(t *testing.T) {
+func TestJudge(t *testing.T) {
 	w := newWorld(t, byPassword("right"))
-	keys, err := w.realm.Keytab(w.web)
-	if err != nil {
-		t.Fatal(err)
-	}
-	acceptor, err := kdctest.NewAcceptor(kdctest.AcceptorConfig{Keytab: keys, Now: w.clock.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
+	keys := must.OK(w.Realm.Keytab(w.Web))(t)
+	acceptor := must.OK(kdctest.NewAcceptor(kdctest.AcceptorConfig{Keytab: keys, Now: w.Clock.Now}))(t)
 	answer := func(t *testing.T, token negotiate.Token) string {
 		t.Helper()
-		b, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(token.Header, "Negotiate "))
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := must.OK(base64.StdEncoding.DecodeString(strings.TrimPrefix(token.Header, "Negotiate ")))(t)
 		_, reply, _ := acceptor.Accept(b, nil)
 		return "Negotiate " + base64.StdEncoding.EncodeToString(reply)
 	}
 	for _, raw := range []bool{false, true} {
 		t.Run(fmt.Sprintf("raw %t", raw), func(t *testing.T) {
 			mint := func() negotiate.Token {
-				token, err := w.grant().Mint(t.Context(), negotiate.Features{Mutual: true, Raw: raw})
-				if err != nil {
-					t.Fatal(err)
-				}
-				return token
+				return must.OK(w.grant().Mint(t.Context(), negotiate.Features{Mutual: true, Raw: raw}))(t)
 			}
 			first, second := mint(), mint()
 			good := answer(t, first)
@@ -662,30 +566,18 @@ func TestJudgeReadsTheAnswerToItsOwnToken(t *testing.T) {
 	}
 }
 
-func TestNothingShowsSecrets(t *testing.T) {
-	w := newWorld(t, func(w *world, p messages.Principal) negotiate.Secret { return negotiate.PasswordSecret("right") })
+func TestFormat_ShowsNoSecrets(t *testing.T) {
+	w := newWorld(t, byPassword("right"))
 	g := w.grant()
-	token, err := g.Mint(t.Context(), negotiate.Features{Mutual: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	content, err := w.realm.Keytab(w.proxy, w.web)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := keytab.Parse(content)
-	if err != nil {
-		t.Fatal(err)
-	}
+	token := must.OK(g.Mint(t.Context(), negotiate.Features{Mutual: true}))(t)
+	content := must.OK(w.Realm.Keytab(w.Proxy, w.Web))(t)
+	file := must.OK(keytab.Parse(content))(t)
 	cred := g.Ticket.Credential()
 	secrets := map[string][]byte{"session key": cred.Key.Bytes(), "ticket": cred.Ticket[:64], "token": []byte(token.Header[100:160])}
 	for _, e := range file.Entries {
 		secrets["key "+e.Key.EType().String()] = e.Key.Bytes()
 	}
-	w.mu.Lock()
-	events := w.events
-	w.mu.Unlock()
-	for _, v := range []any{g, &g, g.Ticket, *g.Ticket.Credential(), g.Ticket.Credential(), token, &token, w.id, w.settings, w.target, negotiate.PasswordSecret("right"), events} {
+	for _, v := range []any{g, &g, g.Ticket, *g.Ticket.Credential(), g.Ticket.Credential(), token, &token, w.id, w.settings, w.target, negotiate.PasswordSecret("right"), w.Events.All()} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q", "%d"} {
 			text := fmt.Sprintf(verb, v)
 			for name, secret := range secrets {

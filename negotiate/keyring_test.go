@@ -9,8 +9,8 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// A key that is new in a file must not be held to be wrong for what is the armor's fault, or nobody's.
-func TestKeyIsRefusedOnlyByItsOwnVerdict(t *testing.T) {
+// A new key must not count as refused because of the armor or an outage.
+func TestKeyring_KeyRefused(t *testing.T) {
 	fail := func(op krb5core.Op, code messages.ErrorCode) error {
 		return fmt.Errorf("wrapped: %w", &krb5core.Error{Op: op, Refused: true, Code: code, Err: &messages.KRBError{ErrorCode: code}})
 	}

@@ -10,120 +10,109 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/ccache"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
-// A ticket won by an old ticket-granting ticket ends with it. Won a moment later by
-// its successor it serves through an outage of the KDCs.
-func TestTicketWonNearTheEndOfTheTGTOutlivesIt(t *testing.T) {
-	w := newWorld(t, func(*world, messages.Principal) negotiate.Secret { return negotiate.PasswordSecret("right") })
-	tgt, err := w.id.Login(t.Context(), w.settings)
-	if err != nil {
-		t.Fatal(err)
-	}
+// A ticket from an old ticket-granting ticket ends with it. From its successor, a moment
+// later, it lasts through an outage of the KDCs.
+func TestServiceTicket_OutlivesOldTGT(t *testing.T) {
+	w := newWorld(t, byPassword("right"))
+	tgt := must.OK(w.initiator.Login(t.Context()))(t)
 	life := tgt.End().Sub(tgt.Start())
-	w.clock.advance(life * 9 / 10) // beyond its refresh point
-	ticket, _, err := w.id.Ticket(t.Context(), w.settings, &w.target)
+	w.Clock.Advance(life * 9 / 10) // beyond its refresh point
+	ticket, _, err := serviceTicket(t, w.initiator, &w.target)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !ticket.End().After(tgt.End().Add(time.Hour)) {
 		t.Errorf("it ends %s, the old ticket-granting ticket %s", ticket.End(), tgt.End())
 	}
-	if n := w.kdc.Counts().ASRep; n != 2 {
+	if n := w.KDC.Counts().ASRep; n != 2 {
 		t.Errorf("%d logins, want 2", n)
 	}
 }
 
-// A service ticket ends with the ticket-granting ticket that it was won by. To refresh
-// it by the same one is of no use: it would soon be due again, and end perhaps before
-// the KDC has answered.
-func TestTicketIsRefreshedByANewTGT(t *testing.T) {
-	w := newWorld(t, func(*world, messages.Principal) negotiate.Secret { return negotiate.PasswordSecret("right") })
+// A service ticket ends with its ticket-granting ticket. A refresh by the same one gains
+// nothing: it would soon be due again, perhaps without a KDC.
+func TestServiceTicket_RefreshedByNewTGT(t *testing.T) {
+	w := newWorld(t, byPassword("right"))
 	w.late.Store(true)
-	tgt, err := w.id.Login(t.Context(), w.settings)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tgt := must.OK(w.initiator.Login(t.Context()))(t)
 	w.late.Store(false)
 	life := tgt.End().Sub(tgt.Start())
-	for range 2 { // the second time what the first has won
-		held, _, err := w.id.Ticket(t.Context(), w.settings, &w.target)
+	for range 2 { // the second time the ticket of the first
+		held, _, err := serviceTicket(t, w.initiator, &w.target)
 		if err != nil {
 			t.Fatal(err)
 		}
-		before := w.kdc.Counts()
-		w.clock.advance(life * 3 / 4) // beyond the ticket's refresh point, not the ticket-granting ticket's
-		if ticket, source, err := w.id.Ticket(t.Context(), w.settings, &w.target); err != nil || ticket != held || source != cache.Cached {
+		before := w.KDC.Counts()
+		w.Clock.Advance(life * 3 / 4) // beyond the ticket's refresh point, not the ticket-granting ticket's
+		if ticket, source, err := serviceTicket(t, w.initiator, &w.target); err != nil || ticket != held || source != cache.Cached {
 			t.Fatalf("not what is held, but %v from %s: %v", ticket, source, err)
 		}
 		ticket := held
 		for ticket == held {
 			runtime.Gosched()
-			if ticket, _, err = w.id.Ticket(t.Context(), w.settings, &w.target); err != nil {
+			if ticket, _, err = serviceTicket(t, w.initiator, &w.target); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if won := ticket.End().Sub(held.End()); won < life/2 {
-			t.Errorf("the refresh won %s", won)
+		if gained := ticket.End().Sub(held.End()); gained < life/2 {
+			t.Errorf("the refresh gained %s", gained)
 		}
-		after := w.kdc.Counts()
+		after := w.KDC.Counts()
 		if logins, tickets := after.ASRep-before.ASRep, after.TGSRep-before.TGSRep; logins != 1 || tickets != 1 {
 			t.Errorf("%d logins and %d tickets for one refresh", logins, tickets)
 		}
 	}
 }
 
-// Where no ticket-granting ticket that lasts longer is to be had, to ask for one again
-// with each service ticket is of no use.
-func TestTGTThatCannotBeRenewedIsNotRenewedForEachTicket(t *testing.T) {
+// Without a ticket-granting ticket that lasts longer, it is not requested again with each
+// service ticket.
+func TestServiceTicket_TGTNotRenewable(t *testing.T) {
 	w := newWorld(t, byPassword("right"))
-	won, err := w.id.Login(t.Context(), w.settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tgt := *won.Credential()
+	login := must.OK(w.initiator.Login(t.Context()))(t)
+	tgt := *login.Credential()
 	tgt.Flags |= messages.TKT_FLG_RENEWABLE // the KDC knows better
 	tgt.RenewTill = tgt.EndTime.Add(24 * time.Hour)
 	file := ccache.CCache{DefaultPrincipal: tgt.Client, Credentials: []messages.Credential{tgt}}
-	content, err := file.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
+	content := must.OK(file.Marshal())(t)
 	id, err := negotiate.NewIdentity(negotiate.IdentityConfig{
-		Key: "ccache", Secret: negotiate.CCacheSecret(w.write("ccache", content)), Tickets: w.tickets, Now: w.clock.Now, Observe: w.observe,
+		Key: "ccache", Secret: negotiate.CCacheSecret(w.write("ccache", content)), Tickets: w.Tickets, Now: w.Clock.Now, Observe: w.Events.Observe,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	initiator := id.Initiator(w.settings)
 	w.late.Store(true)
-	if _, err := id.Login(t.Context(), w.settings); err != nil {
-		t.Fatal(err)
-	}
+	must.OK(initiator.Login(t.Context()))(t)
 	w.late.Store(false)
-	w.clock.advance(time.Second)
+	w.Clock.Advance(time.Second)
 	held := make(map[*negotiate.Target]*negotiate.Ticket)
 	for i := range 10 {
 		name := fmt.Sprintf("HTTP/web%d.corp.example", i)
-		w.realm.AddService(name)
-		spn, err := negotiate.ParseSPN(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		w.Realm.AddService(name)
+		spn := must.OK(negotiate.ParseSPN(name))(t)
 		target := &negotiate.Target{SPN: spn}
-		if held[target], _, err = id.Ticket(t.Context(), w.settings, target); err != nil {
+		if held[target], _, err = serviceTicket(t, initiator, target); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w.clock.advance(won.End().Sub(won.Start()) * 3 / 4)
+	w.Clock.Advance(login.End().Sub(login.Start()) * 3 / 4)
 	for target, old := range held {
 		for ticket := old; ticket == old; runtime.Gosched() {
-			if ticket, _, err = id.Ticket(t.Context(), w.settings, target); err != nil {
+			if ticket, _, err = serviceTicket(t, initiator, target); err != nil {
 				t.Fatal(err)
 			}
 		}
-		w.clock.advance(time.Second)
+		w.Clock.Advance(time.Second)
 	}
 	if n := seen[negotiate.RenewFailed](w); n != 1 {
 		t.Errorf("the KDC was asked to renew the ticket-granting ticket %d times for %d tickets", n, len(held))
 	}
+}
+
+func serviceTicket(t *testing.T, i *negotiate.Initiator, target *negotiate.Target) (*negotiate.Ticket, cache.Source, error) {
+	g, err := i.Grant(t.Context(), target, negotiate.DelegateNever)
+	return g.Ticket, g.Source, err
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
@@ -21,27 +20,29 @@ const (
 	maxPassword = 64 << 10
 )
 
-// A Secret is where an account's long-term keys come from.
+// A Secret is what an account logs in with.
 type Secret struct {
-	// Kind is one of the kinds below.
-	Kind string
-	// Path is the file, empty for a password that stands in the configuration.
+	Kind SecretKind
+	// Path is the file, empty for a password in the configuration.
 	Path string
 	read func() (exchange.KeySource, error)
 }
 
+// SecretKind says what kind of secret an account logs in with.
+type SecretKind string
+
 // The kinds of secrets.
 const (
-	KindKeytab       = "keytab"
-	KindPassword     = "password"
-	KindPasswordFile = "password_file"
-	KindCCache       = "ccache"
+	KindKeytab       SecretKind = "keytab"
+	KindPassword     SecretKind = "password"
+	KindPasswordFile SecretKind = "password_file"
+	KindCCache       SecretKind = "ccache"
 )
 
-// CCacheSecret takes the tickets of a credential cache in place of keys.
+// CCacheSecret uses the tickets of a credential cache file in place of keys.
 func CCacheSecret(path string) Secret { return Secret{Kind: KindCCache, Path: path} }
 
-// KeytabSecret takes the principal's keys from a keytab file.
+// KeytabSecret uses the principal's keys of a keytab file.
 func KeytabSecret(path string, principal messages.Principal) Secret {
 	return Secret{Kind: KindKeytab, Path: path, read: func() (exchange.KeySource, error) {
 		file, err := ReadKeytab(path)
@@ -56,17 +57,17 @@ func KeytabSecret(path string, principal messages.Principal) Secret {
 	}}
 }
 
-// PasswordSecret makes keys of a password.
+// PasswordSecret derives keys from a password.
 func PasswordSecret(password string) Secret {
 	keys := krb5core.PasswordKeys(func() (string, error) { return password, nil })
 	return Secret{Kind: KindPassword, read: func() (exchange.KeySource, error) { return keys, nil }}
 }
 
-// PasswordFileSecret makes keys of the password in a file.
+// PasswordFileSecret derives keys from the password in a file.
 func PasswordFileSecret(path string) Secret {
 	return Secret{Kind: KindPasswordFile, Path: path, read: func() (exchange.KeySource, error) {
-		// Read at once, so that the keys are those of the file as it was seen to
-		// change, and made of it when the KDC has said how.
+		// Read at once, so that the keys belong to the state of the file that was noted;
+		// they are derived later, when the KDC has sent the salt.
 		password, err := ReadPassword(path)
 		if err != nil {
 			return nil, err
@@ -76,20 +77,22 @@ func PasswordFileSecret(path string) Secret {
 }
 
 // ReadKeytab reads a keytab file.
-func ReadKeytab(path string) (*keytab.Keytab, error) {
-	content, err := readFile(path, maxKeytab)
+func ReadKeytab(path string) (*keytab.Keytab, error) { return parseFile(path, maxKeytab, keytab.Parse) }
+
+// parseFile parses a file of at most limit bytes.
+func parseFile[T any](path string, limit int64, parse func([]byte) (T, error)) (parsed T, err error) {
+	content, err := readFile(path, limit)
 	if err != nil {
-		return nil, err
+		return parsed, err
 	}
-	file, err := keytab.Parse(content)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if parsed, err = parse(content); err != nil {
+		return parsed, fmt.Errorf("%s: %w", path, err)
 	}
-	return file, nil
+	return parsed, nil
 }
 
-// ReadPassword reads a file that holds a password and nothing else. One line end
-// at its end does not count.
+// ReadPassword reads a file that contains a password and nothing else, except for one
+// line end after it.
 func ReadPassword(path string) (string, error) {
 	content, err := readFile(path, maxPassword)
 	if err != nil {
@@ -107,7 +110,6 @@ func ReadPassword(path string) (string, error) {
 	return string(content), nil
 }
 
-// readFile reads a file of at most limit bytes.
 func readFile(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -127,7 +129,7 @@ func readFile(path string, limit int64) ([]byte, error) {
 	return content, nil
 }
 
-// fileError says what to do about a file that cannot be read.
+// fileError adds a remedy to the error of a file that cannot be read.
 func fileError(path string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -138,25 +140,42 @@ func fileError(path string, err error) error {
 	return err
 }
 
-// stamp tells one state of a file from another, symbolic links followed.
-type stamp struct {
-	info fs.FileInfo
-	err  bool
+// watchedFile is a file that is read again when it changes. If it cannot be read again, what was
+// read before stays in use; the failure is reported once.
+type watchedFile struct {
+	path    string // empty for a secret without a file
+	observe func(Event)
+	info    fs.FileInfo // of the state that was read, symbolic links followed; nil without a file
+	loaded  bool
 }
 
-func stampOf(path string) stamp {
-	info, err := os.Stat(path)
-	return stamp{info, err != nil}
-}
-
-func (s stamp) equal(other stamp) bool {
-	if s.err || other.err {
-		return s.err == other.err
+// reload reads the file unless it is as it was, and reports whether its content is another than
+// that of the first reading.
+func (w *watchedFile) reload(read func() error) (changed bool, err error) {
+	var now fs.FileInfo
+	if w.path != "" {
+		now, _ = os.Stat(w.path)
 	}
-	if s.info == nil || other.info == nil {
-		return s.info == other.info
+	if w.loaded && sameFile(now, w.info) {
+		return false, nil
 	}
-	return os.SameFile(s.info, other.info) && s.info.Size() == other.info.Size() && s.modTime().Equal(other.modTime())
+	err = read()
+	if err != nil && !w.loaded {
+		return false, err
+	}
+	changed = w.loaded && err == nil
+	w.info, w.loaded = now, true
+	if err != nil {
+		w.observe(SecretBroken{Path: w.path, Err: err})
+	} else if changed {
+		w.observe(SecretChanged{Path: w.path})
+	}
+	return changed, nil
 }
 
-func (s stamp) modTime() time.Time { return s.info.ModTime() }
+func sameFile(a, b fs.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}

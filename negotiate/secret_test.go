@@ -7,9 +7,10 @@ import (
 	"testing"
 
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
-func TestPasswordFileIsUTF8(t *testing.T) {
+func TestReadPassword(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "password")
 	for content, want := range map[string]string{
 		"pass word\n":                    "pass word",
@@ -19,9 +20,7 @@ func TestPasswordFileIsUTF8(t *testing.T) {
 		"\xfe\xff\x00p\x00a":             "",
 		"\n":                             "",
 	} {
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, os.WriteFile(path, []byte(content), 0o600))
 		got, err := negotiate.ReadPassword(path)
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: %q, %v", content, got, err)

@@ -19,9 +19,8 @@ type SPN struct {
 // ErrSPN is wrapped by the errors of [ParseSPN].
 var ErrSPN = errors.New("malformed service principal")
 
-// ParseSPN reads SERVICE/HOST or SERVICE/HOST@REALM. The host is put in lower
-// case, as the KDC is asked for it: KDCs compare without regard to case (Active
-// Directory) or hold lower case names only.
+// ParseSPN reads SERVICE/HOST or SERVICE/HOST@REALM. It converts the host to lower case:
+// KDCs ignore case (Active Directory) or have lower case names only.
 func ParseSPN(s string) (SPN, error) {
 	p, err := messages.ParsePrincipal(s, "")
 	if err != nil {
@@ -38,11 +37,11 @@ func ParseSPN(s string) (SPN, error) {
 			p.Name.NameString[i] = strings.ToLower(part)
 		}
 	}
-	p.Name.NameType = messages.KRB_NT_SRV_HST // what KDCs refer for (RFC 6806 8)
+	p.Name.NameType = messages.KRB_NT_SRV_HST // the type that KDCs send referrals for (RFC 6806, Section 8)
 	return newSPN(p), nil
 }
 
-// HostSPN is HTTP/host, as RFC 4559 4.1 has it.
+// HostSPN returns HTTP/host (RFC 4559, Section 4.1).
 func HostSPN(host string) (SPN, error) {
 	if err := CheckHost(host); err != nil {
 		return SPN{}, err
@@ -63,28 +62,19 @@ func newSPN(p messages.Principal) SPN {
 // String is the text form, with the realm if one was given.
 func (s SPN) String() string { return s.text }
 
-// IsZero tells whether there is none.
+// IsZero reports whether there is none.
 func (s SPN) IsZero() bool { return s.text == "" }
 
-// CheckHost makes sure that what a request brought is one DNS name, and nothing
-// that could make another principal of the one that was meant.
+// CheckHost makes sure that the host of a request is one DNS name, and nothing that could
+// make another principal of the intended one.
 func CheckHost(host string) error {
-	if host == "" || len(host) > 253 {
-		return fmt.Errorf("%w: a host of %d characters", ErrSPN, len(host))
-	}
 	if _, err := netip.ParseAddr(strings.TrimSuffix(host, ".")); err == nil {
-		return fmt.Errorf("%w: %s is an address, not a name", ErrSPN, host)
+		return fmt.Errorf("%w: %s is an address, not a host name", ErrSPN, host)
 	}
-	for label := range strings.SplitSeq(strings.TrimSuffix(host, "."), ".") {
-		if label == "" || len(label) > 63 || strings.ContainsFunc(label, notInLabel) {
-			return fmt.Errorf("%w: %.64q is no DNS name", ErrSPN, host)
-		}
+	if err := messages.CheckHostName(host); err != nil {
+		return fmt.Errorf("%w: %w", ErrSPN, err)
 	}
 	return nil
-}
-
-func notInLabel(r rune) bool {
-	return r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 }
 
 func notInName(r rune) bool { return r <= ' ' || r == 0x7f }

@@ -31,7 +31,7 @@ func TestParseSPN(t *testing.T) {
 	}
 }
 
-func TestHostOfARequestIsOneDNSName(t *testing.T) {
+func TestCheckHost(t *testing.T) {
 	for _, host := range []string{"web", "web.corp.example", "web.corp.example.", "a_b", "xn--bcher-kva.example", "1a.2.3.4", strings.Repeat("a", 63)} {
 		if err := negotiate.CheckHost(host); err != nil {
 			t.Errorf("%s: %v", host, err)

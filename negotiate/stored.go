@@ -13,24 +13,24 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// errNoTicket is for octets that are no ticket of Marshal's.
+// errNoTicket is returned for bytes that Marshal did not write.
 var errNoTicket = errors.New("not a stored ticket")
 
-// Marshal is the ticket with its session key, to be sealed and kept elsewhere.
+// Marshal returns the ticket with its session key, to be sealed and kept elsewhere.
 func (t *Ticket) Marshal() ([]byte, error) {
 	return StoredTicket(t.cred, t.obtained.Add(t.offset))
 }
 
-// StoredTicket is what Marshal gives for a credential: when it was obtained, by the
-// realm's clock, in nanoseconds since 1970 (8 octets, big-endian), and then a
-// credential cache of one entry.
+// StoredTicket returns what Marshal returns for a credential: when it was obtained, by the
+// realm's clock, in nanoseconds since 1970 (8 bytes, big-endian), and then a credential
+// cache of one entry.
 func StoredTicket(cred *messages.Credential, obtained time.Time) ([]byte, error) {
 	file := ccache.CCache{DefaultPrincipal: cred.Client, Credentials: []messages.Credential{*cred}}
 	return file.Append(binary.BigEndian.AppendUint64(nil, uint64(obtained.UnixNano())))
 }
 
-// Unmarshal makes a ticket again of what Marshal gave, here or in another
-// process: its times are reckoned by the offset that this one's clock has.
+// Unmarshal reads a ticket that Marshal wrote, in this or another process: its times are
+// corrected by the offset of this process's clock.
 func (id *Identity) Unmarshal(b []byte) (*Ticket, error) {
 	if len(b) < 8 {
 		return nil, errNoTicket
@@ -50,12 +50,12 @@ func (id *Identity) Unmarshal(b []byte) (*Ticket, error) {
 	return t, nil
 }
 
-// LongTermKey is the first of the newest keys in the identity's keytab that is of
-// an allowed type. It is false for identities without a keytab: a password's
-// keys depend on what the KDC says, and a credential cache has none.
+// LongTermKey returns the first of the newest keys in the identity's keytab that has an
+// allowed type ([KeyETypes]). It is false for identities without a keytab: a password's
+// keys depend on the salt that the KDC sends, and a credential cache has none.
 func (id *Identity) LongTermKey(allowed []enctype.ID) (enctype.Key, bool) {
-	ring, ok := id.origin.(*keyring)
-	if !ok || id.cfg.Secret.Kind != "keytab" {
+	ring, ok := id.source.(*keyring)
+	if !ok || id.cfg.Secret.Kind != KindKeytab {
 		return enctype.Key{}, false
 	}
 	keys := ring.newest().Keys()

@@ -13,6 +13,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/keytab"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 // storingIdentity is an identity with a keytab of two versions, the newest first
@@ -25,20 +26,12 @@ func storingIdentity(t *testing.T, now func() time.Time) (*negotiate.Identity, [
 		kvno  uint32
 		etype enctype.ID
 	}{{1, enctype.AES256_CTS_HMAC_SHA1_96}, {2, enctype.AES128_CTS_HMAC_SHA1_96}, {2, enctype.AES256_CTS_HMAC_SHA1_96}} {
-		key, err := enctype.NewKey(e.etype, bytes.Repeat([]byte{byte(e.kvno), byte(e.etype)}, e.etype.KeySize()/2))
-		if err != nil {
-			t.Fatal(err)
-		}
+		key := must.OK(enctype.NewKey(e.etype, bytes.Repeat([]byte{byte(e.kvno), byte(e.etype)}, e.etype.KeySize()/2)))(t)
 		file.Entries = append(file.Entries, keytab.Entry{Principal: principal, Timestamp: time.Unix(1, 0), KVNO: e.kvno, Key: key})
 	}
-	content, err := file.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
+	content := must.OK(file.Marshal())(t)
 	path := filepath.Join(t.TempDir(), "keytab")
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.WriteFile(path, content, 0o600))
 	id, err := negotiate.NewIdentity(negotiate.IdentityConfig{
 		Key: "svc-proxy", Principal: principal, Secret: negotiate.KeytabSecret(path, principal), Now: now,
 	})
@@ -48,7 +41,7 @@ func storingIdentity(t *testing.T, now func() time.Time) (*negotiate.Identity, [
 	return id, file.Entries
 }
 
-func TestLongTermKeyIsTheNewestVersionsFirstAllowed(t *testing.T) {
+func TestLongTermKey(t *testing.T) {
 	id, entries := storingIdentity(t, nil)
 	for _, row := range []struct {
 		allowed []enctype.ID
@@ -66,22 +59,13 @@ func TestLongTermKeyIsTheNewestVersionsFirstAllowed(t *testing.T) {
 	}
 }
 
-func TestStoredTicketComesBackWhole(t *testing.T) {
+func TestMarshal_RoundTrip(t *testing.T) {
 	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	id, entries := storingIdentity(t, func() time.Time { return now })
-	first, err := id.Unmarshal(storedTicket(t, entries[2].Key, now))
-	if err != nil {
-		t.Fatal(err)
-	}
-	stored, err := first.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
+	first := must.OK(id.Unmarshal(storedTicket(t, entries[2].Key, now)))(t)
+	stored := must.OK(first.Marshal())(t)
 	now = now.Add(time.Hour)
-	again, err := id.Unmarshal(stored)
-	if err != nil {
-		t.Fatal(err)
-	}
+	again := must.OK(id.Unmarshal(stored))(t)
 	if !again.Start().Equal(first.Start()) || !again.End().Equal(first.End()) || again.Client() != first.Client() {
 		t.Errorf("got %v since %v, want %v since %v", again, again.Start(), first, first.Start())
 	}
@@ -90,7 +74,7 @@ func TestStoredTicketComesBackWhole(t *testing.T) {
 	}
 	for n := range stored {
 		if _, err := id.Unmarshal(stored[:n]); err == nil {
-			t.Fatalf("%d of %d octets pass for a ticket", n, len(stored))
+			t.Fatalf("%d of %d bytes pass for a ticket", n, len(stored))
 		}
 	}
 }

@@ -14,24 +14,24 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/spnego"
 )
 
-// Ticket is a ticket as the cache holds it: with what has been made of it once
-// for all header values.
+// Ticket is a ticket as the cache holds it, with the templates that all its tokens are
+// minted from.
 type Ticket struct {
 	cred     *messages.Credential
-	own      messages.Credential // what cred points to: one object on the heap instead of two
+	own      messages.Credential // what cred points to: one heap object instead of two
 	stamps   *gss.Clock
-	obtained time.Time     // by our clock
-	offset   time.Duration // the realm's clock is ahead of ours
-	client   string        // who the upstream sees, as text
+	obtained time.Time     // by the local clock
+	offset   time.Duration // by which the realm's clock is ahead of the local one
+	client   string        // as text
 
 	templates [1 << formBits]atomic.Pointer[gss.Template]
-	grown     atomic.Int64 // what the templates take, in bytes
+	grown     atomic.Int64 // size of the templates, in bytes
 
 	mu        sync.Mutex
 	delegated map[form]delegation
 }
 
-// form chooses between the templates of one ticket.
+// form selects one of the templates of a ticket.
 type form uint8
 
 const (
@@ -41,13 +41,12 @@ const (
 	formBits = 3
 )
 
-// delegation is the template with a delegated ticket in it.
 type delegation struct {
 	tgt      *messages.Credential
 	template *gss.Template
 }
 
-// knownClient is a client principal and its text, which all its tickets share.
+// knownClient is a client principal and its text, shared by its tickets.
 type knownClient struct {
 	principal messages.Principal
 	text      string
@@ -58,16 +57,16 @@ func newTicket(cred *messages.Credential, client *knownClient, stamps *gss.Clock
 	t.cred = &t.own
 	t.cred.Client, t.client = client.principal, client.text
 	t.cred.Service.Realm = unique.Make(t.cred.Service.Realm).Value()
-	// The credential may be a ccache's, which other goroutines read: its slices are not ours.
+	// Other goroutines may read the credential of a ccache: its slices are not modified.
 	if name := slices.Clone(t.cred.Service.Name.NameString); len(name) > 0 {
-		name[0] = unique.Make(name[0]).Value() // HTTP, as a rule
+		name[0] = unique.Make(name[0]).Value() // usually HTTP
 		t.cred.Service.Name.NameString = name
 	}
 	return t
 }
 
-// ticketWeight is what a ticket takes beside its own bytes and its templates, about.
-// TestTicketSizeIsWhatItTakes measures it.
+// ticketWeight is about the size of a ticket beside its own bytes and its templates.
+// TestTicket_Size measures it.
 const ticketWeight = 700
 
 // Size is everything kept for the ticket, in bytes.
@@ -75,26 +74,24 @@ func (t *Ticket) Size() int64 {
 	return ticketWeight + int64(len(t.cred.Ticket)) + t.grown.Load()
 }
 
-// Start is when the ticket was obtained, by our clock.
+// Start is when the ticket was obtained, by the local clock.
 func (t *Ticket) Start() time.Time { return t.obtained }
 
-// End is when the ticket ends, by our clock.
+// End is when the ticket ends, by the local clock.
 func (t *Ticket) End() time.Time { return t.cred.EndTime.Add(-t.offset) }
 
-// Client is who the upstream sees, as text: what parts connections that may be
-// bound to an identity.
+// Client is the client that the upstream sees, as text. It keeps apart connections that
+// an upstream may authenticate as a whole.
 func (t *Ticket) Client() string { return t.client }
 
-// Credential is the ticket and what the KDC said of it. Callers do not modify it.
+// Credential is the ticket and the KDC's information about it. Callers do not modify it.
 func (t *Ticket) Credential() *messages.Credential { return t.cred }
+func (t *Ticket) String() string                   { return t.cred.String() }
 
-// String names the parties, no secret.
-func (t *Ticket) String() string { return t.cred.String() }
-
-// Format keeps %+v and the like from showing what is inside.
+// Format keeps %+v and the like from showing secrets.
 func (t *Ticket) Format(s fmt.State, _ rune) { fmt.Fprint(s, t.String()) }
 
-// template gives the template for a form, made when first asked for.
+// template returns the template for a form, made when first needed.
 func (t *Ticket) template(f form) (*gss.Template, error) {
 	if made := t.templates[f].Load(); made != nil {
 		return made, nil
@@ -124,8 +121,8 @@ func (t *Ticket) config(f form) gss.TemplateConfig {
 	return cfg
 }
 
-// delegating gives the template that hands tgt to the service, made anew when
-// another TGT is to be handed over.
+// delegating returns the template that delegates tgt to the service, made again for
+// another tgt.
 func (t *Ticket) delegating(f form, tgt *messages.Credential, build func() ([]byte, error)) (*gss.Template, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

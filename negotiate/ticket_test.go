@@ -13,15 +13,13 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
-// credential is like one that a KDC gave, with a ticket of so many bytes.
+// credential returns one like a KDC's, with a ticket of size bytes.
 func credential(tb testing.TB, id enctype.ID, size int) *messages.Credential {
 	tb.Helper()
-	key, err := enctype.GenerateKey(id, rand.Reader)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	key := must.OK(enctype.GenerateKey(id, rand.Reader))(tb)
 	now := time.Now().UTC()
 	ticket := messages.Ticket{
 		Realm: "CORP.EXAMPLE", SName: messages.NewPrincipalName(messages.KRB_NT_SRV_HST, "HTTP", "web.corp.example"),
@@ -37,11 +35,8 @@ func credential(tb testing.TB, id enctype.ID, size int) *messages.Credential {
 
 // One credential may be another goroutine's too: a credential cache's, which is read
 // while a ticket is made of it.
-func TestTicketIsMadeWithoutTouchingTheCredential(t *testing.T) {
-	stamps, err := gss.NewClock(gss.ClockConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
+func TestTicket_CredentialUnchanged(t *testing.T) {
+	stamps := must.OK(gss.NewClock(gss.ClockConfig{}))(t)
 	cred := credential(t, enctype.AES256_CTS_HMAC_SHA1_96, 1000)
 	client := &knownClient{cred.Client, cred.Client.String()}
 	service := cred.Service.Name.NameString
@@ -55,11 +50,8 @@ func TestTicketIsMadeWithoutTouchingTheCredential(t *testing.T) {
 	}
 }
 
-func TestTicketSizeIsWhatItTakes(t *testing.T) {
-	stamps, err := gss.NewClock(gss.ClockConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
+func TestTicket_Size(t *testing.T) {
+	stamps := must.OK(gss.NewClock(gss.ClockConfig{}))(t)
 	heap := func() int64 {
 		runtime.GC()
 		runtime.GC()
@@ -79,10 +71,7 @@ func TestTicketSizeIsWhatItTakes(t *testing.T) {
 					for i := range tickets {
 						tickets[i] = newTicket(credential(t, id, size), client, stamps, time.Now(), 0)
 						for _, f := range kinds {
-							template, err := tickets[i].template(f)
-							if err != nil {
-								t.Fatal(err)
-							}
+							template := must.OK(tickets[i].template(f))(t)
 							if _, _, err := template.Header(t.Context(), nil); err != nil {
 								t.Fatal(err)
 							}

@@ -9,38 +9,34 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// User is an end user whom an identity acts for.
+// User is a user that an identity impersonates.
 type User struct {
 	principal messages.Principal
-	key       string // of the cache; never folded: whether Alice is alice is the KDC's to say
+	text      string // never folded: only the KDC can say whether Alice is alice
 }
 
-// ParseUser reads the name of an end user (krb5core.ParseEndUser).
+// ParseUser reads the name of a user (krb5core.ParseEndUser).
 func ParseUser(name string, form krb5core.UserForm) (User, error) {
 	principal, err := krb5core.ParseEndUser(name, form)
 	if err != nil {
 		return User{}, err
 	}
-	key := principal.String()
-	if principal.Name.NameType == messages.KRB_NT_ENTERPRISE {
-		key = "upn:" + key
-	}
-	return User{principal, key}, nil
+	return User{principal, principal.String()}, nil
 }
 
-// IsZero tells whether there is none.
-func (u User) IsZero() bool { return u.key == "" }
+// IsZero reports whether there is none.
+func (u User) IsZero() bool { return u.text == "" }
 
-// Principal is whom the KDC is asked for.
+// Principal is the name that the KDC is asked for.
 func (u User) Principal() messages.Principal { return u.principal }
 
-// Resolve tells who the user is to the KDC, so that it can be judged whether he
-// may be acted for before anything is asked in his name.
-func (id *Identity) Resolve(ctx context.Context, s *Settings, u User) (messages.Principal, error) {
-	id.watch()
-	ticket, err := id.evidence(ctx, s, u)
-	if errors.Is(err, errChangedHands) {
-		ticket, err = id.evidence(ctx, s, u)
+// Resolve returns the principal that the KDC has for the user, so that rules can be
+// applied to it before anything is requested in the user's name.
+func (i *Initiator) Resolve(ctx context.Context, u User) (messages.Principal, error) {
+	i.id.watch()
+	ticket, err := i.evidence(ctx, u)
+	if errors.Is(err, errOtherPrincipal) {
+		ticket, err = i.evidence(ctx, u)
 	}
 	if err != nil {
 		return messages.Principal{}, err
@@ -48,74 +44,74 @@ func (id *Identity) Resolve(ctx context.Context, s *Settings, u User) (messages.
 	return ticket.cred.Client, nil
 }
 
-// selfSPN is the cache's name for a user's ticket to ourselves. It cannot be a
-// service's, for want of a host.
-const selfSPN = "self"
-
-func (id *Identity) evidenceKey(s *Settings, u User) cache.Key {
-	key := id.tgtKey(s)
-	key.User, key.SPN = u.key, selfSPN
-	return key
+// GrantUser is Grant for a target with a user. admit reports whether the user may be
+// impersonated, by an error that wraps ErrUserDenied: it is called with the client that
+// the KDC returns for the user before a ticket for the service is requested, and with the
+// client of that ticket. Nothing is delegated.
+func (i *Initiator) GrantUser(ctx context.Context, t *Target, admit func(client messages.Principal) error) (Grant, error) {
+	g, held := i.Held(t)
+	if !held {
+		// If the KDC cannot resolve the user now, a ticket that is held stays in use.
+		client, err := i.Resolve(ctx, t.User)
+		if err == nil {
+			err = admit(client)
+		}
+		if errors.Is(err, ErrUserDenied) {
+			return Grant{}, err
+		}
+		if g, err = i.Grant(ctx, t, DelegateNever); err != nil {
+			return Grant{}, err
+		}
+	}
+	return g, admit(g.Ticket.Credential().Client)
 }
 
-// evidence gives the user's ticket to ourselves, which serves for all services.
-func (id *Identity) evidence(ctx context.Context, s *Settings, u User) (*Ticket, error) {
-	key := id.evidenceKey(s, u)
-	if ticket, ok := id.cfg.Tickets.Get(key); ok {
-		return ticket, nil
-	}
-	ticket, _, err := id.cfg.Tickets.Fetch(ctx, key, id.evidencePolicy(key, s, u))
+// evidence returns the evidence ticket of a user (S4U2Self), which all services share.
+func (i *Initiator) evidence(ctx context.Context, u User) (*Ticket, error) {
+	key := i.evidenceKey(u)
+	ticket, _, err := i.id.cfg.Tickets.Fetch(ctx, key, i.evidencePolicy(key, u))
 	return ticket, err
 }
 
-func (id *Identity) evidencePolicy(key cache.Key, s *Settings, u User) cache.Policy[*Ticket] {
-	return cache.Policy[*Ticket]{
-		Timeout: s.Client.Timeout(),
-		Fetch: id.owned(key, func(ctx context.Context) (*Ticket, error) {
-			cred, err := id.byTGT(ctx, s, func(tgt *Ticket) (*messages.Credential, error) {
-				return s.Client.TicketForUser(ctx, id.origin.account(), tgt.cred, u.principal)
-			})
-			if err != nil {
-				return nil, remembered(err, id.cfg.Now)
-			}
-			return id.ticket(cred)
-		}),
-	}
+func (i *Initiator) evidencePolicy(key cache.Key, u User) cache.Policy[*Ticket] {
+	return i.ownPolicy(key, func(ctx context.Context, a *krb5core.Account, tgt *messages.Credential) (*messages.Credential, error) {
+		return i.settings.Client.TicketForUser(ctx, a, tgt, u.principal)
+	})
 }
 
-// askOnBehalf asks for a service ticket in a user's name. What the KDC lets us do
-// with the evidence was settled when it was made, and under which key of ours:
-// before a refusal is believed the KDC is asked with new evidence, so that what an
-// administrator changes takes effect before the evidence ends.
-func (id *Identity) askOnBehalf(ctx context.Context, s *Settings, t *Target, tgt *Ticket) (*messages.Credential, error) {
-	evidence, err := id.evidence(ctx, s, t.User)
+// requestOnBehalf requests a service ticket in a user's name (S4U2Proxy). What the
+// evidence allows, and which of the account's keys it needs, was settled when it was
+// issued: before a refusal is believed, the request is repeated with new evidence, so
+// that a change by an administrator takes effect before the evidence ends.
+func (i *Initiator) requestOnBehalf(ctx context.Context, t *Target, tgt *Ticket) (*messages.Credential, error) {
+	evidence, err := i.evidence(ctx, t.User)
 	if err != nil {
-		return nil, passing(err)
+		return nil, uncached(err)
 	}
-	account := id.origin.account()
-	cred, err := s.Client.TicketOnBehalf(ctx, account, tgt.cred, evidence.cred, t.SPN.principal)
-	if !evidenceRefused(err) || id.recent(evidence) {
+	client, account := i.settings.Client, i.id.source.account()
+	cred, err := client.TicketOnBehalf(ctx, account, tgt.cred, evidence.cred, t.SPN.principal)
+	if !evidenceRefused(err) || i.id.recent(evidence) {
 		return cred, err
 	}
-	key := id.evidenceKey(s, t.User)
-	fresh, _, errFresh := id.cfg.Tickets.Successor(ctx, key, evidence, id.evidencePolicy(key, s, t.User))
+	tickets, key := i.id.cfg.Tickets, i.evidenceKey(t.User)
+	fresh, _, errFresh := tickets.Successor(ctx, key, evidence, i.evidencePolicy(key, t.User))
 	if errFresh != nil {
 		return nil, err
 	}
-	if cred, err = s.Client.TicketOnBehalf(ctx, account, tgt.cred, fresh.cred, t.SPN.principal); err == nil {
-		id.cfg.Tickets.Confirm(key, fresh)
+	if cred, err = client.TicketOnBehalf(ctx, account, tgt.cred, fresh.cred, t.SPN.principal); err == nil {
+		tickets.Confirm(key, fresh)
 	}
 	return cred, err
 }
 
-// recent tells whether evidence is younger than refusals are remembered for: then
-// it is no reason for one.
+// recent reports whether evidence is younger than refusals are remembered for: then its
+// age is not the reason for one.
 func (id *Identity) recent(evidence *Ticket) bool {
 	age := id.cfg.Now().Sub(evidence.obtained)
 	return age >= 0 && age < refusalShortest
 }
 
-// evidenceRefused tells whether new evidence may change the KDC's mind.
+// evidenceRefused reports whether new evidence may lead to another answer of the KDC.
 func evidenceRefused(err error) bool {
 	code, ok := krb5core.Code(err)
 	return ok && (code == messages.KDC_ERR_BADOPTION || code == messages.KRB_AP_ERR_BADMATCH || code == messages.KDC_ERR_POLICY) || tgtRefused(err)

@@ -5,29 +5,48 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/cache"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 )
 
-// What operators may see of an identity. None of it is a secret.
+// What operators may see of an identity and of the cache's keys. None of it is a secret.
 
-// Origin tells where the identity's tickets come from: the kind of its secret,
-// and the file if it is one.
-func (id *Identity) Origin() (kind, path string) {
+// Origin returns where the identity's tickets come from: the kind of its secret, and
+// the file if it is one.
+func (id *Identity) Origin() (kind SecretKind, path string) {
 	return id.cfg.Secret.Kind, id.cfg.Secret.Path
 }
 
 // Keys lists the long-term keys that the identity holds.
-func (id *Identity) Keys() []krb5core.HeldKey { return id.origin.account().HeldKeys() }
+func (id *Identity) Keys() []krb5core.HeldKey { return id.source.account().HeldKeys() }
 
-// Offsets are by how much the clocks of realms are ahead of ours, as far as
-// learnt. Callers do not modify the map.
+// Offsets are by how much the clocks of realms are ahead of the local one, as far as
+// known. Callers do not modify the map.
 func (id *Identity) Offsets() map[string]time.Duration { return id.clock.Offsets() }
 
-// Owns tells whether a ticket of the cache is the identity's.
+// Owns reports whether a ticket of the cache is the identity's.
 func (id *Identity) Owns(key cache.Key) bool { return key.Identity == *id.owner.Load() }
 
-// IsTGT tells whether a ticket of the cache is the identity's own
-// ticket-granting ticket.
+// IsTGT reports whether a ticket of the cache is the identity's own ticket-granting
+// ticket.
 func IsTGT(key cache.Key) bool { return key.SPN == tgtSPN && key.User == "" && key.Options == 0 }
 
-// IsEvidence tells whether a ticket of the cache is the user's ticket to ourselves.
-func IsEvidence(key cache.Key, u User) bool { return key.SPN == selfSPN && key.User == u.key }
+// IsEvidence reports whether a ticket of the cache is the evidence ticket of the user.
+func IsEvidence(key cache.Key, u User) bool {
+	return key.SPN == selfSPN && key.User == u.text && key.UserType == int32(u.principal.Name.NameType)
+}
+
+// UserText is the impersonated user of a ticket of the cache, empty if there is none.
+func UserText(key cache.Key) string { return key.User }
+
+// KeyETypes are the encryption types that a ticket of the cache was requested with, in
+// order: those that [Identity.LongTermKey] may use to seal it.
+func KeyETypes(key cache.Key) []enctype.ID {
+	var ids []enctype.ID
+	for _, id := range key.TermsValue().ETypes {
+		if id == 0 {
+			break
+		}
+		ids = append(ids, enctype.ID(id))
+	}
+	return ids
+}

@@ -41,7 +41,7 @@ func newBrowser(t *testing.T) *browser {
 	return b
 }
 
-// startDriver starts chromedriver and gives its port, which it says itself.
+// startDriver starts chromedriver and returns its port, which chromedriver prints.
 func startDriver(t *testing.T) string {
 	t.Helper()
 	cmd := exec.Command("chromedriver", "--port=0") //nolint:noctx // it outlives the test's context
@@ -59,12 +59,13 @@ func startDriver(t *testing.T) string {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
+	defer time.AfterFunc(patience, func() { _ = out.Close() }).Stop()
 	var said strings.Builder
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		said.WriteString(lines.Text() + "\n")
 		if _, port, ok := strings.Cut(lines.Text(), "started successfully on port "); ok {
-			go func() { // so that it never waits for a reader
+			go func() { // so that chromedriver does not block on its output
 				for lines.Scan() {
 				}
 			}()
@@ -119,7 +120,7 @@ func (b *browser) open(url string) {
 	b.call(http.MethodPost, "/url", map[string]string{"url": url}, nil)
 }
 
-// find finds the one element that a CSS selector means.
+// find returns the path of the one element that matches a CSS selector.
 func (b *browser) find(css string) (string, error) {
 	var all []map[string]string
 	err := b.try(http.MethodPost, "/elements", map[string]string{"using": "css selector", "value": css}, &all)
@@ -152,17 +153,17 @@ func (b *browser) click(css string) {
 	b.call(http.MethodPost, b.element(css)+"/click", nil, nil)
 }
 
-// script asks the page something.
+// script runs JavaScript in the page.
 func (b *browser) script(js string, value any) {
 	b.t.Helper()
 	b.call(http.MethodPost, "/execute/sync", map[string]any{"script": js, "args": []any{}}, value)
 }
 
-// patience is how long a page may take to come.
+// patience bounds the wait for a page.
 const patience = 20 * time.Second
 
-// want fails unless the element comes to have this text: after a click the page before
-// may still be there.
+// want waits until the element has the text: after a click the previous page may still
+// be shown.
 func (b *browser) want(css, text string) {
 	b.t.Helper()
 	got := ""
@@ -178,10 +179,10 @@ func (b *browser) want(css, text string) {
 	b.t.Fatalf("%s says %q, want %q", css, got, text)
 }
 
-// screenshotEnv names the variable for a folder that gets pictures of the page.
+// screenshotEnv is the environment variable with the folder for screenshots.
 const screenshotEnv = "CADDY_NEGOTIATE_SCREENSHOTS"
 
-// shoot takes a picture for people, where they want one.
+// shoot saves a screenshot if screenshotEnv is set.
 func (b *browser) shoot(name string) {
 	b.t.Helper()
 	folder := os.Getenv(screenshotEnv)

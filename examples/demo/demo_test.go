@@ -7,13 +7,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 )
 
-// startDemo runs the demo as the command does, and gives Caddy's URL.
+// startDemo runs the demo like the command and returns Caddy's URL.
 func startDemo(t *testing.T) string {
 	t.Helper()
-	listen := freeAddress(t)
+	listen := caddytest.FreeAddress(t)
 	ctx, stop := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() { ended <- run(ctx, listen, false, func() { close(ready) }) }()
@@ -32,86 +32,65 @@ func startDemo(t *testing.T) string {
 	return "http://" + listen
 }
 
-func freeAddress(t *testing.T) string {
+// send sends a request with headers as alternating names and values.
+func send(t *testing.T, method, url, body string, headers ...string) caddytest.Answer {
 	t.Helper()
-	address, release, err := kdctest.Reserve()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(release)
-	return address
+	return caddytest.Do(t, caddytest.Request(t, method, url, func(r *http.Request) {
+		r.Body = io.NopCloser(strings.NewReader(body))
+		for i := 0; i < len(headers); i += 2 {
+			r.Header.Set(headers[i], headers[i+1])
+		}
+	}))
 }
 
-// send sends a request with headers, given as name and value by turns.
-func send(t *testing.T, method, url, body string, headers ...string) (*http.Response, string) {
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := 0; i < len(headers); i += 2 {
-		r.Header.Set(headers[i], headers[i+1])
-	}
-	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	res, err := client.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	content, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res, string(content)
-}
-
-func TestDemoOnceSeesTheRightPrincipal(t *testing.T) {
-	if err := run(t.Context(), freeAddress(t), true, func() {}); err != nil {
+func TestDemo_Once(t *testing.T) {
+	if err := run(t.Context(), caddytest.FreeAddress(t), true, func() {}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestDemoAnswersEachInItsWay(t *testing.T) {
+func TestDemo(t *testing.T) {
 	url := startDemo(t)
 	const seen = "svc-proxy@DEMO.EXAMPLE"
-	if _, body := send(t, http.MethodGet, url, "", "Accept", "*/*"); body != seen+"\n" {
-		t.Errorf("curl gets %q", body)
+	if a := send(t, http.MethodGet, url, "", "Accept", "*/*"); a.Body != seen+"\n" {
+		t.Errorf("curl gets %v", a)
 	}
-	if _, body := send(t, http.MethodGet, url+"/json", ""); !strings.Contains(body, `"principal":"`+seen+`"`) {
-		t.Errorf("/json is %q", body)
+	if a := send(t, http.MethodGet, url+"/json", ""); !strings.Contains(a.Body, `"principal":"`+seen+`"`) {
+		t.Errorf("/json is %v", a)
 	}
-	res, page := send(t, http.MethodGet, url, "", "Accept", "text/html,*/*")
+	browser := send(t, http.MethodGet, url, "", "Accept", "text/html,*/*")
+	page := browser.Body
 	if !strings.HasPrefix(page, "<!DOCTYPE html>") || !strings.Contains(page, seen) || len(page) > 16<<10 {
 		t.Errorf("browsers get %d bytes: %s", len(page), page)
 	}
-	if csp := res.Header.Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'none'; img-src data:; style-src 'sha256-") {
+	if csp := browser.Header.Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'none'; img-src data:; style-src 'sha256-") {
 		t.Errorf("the page may load %q", csp)
 	}
 	if strings.Contains(page, "://") || strings.Contains(page, "<script") {
 		t.Error("the page has a foreign resource or a script")
 	}
 	form := []string{"Content-Type", "application/x-www-form-urlencoded"}
-	if res, _ := send(t, http.MethodPost, url+"/kdc", "kdc=stop", append(form, "Sec-Fetch-Site", "cross-site")...); res.StatusCode != http.StatusForbidden {
-		t.Errorf("another site's click gets %s", res.Status)
+	if a := send(t, http.MethodPost, url+"/kdc", "kdc=stop", append(form, "Sec-Fetch-Site", "cross-site")...); a.Status != http.StatusForbidden {
+		t.Errorf("another site's click gets %v", a)
 	}
 	for _, to := range []string{"stop", "stop", "start", "start"} {
-		if res, _ := send(t, http.MethodPost, url+"/kdc", "kdc="+to, form...); res.StatusCode != http.StatusSeeOther {
-			t.Errorf("%s gets %s", to, res.Status)
+		if a := send(t, http.MethodPost, url+"/kdc", "kdc="+to, form...); a.Status != http.StatusSeeOther {
+			t.Errorf("%s gets %v", to, a)
 		}
-		if _, body := send(t, http.MethodGet, url, ""); body != seen+"\n" {
-			t.Errorf("after %s: %q", to, body)
+		if a := send(t, http.MethodGet, url, ""); a.Body != seen+"\n" {
+			t.Errorf("after %s: %v", to, a)
 		}
 	}
 }
 
-func TestDemoShowsItselfInABrowser(t *testing.T) {
+func TestDemo_Browser(t *testing.T) {
 	b := newBrowser(t)
 	url := startDemo(t)
 	b.open(url)
 	b.want("#principal", "svc-proxy@DEMO.EXAMPLE")
 	b.want("#requests", "1")
 	b.want("#exchanges", "1 login, 1 service ticket")
-	b.want("#kdc", "runs")
+	b.want("#kdc", "running")
 	b.shoot("demo")
 
 	b.click("#again")
@@ -138,9 +117,9 @@ func TestDemoShowsItselfInABrowser(t *testing.T) {
 	b.shoot("demo-stopped")
 
 	b.click("#switch")
-	b.want("#kdc", "runs")
+	b.want("#kdc", "running")
 
-	// What the eye sees is told to others, and nothing came from anywhere else.
+	// The picture is accessible, and the page loads nothing from other hosts.
 	if role, name := b.get(b.element("svg")+"/computedrole"), b.get(b.element("svg")+"/computedlabel"); role != "image" && role != "img" || !strings.Contains(name, "Caddy") {
 		t.Errorf("the picture is a %q called %q", role, name)
 	}

@@ -1,7 +1,6 @@
-// Command demo shows the main job on a machine with nothing but Go: it starts an
-// embedded KDC, a web server that lets in only who has a Kerberos ticket, and
-// Caddy with examples/Caddyfile between that server and you. In a browser that server
-// shows itself (page.go).
+// Command demo shows the plugin on a machine that has only Go: it starts an embedded
+// KDC, a web server that requires Kerberos, and Caddy with examples/Caddyfile as a proxy
+// for that server. The web server has a page for browsers (page.go).
 package main
 
 import (
@@ -46,8 +45,8 @@ func main() {
 	}
 }
 
-// run runs the demo until the context ends, or for one request. It calls ready when
-// all answers.
+// run runs the demo until the context ends, or for one request. It calls ready when all
+// servers are ready.
 func run(ctx context.Context, listen string, once bool, ready func()) error {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
@@ -66,7 +65,7 @@ func run(ctx context.Context, listen string, once bool, ready func()) error {
 	defer site.stop()
 
 	for name, value := range map[string]string{
-		"XDG_DATA_HOME": folder, "XDG_CONFIG_HOME": folder, // where Caddy would leave something
+		"XDG_DATA_HOME": folder, "XDG_CONFIG_HOME": folder, // Caddy's files
 		"DEMO_HOST": host, "DEMO_PORT": port,
 		"DEMO_KDC": site.kdc.Addr(), "DEMO_KEYTAB": site.keytab, "DEMO_UPSTREAM": site.upstream.Addr(),
 	} {
@@ -88,7 +87,7 @@ func run(ctx context.Context, listen string, once bool, ready func()) error {
 	}
 	fmt.Printf(`
 An embedded KDC for realm %s answers at %s.
-A web server that asks for Kerberos runs at %s:
+A web server that requires Kerberos runs at %s:
 
   curl -i %s      401: you have no ticket
 
@@ -103,7 +102,7 @@ Open that address in a browser, too. Ctrl-C ends everything; nothing stays behin
 	return nil
 }
 
-// site is the Kerberized intranet in miniature.
+// site is a KDC and a web server that requires Kerberos.
 type site struct {
 	kdc      *kdctest.KDC
 	upstream *kdctest.Upstream
@@ -146,11 +145,11 @@ func startSite(folder string) (*site, error) {
 
 func (s *site) stop() {
 	s.upstream.Stop()
-	s.kdc.Stop() // again, if the page has stopped it
+	s.kdc.Stop() // no effect if the page has stopped it
 }
 
-// configOf adapts examples/Caddyfile, and adds what keeps Caddy from leaving a
-// trace: no admin endpoint, no autosaved configuration, storage in the folder.
+// configOf adapts examples/Caddyfile so that Caddy leaves no files behind: no admin
+// endpoint, no autosaved configuration, storage in the folder.
 func configOf(folder string, quiet bool) (*caddy.Config, error) {
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(examples.Caddyfile, map[string]any{"filename": "examples/Caddyfile"})
 	if err != nil {
@@ -169,7 +168,7 @@ func configOf(folder string, quiet bool) (*caddy.Config, error) {
 	return config, nil
 }
 
-// ask sends one request through Caddy and checks who the web server saw.
+// ask sends one request through Caddy and checks the principal that the web server saw.
 func ask(ctx context.Context, listen string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -189,7 +188,7 @@ func ask(ctx context.Context, listen string) error {
 	fmt.Printf("%s\n%s\n", response.Status, body)
 	var peer kdctest.Peer
 	if err := json.Unmarshal(body, &peer); err != nil {
-		return fmt.Errorf("the upstream's answer is not what it should be: %w", err)
+		return fmt.Errorf("parsing the upstream's response: %w", err)
 	}
 	if want := proxyName + "@" + realmName; response.StatusCode != http.StatusOK || peer.Principal != want {
 		return fmt.Errorf("the upstream saw %q (%s), not %s", peer.Principal, response.Status, want)

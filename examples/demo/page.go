@@ -20,7 +20,7 @@ var pageText string
 
 var pageTemplate = template.Must(template.New("page").Parse(pageText))
 
-// policy lets the page load nothing: it has its style in it, and no script.
+// policy allows the page only its inline style and images in data URLs.
 var policy = func() string {
 	_, style, _ := strings.Cut(pageText, "<style>")
 	style, _, _ = strings.Cut(style, "</style>")
@@ -28,8 +28,8 @@ var policy = func() string {
 	return "default-src 'none'; img-src data:; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 }()
 
-// showcase is what the web server answers: a page for browsers, text for others. Whoever
-// gets here has a ticket.
+// showcase is the web server's handler: a page for browsers, text for other clients. All
+// its requests are authenticated.
 type showcase struct {
 	kdc *kdctest.KDC
 	now func() time.Time
@@ -38,10 +38,10 @@ type showcase struct {
 	stopped  bool
 	requests int // all of them
 	ticket   time.Time
-	byTicket int // those since ticket came, which ends then
+	byTicket int // those with the ticket that ends at ticket
 }
 
-// view is what the page shows.
+// view is the data of the page.
 type view struct {
 	Peer               *kdctest.Peer
 	Requests, ByTicket int
@@ -55,7 +55,7 @@ type view struct {
 func (s *showcase) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	peer, ok := kdctest.PeerFrom(r.Context())
 	if !ok {
-		http.Error(w, "nobody authenticated", http.StatusInternalServerError)
+		http.Error(w, "request is not authenticated", http.StatusInternalServerError)
 		return
 	}
 	v := s.count(peer)
@@ -77,7 +77,7 @@ func (s *showcase) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// count notes a request. A ticket is known by its end: the next one ends later.
+// count counts a request. It identifies a ticket by its end: the next one ends later.
 func (s *showcase) count(peer *kdctest.Peer) view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,7 +130,7 @@ func many(n int, what string) string {
 	return fmt.Sprintf("%d %s", n, what)
 }
 
-// left is a time span as people say it.
+// left formats a duration for people.
 func left(d time.Duration) string {
 	d = max(d, 0)
 	hours, minutes := int(d/time.Hour), int(d%time.Hour/time.Minute)
@@ -144,5 +144,5 @@ func left(d time.Duration) string {
 	}
 }
 
-// sameOrigin refuses what another page has the browser send.
+// sameOrigin refuses cross-origin requests.
 func (s *showcase) sameOrigin() http.Handler { return http.NewCrossOriginProtection().Handler(s) }

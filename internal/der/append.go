@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Append appends an element with tag t whose content is what the function appends. The length is minimal and definite.
+// Append appends an element with tag t whose content is what the function appends. The length is
+// minimal and definite.
 func Append(dst []byte, t Tag, content func(dst []byte) []byte) []byte {
 	dst = append(dst, byte(t), 0)
 	start := len(dst)
@@ -15,8 +16,8 @@ func Append(dst []byte, t Tag, content func(dst []byte) []byte) []byte {
 		dst[start-1] = byte(n)
 		return dst
 	}
-	// The one octet kept for the length does not do: make room for the long form.
-	extra := lengthOctets(n)
+	// The one byte kept for the length does not suffice: make space for the long form.
+	extra := lengthBytes(n)
 	for range extra {
 		dst = append(dst, 0)
 	}
@@ -30,30 +31,31 @@ func AppendBytes(dst []byte, t Tag, content []byte) []byte {
 	return append(AppendHeader(dst, t, len(content)), content...)
 }
 
-// AppendHeader appends the tag and length of an element whose n octets of content the caller appends next.
+// AppendHeader appends the tag and length of an element whose n bytes of content the caller appends
+// next.
 func AppendHeader(dst []byte, t Tag, n int) []byte {
 	dst = append(dst, byte(t))
 	if n < 0x80 {
 		return append(dst, byte(n))
 	}
 	start := len(dst)
-	for range 1 + lengthOctets(n) {
+	for range 1 + lengthBytes(n) {
 		dst = append(dst, 0)
 	}
 	putLength(dst[start:], n)
 	return dst
 }
 
-// HeaderLen is the number of octets that AppendHeader appends for n octets of content.
+// HeaderLen is the number of bytes that AppendHeader appends for n bytes of content.
 func HeaderLen(n int) int {
 	if n < 0x80 {
 		return 2
 	}
-	return 2 + lengthOctets(n)
+	return 2 + lengthBytes(n)
 }
 
-// lengthOctets counts the octets after the first in the long form of length n.
-func lengthOctets(n int) int { return (bits.Len(uint(n)) + 7) / 8 }
+// lengthBytes counts the bytes after the first in the long form of length n.
+func lengthBytes(n int) int { return (bits.Len(uint(n)) + 7) / 8 }
 
 // putLength writes the long form of n over the whole of b.
 func putLength(b []byte, n int) {
@@ -69,27 +71,8 @@ func AppendField[T any](dst []byte, n uint8, appendValue func([]byte, T) []byte,
 	return Append(dst, Context(n), func(dst []byte) []byte { return appendValue(dst, v) })
 }
 
-// AppendSequence appends a SEQUENCE with the given content.
-func AppendSequence(dst []byte, content func(dst []byte) []byte) []byte {
-	return Append(dst, TagSequence, content)
-}
-
-// AppendSequenceOf makes a writer of SEQUENCE OF from a writer of its elements.
-func AppendSequenceOf[T any](appendElement func([]byte, T) []byte) func(dst []byte, list []T) []byte {
-	return func(dst []byte, list []T) []byte {
-		return Append(dst, TagSequence, func(dst []byte) []byte {
-			for _, v := range list {
-				dst = appendElement(dst, v)
-			}
-			return dst
-		})
-	}
-}
-
-// AppendRaw appends an encoding as it is: the writer for values kept in their original octets.
-func AppendRaw(dst, encoded []byte) []byte { return append(dst, encoded...) }
-
-// AppendInt appends an INTEGER in its minimal two's complement form. An unsigned v is never written as a negative number.
+// AppendInt appends an INTEGER in its minimal two's complement form. An unsigned v is never written
+// as a negative number.
 func AppendInt[T ~int | ~int32 | ~int64 | ~uint32](dst []byte, v T) []byte {
 	return appendInt(dst, TagInteger, int64(v))
 }
@@ -112,14 +95,15 @@ func appendInt(dst []byte, t Tag, v int64) []byte {
 // AppendOctetString appends an OCTET STRING.
 func AppendOctetString(dst, v []byte) []byte { return AppendBytes(dst, TagOctetString, v) }
 
-// AppendGeneralString appends a GeneralString with the octets of v as they are: deployed peers put UTF-8 there
-// (RFC 4120 5.2.1 knows of it).
+// AppendGeneralString appends a GeneralString with the bytes of v as they are: deployed peers put
+// UTF-8 there (RFC 4120, Section 5.2.1 knows of it).
 func AppendGeneralString(dst []byte, v string) []byte {
 	return append(AppendHeader(dst, TagGeneralString, len(v)), v...)
 }
 
-// AppendTime appends a KerberosTime: a GeneralizedTime in UTC, whole seconds, ending in Z (RFC 4120 5.2.3). Fractions are
-// cut off; years that four digits cannot hold become the nearest that they can.
+// AppendTime appends a KerberosTime: a GeneralizedTime in UTC, whole seconds, ending in Z (RFC
+// 4120, Section 5.2.3). Fractions are cut off; years that four digits cannot hold become the
+// nearest that they can.
 func AppendTime(dst []byte, v time.Time) []byte {
 	v = v.UTC()
 	switch y := v.Year(); {
@@ -132,31 +116,11 @@ func AppendTime(dst []byte, v time.Time) []byte {
 	return v.AppendFormat(dst, "20060102150405Z")
 }
 
-// AppendFlags appends KerberosFlags: a BIT STRING of 32 bits, the flag numbered 0 being the highest bit (RFC 4120 5.2.8).
+// AppendFlags appends KerberosFlags: a BIT STRING of 32 bits, the flag numbered 0 being the highest
+// bit (RFC 4120, Section 5.2.8).
 func AppendFlags[T ~uint32](dst []byte, v T) []byte {
 	return append(dst, byte(TagBitString), 5, 0, byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
 }
 
-// AppendBool appends a BOOLEAN.
-func AppendBool(dst []byte, v bool) []byte {
-	if v {
-		return append(dst, byte(TagBool), 1, 0xff)
-	}
-	return append(dst, byte(TagBool), 1, 0)
-}
-
-// AppendOID appends an OBJECT IDENTIFIER, given the octets of its content.
+// AppendOID appends an OBJECT IDENTIFIER, given the bytes of its content.
 func AppendOID(dst, content []byte) []byte { return AppendBytes(dst, TagOID, content) }
-
-// AppendValue is the writer of values that write themselves.
-func AppendValue[T interface{ Append(dst []byte) []byte }](dst []byte, v T) []byte {
-	return v.Append(dst)
-}
-
-// AppendOptionalTime appends a KerberosTime under [n], or nothing for the zero time.
-func AppendOptionalTime(dst []byte, n uint8, v time.Time) []byte {
-	if v.IsZero() {
-		return dst
-	}
-	return AppendField(dst, n, AppendTime, v)
-}

@@ -5,10 +5,8 @@ import (
 	"time"
 )
 
-// ReadElement takes an element with tag t off s and sets out to its content.
-func ReadElement(s *String, t Tag, out *String) bool { return s.ReadASN1(out, t) }
-
-// ReadRaw takes the next element off s, whatever it is, and sets out to all of it, tag and length included.
+// ReadRaw takes the next element off s, whatever it is, and sets out to all of it, tag and length
+// included.
 func ReadRaw(s *String, out *[]byte) bool {
 	var element String
 	var t Tag
@@ -19,16 +17,15 @@ func ReadRaw(s *String, out *[]byte) bool {
 	return true
 }
 
-// Next tells whether the next element of s has tag t.
-func Next(s *String, t Tag) bool { return s.PeekASN1Tag(t) }
-
-// ReadField reads a field that must be there: a value under the explicit context tag [n], with nothing beside it.
+// ReadField reads a field that must be there: a value under the explicit context tag [n], with
+// nothing beside it.
 func ReadField[T any](s *String, n uint8, read func(*String, *T) bool, out *T) bool {
 	var inner String
 	if !s.ReadASN1(&inner, Context(n)) {
 		return false
 	}
-	// The value is read through s, for a String of our own would have to be allocated to be handed to read.
+	// The value is read through s, for a String of our own would have to be allocated to be handed
+	// to read.
 	rest := *s
 	*s = inner
 	ok := read(s, out) && s.Empty()
@@ -36,51 +33,15 @@ func ReadField[T any](s *String, n uint8, read func(*String, *T) bool, out *T) b
 	return ok
 }
 
-// ReadOptional reads a field as ReadField does, or leaves out as it is when the next field is not [n].
+// ReadOptional reads a field as ReadField does, or leaves out as it is when the next field is not
+// [n].
 func ReadOptional[T any](s *String, n uint8, read func(*String, *T) bool, out *T) bool {
 	return !s.PeekASN1Tag(Context(n)) || ReadField(s, n, read, out)
 }
 
-// ReadSequence takes a SEQUENCE off s and sets out to its content.
-func ReadSequence(s *String, out *String) bool { return s.ReadASN1(out, TagSequence) }
-
-// ReadSequenceOf makes a reader of SEQUENCE OF from a reader of its elements. An empty list is read as an empty one, not nil.
-func ReadSequenceOf[T any](read func(*String, *T) bool) func(s *String, out *[]T) bool {
-	return func(s *String, out *[]T) bool {
-		var inner String
-		if !s.ReadASN1(&inner, TagSequence) {
-			return false
-		}
-		rest := *s
-		*s = inner // as in ReadField
-		list := []T{}
-		for !s.Empty() {
-			var zero T
-			list = append(list, zero)
-			if !read(s, &list[len(list)-1]) {
-				return false
-			}
-		}
-		*s = rest
-		*out = list
-		return true
-	}
-}
-
-// ReadPointer makes a reader that allocates what it reads, for optional fields that are pointers.
-func ReadPointer[T any](read func(*String, *T) bool) func(s *String, out **T) bool {
-	return func(s *String, out **T) bool {
-		v := new(T)
-		if !read(s, v) {
-			return false
-		}
-		*out = v
-		return true
-	}
-}
-
-// SkipUnknown ends a structure whose last known field is [last]. What is left must be fields with higher
-// context tags, as later revisions append them; a known field in the wrong place is a mistake and not skipped.
+// SkipUnknown ends a structure whose last known field is [last]. What is left must be fields with
+// higher context tags, as later revisions append them; a known field in the wrong place is a
+// mistake and not skipped.
 func SkipUnknown(s *String, last uint8) bool {
 	for !s.Empty() {
 		var content String
@@ -95,18 +56,17 @@ func SkipUnknown(s *String, last uint8) bool {
 	return true
 }
 
-// ReadInt64 reads an INTEGER.
-func ReadInt64(s *String, out *int64) bool { return s.ReadASN1Integer(out) }
-
-// ReadInt32 reads an Int32. A value that some peer sent as its unsigned equal is taken for the negative one.
+// ReadInt32 reads an Int32. A value that some peer sent as its unsigned equal is taken for the
+// negative one.
 func ReadInt32[T ~int32](s *String, out *T) bool {
 	v, ok := read32(s)
 	*out = T(uint32(v))
 	return ok
 }
 
-// ReadUint32 reads a UInt32. A value that some peer sign-extended (old versions of Active Directory do so to the kvno of a
-// read-only domain controller, others to sequence numbers) is taken for the unsigned one.
+// ReadUint32 reads a UInt32. A value that some peer sign-extended (old versions of Active Directory
+// do so to the kvno of a read-only domain controller, others to sequence numbers) is taken for the
+// unsigned one.
 func ReadUint32[T ~uint32](s *String, out *T) bool {
 	v, ok := read32(s)
 	*out = T(uint32(v))
@@ -141,7 +101,7 @@ func ReadOctets(s *String, out *[]byte) bool {
 	return true
 }
 
-// ReadGeneralString reads a GeneralString, its octets as they are.
+// ReadGeneralString reads a GeneralString, its bytes as they are.
 func ReadGeneralString(s *String, out *string) bool {
 	var content String
 	if !s.ReadASN1(&content, TagGeneralString) {
@@ -151,7 +111,8 @@ func ReadGeneralString(s *String, out *string) bool {
 	return true
 }
 
-// ReadOID reads an OBJECT IDENTIFIER and sets out to the octets of its content, which alias the input.
+// ReadOID reads an OBJECT IDENTIFIER and sets out to the bytes of its content, which alias the
+// input.
 func ReadOID(s *String, out *[]byte) bool {
 	var content String
 	if !s.ReadASN1(&content, TagOID) || content.Empty() {
@@ -161,18 +122,8 @@ func ReadOID(s *String, out *[]byte) bool {
 	return true
 }
 
-// ReadBool reads a BOOLEAN. Every octet but zero means true, as in BER: some peers write 1.
-func ReadBool(s *String, out *bool) bool {
-	var content String
-	if !s.ReadASN1(&content, TagBool) || len(content) != 1 {
-		return false
-	}
-	*out = content[0] != 0
-	return true
-}
-
-// ReadFlags reads KerberosFlags: a BIT STRING whose first 32 bits count. RFC 4120 5.2.8 asks for 32 and more; Windows sends
-// 16 at times, and missing bits are zero.
+// ReadFlags reads KerberosFlags: a BIT STRING whose first 32 bits count. RFC 4120, Section 5.2.8
+// asks for 32 and more; Windows sends 16 at times, and missing bits are zero.
 func ReadFlags[T ~uint32](s *String, out *T) bool {
 	var content String
 	if !s.ReadASN1(&content, TagBitString) || len(content) == 0 {
@@ -193,10 +144,10 @@ func ReadFlags[T ~uint32](s *String, out *T) bool {
 	return true
 }
 
-// timeLen is the length of YYYYMMDDHHMMSSZ.
 const timeLen = 15
 
-// ReadTime reads a KerberosTime: a GeneralizedTime of whole seconds in UTC, exactly YYYYMMDDHHMMSSZ (RFC 4120 5.2.3).
+// ReadTime reads a KerberosTime: a GeneralizedTime of whole seconds in UTC, exactly YYYYMMDDHHMMSSZ
+// (RFC 4120, Section 5.2.3).
 func ReadTime(s *String, out *time.Time) bool {
 	var b String
 	if !s.ReadASN1(&b, TagGeneralizedTime) || len(b) != timeLen || b[timeLen-1] != 'Z' {
@@ -211,7 +162,8 @@ func ReadTime(s *String, out *time.Time) bool {
 	year, month, day := two(0)*100+two(2), time.Month(two(4)), two(6)
 	hour, minute, second := two(8), two(10), two(12)
 	t := time.Date(year, month, day, hour, minute, second, 0, time.UTC)
-	// time.Date carries what is out of range over into the next field: the 31st of February is none.
+	// time.Date carries what is out of range over into the next field: the 31st of February is
+	// none.
 	if t.Month() != month || t.Day() != day || t.Hour() != hour || t.Minute() != minute || t.Second() != second {
 		return false
 	}

@@ -5,15 +5,15 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// Tag is a DER identifier octet: class, constructed bit and a tag number of at most 30.
+// Tag is a DER identifier byte: class, constructed bit and a tag number of at most 30.
 type Tag = asn1.Tag
 
 // String is the unread rest of an encoding. Readers advance it.
 type String = cryptobyte.String
 
-// The universal tags in use. Kerberos strings are GeneralStrings (RFC 4120 5.2.1), its times GeneralizedTimes.
+// The universal tags in use. Kerberos strings are GeneralStrings (RFC 4120, Section 5.2.1), its
+// times GeneralizedTimes.
 const (
-	TagBool            = asn1.BOOLEAN
 	TagInteger         = asn1.INTEGER
 	TagBitString       = asn1.BIT_STRING
 	TagOctetString     = asn1.OCTET_STRING

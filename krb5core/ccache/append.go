@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/internal/filefmt"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
@@ -23,7 +24,7 @@ func (c *CCache) Append(dst []byte) ([]byte, error) {
 	if seconds > math.MaxInt32 || seconds < math.MinInt32 {
 		return nil, fmt.Errorf("credential cache: a clock offset of %s cannot be written", c.KDCOffset)
 	}
-	dst = append(dst, magic, 4, 0, 12, 0, tagDeltaTime, 0, 8)
+	dst = append(dst, filefmt.Magic, 4, 0, 12, 0, tagDeltaTime, 0, 8)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(seconds))
 	dst = binary.BigEndian.AppendUint32(dst, uint32(micros))
 	dst = appendPrincipal(dst, c.DefaultPrincipal)
@@ -62,14 +63,13 @@ func appendCredential(dst []byte, c *messages.Credential) ([]byte, error) {
 		dst = append(dst, 0, 0, 0, 0, 0, 0)
 	} else {
 		dst = binary.BigEndian.AppendUint16(dst, uint16(c.Key.EType()))
-		dst = appendData(dst, c.Key.Bytes())
+		dst = filefmt.AppendData32(dst, c.Key.Bytes())
 	}
 	for _, t := range []time.Time{c.AuthTime, c.StartTime, c.EndTime, c.RenewTill} {
-		seconds, err := toUnix(t)
-		if err != nil {
+		var err error
+		if dst, err = filefmt.AppendTime(dst, t); err != nil {
 			return nil, err
 		}
-		dst = binary.BigEndian.AppendUint32(dst, seconds)
 	}
 	skey := byte(0)
 	if c.IsSKey {
@@ -80,37 +80,23 @@ func appendCredential(dst []byte, c *messages.Credential) ([]byte, error) {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(c.Addresses)))
 	for _, a := range c.Addresses {
 		dst = binary.BigEndian.AppendUint16(dst, uint16(a.AddrType))
-		dst = appendData(dst, a.Address)
+		dst = filefmt.AppendData32(dst, a.Address)
 	}
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(c.AuthData)))
 	for _, a := range c.AuthData {
 		dst = binary.BigEndian.AppendUint16(dst, uint16(a.Type))
-		dst = appendData(dst, a.Value)
+		dst = filefmt.AppendData32(dst, a.Value)
 	}
-	dst = appendData(dst, c.Ticket)
-	return appendData(dst, c.SecondTicket), nil
+	dst = filefmt.AppendData32(dst, c.Ticket)
+	return filefmt.AppendData32(dst, c.SecondTicket), nil
 }
 
 func appendPrincipal(dst []byte, p messages.Principal) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(p.Name.NameType))
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(p.Name.NameString)))
-	dst = appendData(dst, []byte(p.Realm))
+	dst = filefmt.AppendData32(dst, []byte(p.Realm))
 	for _, s := range p.Name.NameString {
-		dst = appendData(dst, []byte(s))
+		dst = filefmt.AppendData32(dst, []byte(s))
 	}
 	return dst
-}
-
-func appendData(dst, data []byte) []byte {
-	return append(binary.BigEndian.AppendUint32(dst, uint32(len(data))), data...)
-}
-
-func toUnix(t time.Time) (uint32, error) {
-	if t.IsZero() {
-		return 0, nil
-	}
-	if s := t.Unix(); s >= 0 && s <= math.MaxUint32 {
-		return uint32(s), nil
-	}
-	return 0, fmt.Errorf("the time %s is outside of 1970 to 2106", t.UTC().Format(time.DateOnly))
 }

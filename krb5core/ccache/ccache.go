@@ -12,7 +12,7 @@ type CCache struct {
 	// Version is that of the file that was read, 1 to 4.
 	Version int
 
-	// DefaultPrincipal is whose cache it is.
+	// DefaultPrincipal is the owner of the tickets.
 	DefaultPrincipal messages.Principal
 
 	// Credentials are the tickets in the order of the file, without
@@ -30,7 +30,7 @@ type CCache struct {
 	KDCOffset time.Duration
 }
 
-// String says whose cache it is and how much is in it; no ticket and no value of
+// String returns the default principal and the number of tickets; no ticket and no value of
 // the configuration is shown.
 func (c CCache) String() string {
 	return fmt.Sprintf("credential cache of %s with %d tickets", c.DefaultPrincipal, len(c.Credentials))
@@ -53,16 +53,14 @@ func (c *CCache) TGT(realm string, at time.Time) *messages.Credential {
 
 // Ticket returns the default principal's ticket for a service that is valid at
 // a time, and of several the one that ends last; nil if there is none. An empty
-// realm stands for any. Names are compared exactly, name types are not. What
+// realm means any. Names are compared exactly, name types are not. What
 // needs a second ticket (user-to-user) is not considered.
 func (c *CCache) Ticket(service messages.PrincipalName, realm string, at time.Time) *messages.Credential {
 	var best *messages.Credential
 	for i := range c.Credentials {
 		cred := &c.Credentials[i]
-		if !cred.Service.Name.Equal(service) || realm != "" && cred.Service.Realm != realm {
-			continue
-		}
-		if cred.IsSKey || !cred.Client.Equal(c.DefaultPrincipal) || !validAt(cred, at) {
+		if !cred.Service.Name.Equal(service) || realm != "" && cred.Service.Realm != realm ||
+			cred.IsSKey || !cred.Client.Equal(c.DefaultPrincipal) || !validAt(cred, at) {
 			continue
 		}
 		if best == nil || cred.EndTime.After(best.EndTime) {
@@ -89,7 +87,7 @@ const (
 	confRealmRemoved = "X-RMED-CONF:"
 )
 
-// configKey tells what a credential configures, if anything.
+// configKey returns what a credential configures, if anything.
 func configKey(c *messages.Credential) (ConfigKey, bool) {
 	name := c.Service.Name.NameString
 	if c.Service.Realm != confRealm || len(name) < 2 || name[0] != confName {

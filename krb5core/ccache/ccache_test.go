@@ -2,54 +2,39 @@ package ccache
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/filetest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 var noon = time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
 
-func principal(t *testing.T, s string) messages.Principal {
-	t.Helper()
-	p, err := messages.ParsePrincipal(s, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
 // ticket makes a credential of alice, from noon on, for so many hours.
 func ticket(t *testing.T, service string, hours int) messages.Credential {
 	t.Helper()
-	key, err := enctype.NewKey(enctype.AES256_CTS_HMAC_SHA1_96, []byte(strings.Repeat("S", 32)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := must.OK(enctype.NewKey(enctype.AES256_CTS_HMAC_SHA1_96, []byte(strings.Repeat("S", 32))))(t)
 	return messages.Credential{
-		Client: principal(t, "alice@A"), Service: principal(t, service), Key: key,
+		Client: filetest.Principal(t, "alice@A"), Service: filetest.Principal(t, service), Key: key,
 		AuthTime: noon, StartTime: noon, EndTime: noon.Add(time.Duration(hours) * time.Hour),
 		Flags: messages.TKT_FLG_FORWARDABLE, Ticket: []byte("ticket for " + service),
 	}
 }
 
-func TestTGTIsTheLongestValidOne(t *testing.T) {
+func TestTGT_Longest(t *testing.T) {
 	invalid := ticket(t, "krbtgt/A@A", 99)
 	invalid.Flags |= messages.TKT_FLG_INVALID
 	toUser := ticket(t, "krbtgt/A@A", 98)
 	toUser.IsSKey = true
 	bob := ticket(t, "krbtgt/A@A", 97)
-	bob.Client = principal(t, "bob@A")
+	bob.Client = filetest.Principal(t, "bob@A")
 	later := ticket(t, "krbtgt/A@A", 96)
 	later.StartTime = noon.Add(90 * time.Hour)
-	c := &CCache{DefaultPrincipal: principal(t, "alice@A"), Credentials: []messages.Credential{
+	c := &CCache{DefaultPrincipal: filetest.Principal(t, "alice@A"), Credentials: []messages.Credential{
 		ticket(t, "krbtgt/A@A", 1), ticket(t, "krbtgt/A@A", 10), ticket(t, "krbtgt/A@A", 2), ticket(t, "krbtgt/B@A", 3),
 		invalid, toUser, bob, later,
 	}}
@@ -79,8 +64,8 @@ func TestTGTIsTheLongestValidOne(t *testing.T) {
 	}
 }
 
-func TestTicketIsFoundByNameAndRealm(t *testing.T) {
-	c := &CCache{DefaultPrincipal: principal(t, "alice@A"), Credentials: []messages.Credential{
+func TestTicket(t *testing.T) {
+	c := &CCache{DefaultPrincipal: filetest.Principal(t, "alice@A"), Credentials: []messages.Credential{
 		ticket(t, "HTTP/web@A", 1), ticket(t, "HTTP/web@B", 2),
 	}}
 	name := messages.NewPrincipalName(messages.KRB_NT_SRV_HST, "HTTP", "web") // a type that does not matter
@@ -103,7 +88,7 @@ func full(t *testing.T) *CCache {
 	cred.AuthData = messages.AuthorizationData{{Type: messages.AD_IF_RELEVANT, Value: []byte{0x30, 0}}}
 	cred.IsSKey, cred.SecondTicket = true, []byte("second")
 	return &CCache{
-		DefaultPrincipal: principal(t, "alice@A"),
+		DefaultPrincipal: filetest.Principal(t, "alice@A"),
 		KDCOffset:        -1500 * time.Millisecond,
 		Config: map[ConfigKey][]byte{
 			{"fast_avail", "krbtgt/A@A"}: []byte("yes"), {"start_realm", ""}: []byte("A"), {"refresh_time", ""}: nil,
@@ -112,28 +97,13 @@ func full(t *testing.T) *CCache {
 	}
 }
 
-func TestMarshalKeepsEverything(t *testing.T) {
-	c := full(t)
-	b, err := c.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := Parse(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(shown(c), shown(again)); diff != "" {
-		t.Error(diff)
-	}
-	if diff := cmp.Diff(c.Config, again.Config); diff != "" {
-		t.Error(diff)
-	}
-	if diff := cmp.Diff(c.Credentials[1].AuthData, again.Credentials[1].AuthData); diff != "" {
-		t.Error(diff)
-	}
+func TestMarshal_KeepsEverything(t *testing.T) {
+	b := must.OK(full(t).Marshal())(t)
+	again := must.OK(Parse(b))(t)
+	filetest.Same(t, cacheFormat.Show(full(t)), cacheFormat.Show(again))
 }
 
-func TestMarshalRefusesWhatTheFormatCannotHold(t *testing.T) {
+func TestMarshal_Errors(t *testing.T) {
 	for name, change := range map[string]func(*CCache){
 		"a time before 1970":  func(c *CCache) { c.Credentials[0].AuthTime = time.Unix(-1, 0) },
 		"a time after 2106":   func(c *CCache) { c.Credentials[0].RenewTill = time.Unix(1<<32, 0) },
@@ -149,13 +119,7 @@ func TestMarshalRefusesWhatTheFormatCannotHold(t *testing.T) {
 
 func TestNoVerbShowsASessionKey(t *testing.T) {
 	c := full(t)
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
-		for _, v := range []any{c, *c, c.Credentials} {
-			if s := fmt.Sprintf(verb, v); strings.Contains(s, "SSSS") || strings.Contains(s, "53535353") || strings.Contains(s, "83 83") {
-				t.Errorf("%s of %T shows a key: %s", verb, v, s)
-			}
-		}
-	}
+	filetest.NoSecret(t, 'S', c, *c, c.Credentials)
 }
 
 func TestCCachePrintsNoContents(t *testing.T) {
@@ -167,36 +131,9 @@ func TestCCachePrintsNoContents(t *testing.T) {
 	}
 }
 
-func TestMITListsWhatWeWrite(t *testing.T) {
-	klist, err := exec.LookPath("klist")
-	if err != nil {
-		t.Skip("LEFT OUT: MIT's klist (Debian: krb5-user)")
-	}
-	if out, err := exec.Command(klist, "-V").CombinedOutput(); err != nil || !strings.Contains(string(out), "Kerberos 5 version") {
-		t.Skip("LEFT OUT: MIT's klist (another one is on PATH)")
-	}
-	dir := t.TempDir()
-	b, err := full(t).Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range map[string][]byte{"krb5.conf": []byte("[libdefaults]\n default_realm = A\n"), "cc": b} {
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cmd := exec.Command(klist, "-c", "-C", "-f", "-a", "-n", filepath.Join(dir, "cc"))
-	cmd.Env = append(os.Environ(), "KRB5_CONFIG="+filepath.Join(dir, "krb5.conf"), "LC_ALL=C", "TZ=UTC")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	var got []string
-	for _, line := range strings.Split(string(out), "\n")[1:] {
-		if line = strings.Join(strings.Fields(line), " "); line != "" {
-			got = append(got, line)
-		}
-	}
+func TestMarshal_MITReads(t *testing.T) {
+	b := must.OK(full(t).Marshal())(t)
+	got := filetest.MIT(t, "", "klist", "-c", "-C", "-f", "-a", "-n", filetest.WriteFile(t, b))[1:]
 	want := []string{
 		"Default principal: alice@A",
 		"Valid starting Expires Service principal",
@@ -213,7 +150,5 @@ func TestMITListsWhatWeWrite(t *testing.T) {
 		"renew until 01/08/30 12:00:00, Flags: F",
 		"Addresses: 127.0.0.1",
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
+	filetest.Same(t, want, got)
 }

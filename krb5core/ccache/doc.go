@@ -7,7 +7,7 @@
 // them; version 4 is written. Configuration entries, which look like tickets,
 // are kept apart from them; what is marked as removed is passed over.
 //
-// Start with Parse, then CCache.TGT. Parse takes octets: files, their
+// Start with Parse, then CCache.TGT. Parse takes bytes: files, their
 // permissions and their changes are the caller's concern. Left out: caches that
 // are no files (KCM, KEYRING, MEMORY, the system's own) and collections (DIR),
 // each of whose members is a file that can be named.

@@ -3,81 +3,58 @@ package ccache
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/internal/filefmt"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// The first octet of every credential cache; its version follows.
-const magic = 5
+const format = "credential cache"
 
-// A FormatError is why octets are not a credential cache, and where.
-type FormatError struct {
-	Offset int    // octets from the start of the file
-	Reason string // with the remedy
-}
-
-// Error gives offset and reason.
-func (e *FormatError) Error() string {
-	return fmt.Sprintf("credential cache, byte %d: %s", e.Offset, e.Reason)
-}
+// A FormatError reports why bytes are not a credential cache, and where.
+type FormatError = filefmt.FormatError
 
 // Parse reads a credential cache of version 1 to 4. Every error is a
 // *FormatError; there are no credentials beside one. A file cut off between two
 // credentials cannot be told from a shorter one: the format neither counts nor
 // ends them.
 func Parse(b []byte) (*CCache, error) {
-	if len(b) < 2 || b[0] != magic || b[1] < 1 || b[1] > 4 {
-		return nil, &FormatError{Reason: mistaken(b)}
+	if len(b) < 2 || b[0] != filefmt.Magic || b[1] < 1 || b[1] > 4 {
+		return nil, &FormatError{Format: format, Reason: filefmt.Mistaken(b, format, [2]byte{filefmt.Magic, 4}, "BQQ", "BQM")}
 	}
-	version := int(b[1])
-	if version >= 3 {
-		return parse(b, version, binary.BigEndian)
+	var cache *CCache
+	var err *FormatError
+	if b[1] >= 3 {
+		cache, err = parse(b, binary.BigEndian)
+	} else {
+		cache, err = filefmt.EitherOrder(func(order binary.ByteOrder) (*CCache, *FormatError) { return parse(b, order) })
+		if err != nil {
+			err.Reason += " (a keytab begins alike: if this is one, configure it as keytab)"
+		}
 	}
-	// Versions 1 and 2 are in the writer's byte order, without saying in
-	// which. Read in the wrong one, the first lengths do not fit the file.
-	cache, err := parse(b, version, binary.LittleEndian)
-	if err == nil {
-		return cache, nil
+	if err != nil {
+		return nil, err
 	}
-	cache, bigErr := parse(b, version, binary.BigEndian)
-	if bigErr == nil {
-		return cache, nil
-	}
-	if offset(bigErr) > offset(err) {
-		err = bigErr
-	}
-	return nil, &FormatError{offset(err), reason(err) + " (a keytab begins alike: if this is one, name it as keytab)"}
-}
-
-func offset(err error) int {
-	var format *FormatError
-	errors.As(err, &format)
-	return format.Offset
-}
-
-func reason(err error) string {
-	var format *FormatError
-	errors.As(err, &format)
-	return format.Reason
+	return cache, nil
 }
 
 // parse reads
 //
 //	file = 05 version [header] principal *credential
-func parse(b []byte, version int, order binary.ByteOrder) (*CCache, error) {
-	r := &reader{b: b, at: 2, order: order, version: version}
-	cache := &CCache{Version: version, Config: make(map[ConfigKey][]byte)}
-	if version == 4 {
+func parse(b []byte, order binary.ByteOrder) (*CCache, *FormatError) {
+	r := reader{version: int(b[1]), Reader: filefmt.Reader{
+		Format: format, Remedy: "is the file being written?", Bytes: b, At: 2, Order: order,
+	}}
+	cache := &CCache{Version: r.version, Config: make(map[ConfigKey][]byte)}
+	if r.version == 4 {
 		cache.KDCOffset = r.header()
 	}
 	cache.DefaultPrincipal = r.principal("default principal")
-	for r.err == nil && r.at < len(b) {
+	for r.Err == nil && r.At < len(b) {
 		cred, removed := r.credential()
-		if r.err != nil || removed {
+		if r.Err != nil || removed {
 			continue
 		}
 		if key, ok := configKey(&cred); ok {
@@ -86,10 +63,12 @@ func parse(b []byte, version int, order binary.ByteOrder) (*CCache, error) {
 		}
 		cache.Credentials = append(cache.Credentials, cred)
 	}
-	if r.err != nil {
-		return nil, r.err
-	}
-	return cache, nil
+	return cache, r.Err
+}
+
+type reader struct {
+	filefmt.Reader
+	version int
 }
 
 // tagDeltaTime is the only header field there is.
@@ -98,32 +77,28 @@ const tagDeltaTime = 1
 // header reads the fields of version 4 for the offset of the KDC's clock:
 //
 //	header    = u16 length, *field
-//	field     = u16 tag, u16 length, octets
+//	field     = u16 tag, u16 length, bytes
 //	DeltaTime = int32 seconds, int32 microseconds
 func (r *reader) header() time.Duration {
-	start := r.at
-	block := r.next(int(r.uint16("length of the header")), "header")
-	if r.err != nil {
-		return 0
-	}
+	start := r.At
+	block := r.Data16("header")
 	var delta time.Duration
-	fields := reader{b: r.b[:r.at], at: r.at - len(block), order: r.order}
-	for fields.err == nil && fields.at < len(fields.b) {
-		tag := fields.uint16("tag of a header field")
-		value := fields.next(int(fields.uint16("length of a header field")), "header field")
-		if tag != tagDeltaTime || fields.err != nil {
+	fields := reader{Reader: r.Reader}
+	fields.Bytes, fields.At = r.Bytes[:r.At], r.At-len(block)
+	for fields.Err == nil && fields.At < len(fields.Bytes) {
+		tag := fields.Uint16("tag of a header field")
+		value := fields.Data16("header field")
+		if tag != tagDeltaTime || fields.Err != nil {
 			continue
 		}
 		if len(value) != 8 {
-			r.fail(start, fmt.Sprintf("the time offset in the header has %d octets, not 8; the file is damaged", len(value)))
-			return 0
+			fields.Fail(start, "the time offset in the header has %d bytes, not 8; the file is damaged", len(value))
+			break
 		}
-		seconds, micros := int32(r.order.Uint32(value)), int32(r.order.Uint32(value[4:]))
+		seconds, micros := int32(r.Order.Uint32(value)), int32(r.Order.Uint32(value[4:]))
 		delta = time.Duration(seconds)*time.Second + time.Duration(micros)*time.Microsecond
 	}
-	if fields.err != nil {
-		r.err = fields.err
-	}
+	r.Err = fields.Err
 	return delta
 }
 
@@ -135,17 +110,17 @@ func (r *reader) header() time.Duration {
 func (r *reader) principal(what string) messages.Principal {
 	p := messages.Principal{Name: messages.PrincipalName{NameType: messages.KRB_NT_PRINCIPAL}}
 	if r.version != 1 {
-		p.Name.NameType = messages.NameType(int32(r.uint32("name type of the " + what)))
+		p.Name.NameType = messages.NameType(int32(r.Uint32("name type of the " + what)))
 	}
 	count := int64(r.count("components of the "+what, 4))
 	if r.version == 1 {
 		if count--; count < 0 {
-			r.fail(r.at, "the "+what+" has no realm; the file is damaged")
+			r.Fail(r.At, "the %s has no realm; the file is damaged", what)
 		}
 	}
-	p.Realm = string(r.data("realm of the " + what))
-	for ; count > 0 && r.err == nil; count-- {
-		p.Name.NameString = append(p.Name.NameString, string(r.data("name of the "+what)))
+	p.Realm = string(r.Data32("realm of the " + what))
+	for ; count > 0 && r.Err == nil; count-- {
+		p.Name.NameString = append(p.Name.NameString, string(r.Data32("name of the "+what)))
 	}
 	return p
 }
@@ -164,68 +139,58 @@ const removedAuthTime = 0xffffffff
 //	             u32 count, *(u16 type, data) authorization data,
 //	             data ticket, data second ticket
 func (r *reader) credential() (c messages.Credential, removed bool) {
-	start := r.at
+	start := r.At
 	c.Client = r.principal("client")
 	c.Service = r.principal("service")
-	etype := r.uint16("encryption type")
+	etype := r.Uint16("encryption type")
 	if r.version == 3 {
-		etype = r.uint16("encryption type")
+		etype = r.Uint16("encryption type")
 	}
-	keyAt := r.at
-	octets := r.data("session key")
-	auth := r.uint32("authtime")
-	c.AuthTime = fromUnix(auth)
-	c.StartTime = fromUnix(r.uint32("starttime"))
-	end := r.uint32("endtime")
-	c.EndTime = fromUnix(end)
-	c.RenewTill = fromUnix(r.uint32("renew-till"))
-	c.IsSKey = r.uint8("is-skey") != 0
-	c.Flags = messages.TicketFlags(r.uint32("flags"))
-	for n := r.count("addresses", 6); n > 0 && r.err == nil; n-- {
-		t := messages.AddrType(int16(r.uint16("address type")))
+	keyAt := r.At
+	keyBytes := r.Data32("session key")
+	c.AuthTime = r.Time("authtime")
+	c.StartTime = r.Time("starttime")
+	c.EndTime = r.Time("endtime")
+	c.RenewTill = r.Time("renew-till")
+	c.IsSKey = r.Uint8("is-skey") != 0
+	c.Flags = messages.TicketFlags(r.Uint32("flags"))
+	for n := r.count("addresses", 6); n > 0 && r.Err == nil; n-- {
+		t := messages.AddrType(int16(r.Uint16("address type")))
 		c.Addresses = append(c.Addresses, messages.HostAddress{AddrType: t, Address: r.clone("address")})
 	}
-	for n := r.count("authorization data", 6); n > 0 && r.err == nil; n-- {
-		t := messages.ADType(int16(r.uint16("authorization data type")))
+	for n := r.count("authorization data", 6); n > 0 && r.Err == nil; n-- {
+		t := messages.ADType(int16(r.Uint16("authorization data type")))
 		c.AuthData = append(c.AuthData, messages.AuthorizationDataElement{Type: t, Value: r.clone("authorization data")})
 	}
 	c.Ticket = r.clone("ticket")
 	c.SecondTicket = r.clone("second ticket")
-	if r.err != nil {
-		r.err.Reason += fmt.Sprintf(" (in the credential at byte %d)", start)
+	if r.Err != nil {
+		r.Err.Reason += fmt.Sprintf(" (in the credential at byte %d)", start)
 		return messages.Credential{}, false
 	}
-	key, err := enctype.NewKey(enctype.ID(int16(etype)), octets)
+	key, err := enctype.NewKey(enctype.ID(int16(etype)), keyBytes)
 	if err != nil {
-		r.fail(keyAt, fmt.Sprintf("session key for %s: %v; the file is damaged", c.Service, err))
+		r.Fail(keyAt, "session key for %s: %v; the file is damaged", c.Service, err)
 	}
 	c.Key = key
-	return c, auth == removedAuthTime && end == 0 || c.Service.Realm == confRealmRemoved
+	return c, c.AuthTime.Unix() == removedAuthTime && c.EndTime.IsZero() || c.Service.Realm == confRealmRemoved
 }
 
-func fromUnix(seconds uint32) time.Time {
-	if seconds == 0 {
-		return time.Time{}
+// count reads how many things follow, each of which has at least size bytes.
+func (r *reader) count(what string, size int) uint32 {
+	at := r.At
+	n := r.Uint32("number of " + what)
+	if uint64(n)*uint64(size) > uint64(r.Left()) {
+		r.Fail(at, "%d %s do not fit into the %d bytes that follow; the file is damaged or being written", n, what, r.Left())
+		return 0
 	}
-	return time.Unix(int64(seconds), 0).UTC()
+	return n
 }
 
-// mistaken says what a file is that does not begin as a credential cache does.
-func mistaken(b []byte) string {
-	text := bytes.TrimLeft(bytes.TrimPrefix(b, []byte("\ufeff")), " \t\r\n")
-	switch {
-	case len(b) == 0:
-		return "the file is empty, not a credential cache"
-	case len(b) == 1 && b[0] == magic:
-		return "cut short after the first octet; is it being written?"
-	case b[0] == magic:
-		return fmt.Sprintf("credential cache version %d is not known, only 1 to 4 are", b[1])
-	case bytes.HasPrefix(text, []byte("-----BEGIN")):
-		return "not a credential cache but a PEM file"
-	case bytes.HasPrefix(text, []byte("[")), bytes.HasPrefix(text, []byte("#")):
-		return "not a credential cache but a text; a krb5.conf?"
-	case bytes.HasPrefix(text, []byte("BQQ")), bytes.HasPrefix(text, []byte("BQM")):
-		return "a credential cache in base64: decode it first"
+// clone reads data into new memory, nil if it is empty.
+func (r *reader) clone(what string) []byte {
+	if b := r.Data32(what); len(b) > 0 {
+		return bytes.Clone(b)
 	}
-	return fmt.Sprintf("not a credential cache: begins with % x where 05 04 should be", b[:min(len(b), 8)])
+	return nil
 }

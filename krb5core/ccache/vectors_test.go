@@ -3,10 +3,8 @@ package ccache
 import (
 	"crypto/md5"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,14 +13,13 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/filetest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
-// vector is a cache written by MIT krb5 1.20.1 or by hand after its
-// documentation, and what is in it, configuration and removed entries too.
+// vector is a cache and what is in it, configuration and removed entries too.
 type vector struct {
-	Name             string `json:"name"`
-	File             string `json:"file"`
-	Expect           string `json:"expect"`
+	filetest.Vector
 	Version          int    `json:"version"`
 	DefaultPrincipal string `json:"default_principal"`
 	NameType         *int32 `json:"name_type"`
@@ -44,44 +41,7 @@ type vector struct {
 	} `json:"creds"`
 }
 
-func (v vector) file(t testing.TB) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(v.File)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-func loadVectors(t testing.TB) []vector {
-	t.Helper()
-	b, err := os.ReadFile("../../tests/vectors/keytab-ccache.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var v struct {
-		CCaches []vector `json:"ccaches"`
-	}
-	if err := json.Unmarshal(b, &v); err != nil {
-		t.Fatal(err)
-	}
-	if len(v.CCaches) == 0 {
-		t.Fatal("vectors are missing")
-	}
-	return v.CCaches
-}
-
-// vectorNamed returns the file of one vector.
-func vectorNamed(t testing.TB, name string) []byte {
-	t.Helper()
-	for _, v := range loadVectors(t) {
-		if v.Name == name {
-			return v.file(t)
-		}
-	}
-	t.Fatalf("no vector %q", name)
-	return nil
-}
+func loadVectors(t testing.TB) []vector { return filetest.Vectors[vector](t, "ccaches") }
 
 // show shows a credential in one line.
 func show(c *messages.Credential) string {
@@ -111,20 +71,23 @@ func shown(c *CCache) []string {
 	return list
 }
 
-func TestParseReadsWhatMITWrites(t *testing.T) {
+var cacheFormat = filetest.Format[*CCache]{
+	Parse:   Parse,
+	Marshal: (*CCache).Marshal,
+	Show:    func(c *CCache) any { return []any{shown(c), c.Config} },
+}
+
+func TestParse_ReadsWhatMITWrites(t *testing.T) {
 	for _, v := range loadVectors(t) {
 		t.Run(v.Name, func(t *testing.T) {
-			c, err := Parse(v.file(t))
-			if strings.HasPrefix(v.Expect, "error") {
-				var format *FormatError
-				if !errors.As(err, &format) {
+			c, err := Parse(v.File)
+			if v.Fails() {
+				if _, ok := errors.AsType[*FormatError](err); !ok {
 					t.Fatalf("error %v is no *FormatError", err)
 				}
 				return
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, err)
 			nameType := int32(1) // where version 1 has none
 			if v.NameType != nil {
 				nameType = *v.NameType
@@ -155,56 +118,24 @@ func TestParseReadsWhatMITWrites(t *testing.T) {
 			if c.Version != v.Version {
 				t.Errorf("version %d, want %d", c.Version, v.Version)
 			}
-			if diff := cmp.Diff(want, shown(c)); diff != "" {
-				t.Error(diff)
-			}
+			filetest.Same(t, want, shown(c))
 			got := make(map[ConfigKey]string)
 			for key, value := range c.Config {
 				got[key] = fmt.Sprintf("%d:%x", len(value), md5.Sum(value))
 			}
-			if diff := cmp.Diff(config, got); diff != "" {
-				t.Error(diff)
-			}
+			filetest.Same(t, config, got)
 		})
 	}
 }
 
-func TestMarshalWritesWhatMITWrites(t *testing.T) {
-	file := vectorNamed(t, "mit-v4.ccache")
-	c, err := Parse(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := c.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(file, again); diff != "" {
-		t.Errorf("written again it differs:\n%s", diff)
-	}
+func TestMarshal_WritesWhatMITWrites(t *testing.T) {
+	cacheFormat.Identity(t, filetest.File(t, "ccaches", "mit-v4.ccache"))
 }
 
-func TestMarshalRoundTripsEveryVersion(t *testing.T) {
+func TestMarshal_RoundTripsEveryVersion(t *testing.T) {
 	for _, v := range loadVectors(t) {
-		c, err := Parse(v.file(t))
-		if err != nil {
-			continue
-		}
-		b, err := c.Marshal()
-		if err != nil {
-			t.Errorf("%s: %v", v.Name, err)
-			continue
-		}
-		again, err := Parse(b)
-		if err != nil {
-			t.Errorf("%s: %v", v.Name, err)
-			continue
-		}
-		if diff := cmp.Diff(shown(c), shown(again)); diff != "" {
-			t.Errorf("%s: %s", v.Name, diff)
-		}
-		if diff := cmp.Diff(c.Config, again.Config); diff != "" {
-			t.Errorf("%s: %s", v.Name, diff)
+		if _, ok := cacheFormat.RoundTrip(t, v.File); ok == v.Fails() {
+			t.Errorf("%s: read and written: %t", v.Name, ok)
 		}
 	}
 }
@@ -212,9 +143,9 @@ func TestMarshalRoundTripsEveryVersion(t *testing.T) {
 // A cache has no count of its credentials: cut between two of them, or after
 // the default principal, it is a shorter cache. Cut anywhere else it is an
 // error.
-func TestParseRefusesEveryCutWithinACredential(t *testing.T) {
+func TestParse_Truncated(t *testing.T) {
 	for _, v := range loadVectors(t) {
-		file := v.file(t)
+		file := v.File
 		whole, err := Parse(file)
 		if err != nil {
 			continue
@@ -236,17 +167,11 @@ func TestParseRefusesEveryCutWithinACredential(t *testing.T) {
 	}
 }
 
-func TestParseReadsVersions1And2InBothByteOrders(t *testing.T) {
+func TestParse_ByteOrders(t *testing.T) {
 	for _, name := range []string{"mit-v1.ccache", "mit-v2.ccache"} {
-		little := vectorNamed(t, name)
-		want, err := Parse(little)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := Parse(bigEndian(little))
-		if err != nil {
-			t.Fatal(err)
-		}
+		little := filetest.File(t, "ccaches", name)
+		want := must.OK(Parse(little))(t)
+		got := must.OK(Parse(bigEndian(little)))(t)
 		if diff := cmp.Diff(shown(want), shown(got)); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
@@ -302,53 +227,27 @@ func bigEndian(little []byte) []byte {
 	return b
 }
 
-func TestParseErrorsNameOffsetReasonAndRemedy(t *testing.T) {
-	good := vectorNamed(t, "mit-v4.ccache")
-	for name, tt := range map[string]struct {
-		file []byte
-		want string
-	}{
-		"empty":     {nil, "byte 0: the file is empty"},
-		"PEM":       {[]byte("-----BEGIN CERTIFICATE-----\n"), "byte 0: not a credential cache but a PEM file"},
-		"krb5.conf": {[]byte("# comment\n[libdefaults]\r\n"), "byte 0: not a credential cache but a text; a krb5.conf?"},
-		"base64":    {[]byte("BQQADAABAAg="), "byte 0: a credential cache in base64: decode it first"},
-		"version":   {[]byte{5, 9}, "byte 0: credential cache version 9 is not known"},
-		"other":     {[]byte("MZ\x90\x00"), "byte 0: not a credential cache: begins with 4d 5a 90 00 where 05 04 should be"},
-		"keytab":    {[]byte("\x05\x02\x00\x00\x00\x53\x00\x02\x00\x0bEXAMPLE.COM"), "if this is one, name it as keytab"},
-		"cut":       {good[:1000], "is the file being written? (in the credential at byte "},
-		"header":    {[]byte{5, 4, 0, 8, 0, 1, 0, 4, 0, 0, 0, 0}, "the time offset in the header has 4 octets, not 8"},
-	} {
-		_, err := Parse(tt.file)
-		if err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: error %v, want %q", name, err, tt.want)
-		}
-	}
+func TestParse_Errors(t *testing.T) {
+	good := filetest.File(t, "ccaches", "mit-v4.ccache")
+	cacheFormat.Errors(t, map[string]filetest.ErrorCase{
+		"empty":     {File: nil, Want: "byte 0: the file is empty"},
+		"PEM":       {File: []byte("-----BEGIN CERTIFICATE-----\n"), Want: "byte 0: not a credential cache but a PEM file"},
+		"krb5.conf": {File: []byte("# comment\n[libdefaults]\r\n"), Want: "byte 0: not a credential cache but text; is it a krb5.conf?"},
+		"base64":    {File: []byte("BQQADAABAAg="), Want: "byte 0: a credential cache in base64: decode it first"},
+		"version":   {File: []byte{5, 9}, Want: "byte 0: credential cache version 9 is unknown"},
+		"other":     {File: []byte("MZ\x90\x00"), Want: "byte 0: not a credential cache: begins with 4d 5a 90 00 instead of 05 04"},
+		"keytab":    {File: []byte("\x05\x02\x00\x00\x00\x53\x00\x02\x00\x0bEXAMPLE.COM"), Want: "if this is one, configure it as keytab"},
+		"cut":       {File: good[:1000], Want: "is the file being written? (in the credential at byte "},
+		"header":    {File: []byte{5, 4, 0, 8, 0, 1, 0, 4, 0, 0, 0, 0}, Want: "the time offset in the header has 4 bytes, not 8"},
+	})
 }
 
 func FuzzParse(f *testing.F) {
 	for _, v := range loadVectors(f) {
-		f.Add(v.file(f))
+		f.Add([]byte(v.File))
 	}
-	f.Add(bigEndian(vectorNamed(f, "mit-v1.ccache")))
-	f.Add(bigEndian(vectorNamed(f, "mit-v2.ccache")))
-	f.Fuzz(func(t *testing.T, file []byte) {
-		c, err := Parse(file)
-		if err != nil {
-			return
-		}
-		b, err := c.Marshal()
-		if err != nil {
-			return // a clock offset that only its fractions carry out of range
-		}
-		again, err := Parse(b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(shown(c), shown(again)); diff != "" {
-			t.Error(diff)
-		}
-		if diff := cmp.Diff(c.Config, again.Config); diff != "" {
-			t.Error(diff)
-		}
-	})
+	f.Add(bigEndian(filetest.File(f, "ccaches", "mit-v1.ccache")))
+	f.Add(bigEndian(filetest.File(f, "ccaches", "mit-v2.ccache")))
+	// Marshal fails on a clock offset that only its fractions carry out of range.
+	f.Fuzz(func(t *testing.T, file []byte) { cacheFormat.RoundTrip(t, file) })
 }

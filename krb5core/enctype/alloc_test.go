@@ -5,6 +5,8 @@ package enctype
 import (
 	"crypto/fips140"
 	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 // Under the race detector sync.Pool forgets at random.
@@ -13,19 +15,16 @@ func TestSealDoesNotAllocate(t *testing.T) {
 		t.Skip("the FIPS module's CBC and HMAC allocate")
 	}
 	for _, id := range Strong() {
-		s, err := anyKey(t, id).Sealer(KEY_USAGE_AP_REQ_AUTHENTICATOR)
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := must.OK(anyKey(t, id).Sealer(KEY_USAGE_AP_REQ_AUTHENTICATOR))(t)
 		for _, n := range []int{0, 16, 199, 200, 208} {
 			plaintext := text(n)
-			room := make([]byte, 0, 300)
+			buf := make([]byte, 0, 300)
 			allocs := testing.AllocsPerRun(100, func() {
 				var confounder [16]byte // stays on the stack
-				room = s.Seal(room[:0], confounder[:], plaintext)
+				buf = s.Seal(buf[:0], confounder[:], plaintext)
 			})
 			if allocs != 0 {
-				t.Errorf("%s, %d octets: %v allocations", id, n, allocs)
+				t.Errorf("%s, %d bytes: %v allocations", id, n, allocs)
 			}
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"crypto/hmac"
 	"crypto/sha1"
 	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 // benchmarkSize is about that of an authenticator.
@@ -15,10 +17,7 @@ const benchmarkSize = 200
 // aes256-cts-hmac-sha1-96, with states reused and without ciphertext stealing.
 func BenchmarkSeal(b *testing.B) {
 	b.Run("floor", func(b *testing.B) {
-		block, err := aes.NewCipher(text(32))
-		if err != nil {
-			b.Fatal(err)
-		}
+		block := must.OK(aes.NewCipher(text(32)))(b)
 		mode := cipher.NewCBCEncrypter(block, zeroBlock[:]).(interface {
 			cipher.BlockMode
 			SetIV([]byte)
@@ -36,31 +35,25 @@ func BenchmarkSeal(b *testing.B) {
 	})
 	for _, id := range Strong() {
 		b.Run(id.String(), func(b *testing.B) {
-			s, err := anyKey(b, id).Sealer(KEY_USAGE_AP_REQ_AUTHENTICATOR)
-			if err != nil {
-				b.Fatal(err)
-			}
+			s := must.OK(anyKey(b, id).Sealer(KEY_USAGE_AP_REQ_AUTHENTICATOR))(b)
 			plaintext, confounder := text(benchmarkSize), text(16)
-			room := make([]byte, 0, 300)
+			buf := make([]byte, 0, 300)
 			b.ReportAllocs()
 			for b.Loop() {
-				room = s.Seal(room[:0], confounder, plaintext)
+				buf = s.Seal(buf[:0], confounder, plaintext)
 			}
 		})
 	}
 }
 
 func BenchmarkSealParallel(b *testing.B) {
-	s, err := anyKey(b, AES256_CTS_HMAC_SHA1_96).Sealer(KEY_USAGE_AP_REQ_AUTHENTICATOR)
-	if err != nil {
-		b.Fatal(err)
-	}
+	s := must.OK(anyKey(b, AES256_CTS_HMAC_SHA1_96).Sealer(KEY_USAGE_AP_REQ_AUTHENTICATOR))(b)
 	plaintext, confounder := text(benchmarkSize), text(16)
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
-		room := make([]byte, 0, 300)
+		buf := make([]byte, 0, 300)
 		for pb.Next() {
-			room = s.Seal(room[:0], confounder, plaintext)
+			buf = s.Seal(buf[:0], confounder, plaintext)
 		}
 	})
 }
@@ -68,17 +61,12 @@ func BenchmarkSealParallel(b *testing.B) {
 func BenchmarkOpen(b *testing.B) {
 	for _, id := range Strong() {
 		b.Run(id.String(), func(b *testing.B) {
-			s, err := anyKey(b, id).Sealer(KEY_USAGE_AP_REP)
-			if err != nil {
-				b.Fatal(err)
-			}
+			s := must.OK(anyKey(b, id).Sealer(KEY_USAGE_AP_REP))(b)
 			cipher := s.Seal(nil, text(16), text(benchmarkSize))
-			room := make([]byte, 0, 300)
+			buf := make([]byte, 0, 300)
 			b.ReportAllocs()
 			for b.Loop() {
-				if room, err = s.Open(room[:0], cipher); err != nil {
-					b.Fatal(err)
-				}
+				must.OK(s.Open(buf[:0], cipher))(b)
 			}
 		})
 	}
@@ -91,9 +79,7 @@ func BenchmarkSealer(b *testing.B) {
 			k := anyKey(b, id)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := k.Sealer(KEY_USAGE_AP_REQ_AUTHENTICATOR); err != nil {
-					b.Fatal(err)
-				}
+				must.OK(k.Sealer(KEY_USAGE_AP_REQ_AUTHENTICATOR))(b)
 			}
 		})
 	}
@@ -103,9 +89,7 @@ func BenchmarkStringToKey(b *testing.B) {
 	for _, id := range Strong() {
 		b.Run(id.String(), func(b *testing.B) {
 			for b.Loop() {
-				if _, err := StringToKey(id, "password", "EXAMPLE.COMalice", nil); err != nil {
-					b.Fatal(err)
-				}
+				must.OK(StringToKey(id, "password", "EXAMPLE.COMalice", nil))(b)
 			}
 		})
 	}

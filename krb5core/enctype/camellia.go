@@ -25,12 +25,12 @@ type camelliaSchedule struct {
 // newCamelliaBlock is newCamellia for a profile's row.
 func newCamelliaBlock(key []byte) (cipher.Block, error) {
 	if len(key) != 16 && len(key) != 32 {
-		return nil, fmt.Errorf("a Camellia key has 16 or 32 octets, not %d", len(key))
+		return nil, fmt.Errorf("a Camellia key has 16 or 32 bytes, not %d", len(key))
 	}
 	return newCamellia(key), nil
 }
 
-// newCamellia expands a key of 16 or 32 octets (RFC 3713 section 2.2).
+// newCamellia expands a key of 16 or 32 bytes (RFC 3713, Section 2.2).
 func newCamellia(key []byte) *camellia {
 	kl := uint128{binary.BigEndian.Uint64(key), binary.BigEndian.Uint64(key[8:])}
 	var kr uint128
@@ -97,7 +97,7 @@ func (s *camelliaSchedule) fill256(kl, kr, ka, kb uint128) {
 	s.kw[2], s.kw[3] = kb.rotated(111)
 }
 
-// reversed returns the subkeys for the other direction (RFC 3713 section 2.3.3).
+// reversed returns the subkeys for the other direction (RFC 3713, Section 2.3.3).
 func (s *camelliaSchedule) reversed() camelliaSchedule {
 	r := camelliaSchedule{rounds: s.rounds}
 	r.kw = [4]uint64{s.kw[2], s.kw[3], s.kw[0], s.kw[1]}
@@ -111,16 +111,11 @@ func (s *camelliaSchedule) reversed() camelliaSchedule {
 	return r
 }
 
-// BlockSize implements cipher.Block.
-func (c *camellia) BlockSize() int { return camelliaBlockSize }
-
-// Encrypt implements cipher.Block.
+func (c *camellia) BlockSize() int          { return camelliaBlockSize }
 func (c *camellia) Encrypt(dst, src []byte) { c.encrypt.crypt(dst, src) }
-
-// Decrypt implements cipher.Block.
 func (c *camellia) Decrypt(dst, src []byte) { c.decrypt.crypt(dst, src) }
 
-// crypt passes a block through the Feistel network (RFC 3713 section 2.3).
+// crypt passes a block through the Feistel network (RFC 3713, Section 2.3).
 func (s *camelliaSchedule) crypt(dst, src []byte) {
 	d1 := binary.BigEndian.Uint64(src) ^ s.kw[0]
 	d2 := binary.BigEndian.Uint64(src[8:]) ^ s.kw[1]
@@ -143,7 +138,7 @@ func (s *camelliaSchedule) crypt(dst, src []byte) {
 }
 
 // camelliaF is the round function: S-boxes and then the linear layer P, each
-// table holding what one octet contributes to the result.
+// table holding what one byte contributes to the result.
 func camelliaF(in, key uint64) uint64 {
 	x := in ^ key
 	t := &camelliaSP
@@ -180,12 +175,12 @@ func (v uint128) rotated(n int) (high, low uint64) {
 	return v.high<<n | v.low>>(64-n), v.low<<n | v.high>>(64-n)
 }
 
-// camelliaSP combines S-boxes and P, octet by octet.
+// camelliaSP combines S-boxes and P, byte by byte.
 var camelliaSP = makeCamelliaSP()
 
 func makeCamelliaSP() (t [8][256]uint64) {
-	// P (RFC 3713 section 2.4.1): the octets y1..y8, from the left, that t1..t8 is
-	// xored into.
+	// P (RFC 3713, Section 2.4.1): the bytes y1..y8, from the left, that t1..t8
+	// is xored into.
 	spread := [8]uint64{
 		0xffffff00ff0000ff, // y1 y2 y3 y5 y8
 		0x00ffffffffff0000, // y2 y3 y4 y5 y6
@@ -209,7 +204,7 @@ func makeCamelliaSP() (t [8][256]uint64) {
 	return t
 }
 
-// camelliaS1 is SBOX1 of RFC 3713 section 2.4.1.
+// camelliaS1 is SBOX1 of RFC 3713, Section 2.4.1.
 var camelliaS1 = [256]byte{
 	112, 130, 44, 236, 179, 39, 192, 229, 228, 133, 87, 53, 234, 12, 174, 65,
 	35, 239, 107, 147, 69, 25, 165, 33, 237, 14, 79, 78, 29, 101, 146, 189,

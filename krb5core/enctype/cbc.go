@@ -26,7 +26,6 @@ func cbcEncrypt(b cipher.Block, iv, buf []byte) {
 	}
 }
 
-// cbcDecrypt decrypts whole blocks in place.
 func cbcDecrypt(b cipher.Block, iv, buf []byte) {
 	if fips140.Enabled() {
 		cipher.NewCBCDecrypter(b, iv).CryptBlocks(buf, buf)
@@ -44,9 +43,9 @@ func cbcDecrypt(b cipher.Block, iv, buf []byte) {
 	}
 }
 
-// ctsEncrypt encrypts at least one block in place with ciphertext stealing as in
-// RFC 3962 section 5 (CBC-CS3 of NIST SP 800-38A): the last two blocks are always
-// swapped, and the then last cut to the length of the plaintext.
+// ctsEncrypt encrypts at least one block in place with ciphertext stealing as
+// in RFC 3962, Section 5 (CBC-CS3 of NIST SP 800-38A): the last two blocks are
+// always swapped, and the then last cut to the length of the plaintext.
 func ctsEncrypt(b cipher.Block, buf []byte) {
 	cut := ctsCut(b, buf)
 	cbcEncrypt(b, zeroBlock[:], buf[:cut])
@@ -54,7 +53,7 @@ func ctsEncrypt(b cipher.Block, buf []byte) {
 		return
 	}
 	// With previous the last cipher block so far and tail the plaintext's rest,
-	// E(previous xor tail) goes before, as much of previous as there is room after.
+	// E(previous xor tail) goes before, as much of previous as there is space after.
 	previous, tail := buf[cut-b.BlockSize():cut], buf[cut:]
 	for i := range tail {
 		previous[i], tail[i] = previous[i]^tail[i], previous[i]

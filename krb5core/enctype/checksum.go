@@ -3,7 +3,6 @@ package enctype
 import (
 	"crypto/fips140"
 	"crypto/hmac"
-	"crypto/md5"
 	"crypto/sha1"
 	"fmt"
 
@@ -16,24 +15,24 @@ type ChecksumType int32
 
 // Unkeyed checksums, which Digest computes.
 const (
-	CKSUMTYPE_CRC32   ChecksumType = 1  // RFC 3961 6.1.3
-	CKSUMTYPE_RSA_MD4 ChecksumType = 2  // RFC 3961 6.1.2
-	CKSUMTYPE_RSA_MD5 ChecksumType = 7  // RFC 3961 6.1.1
-	CKSUMTYPE_SHA1    ChecksumType = 14 // RFC 3961 8
+	CKSUMTYPE_CRC32   ChecksumType = 1  // RFC 3961, Section 6.1.3
+	CKSUMTYPE_RSA_MD4 ChecksumType = 2  // RFC 3961, Section 6.1.2
+	CKSUMTYPE_RSA_MD5 ChecksumType = 7  // RFC 3961, Section 6.1.1
+	CKSUMTYPE_SHA1    ChecksumType = 14 // RFC 3961, Section 8
 )
 
 // Keyed checksums.
 const (
-	CKSUMTYPE_RSA_MD5_DES            ChecksumType = 8    // RFC 3961 6.2.4
-	CKSUMTYPE_HMAC_SHA1_DES3_KD      ChecksumType = 12   // RFC 3961 6.3
-	CKSUMTYPE_HMAC_SHA1_96_AES128    ChecksumType = 15   // RFC 3962 7
-	CKSUMTYPE_HMAC_SHA1_96_AES256    ChecksumType = 16   // RFC 3962 7
-	CKSUMTYPE_CMAC_CAMELLIA128       ChecksumType = 17   // RFC 6803 7
-	CKSUMTYPE_CMAC_CAMELLIA256       ChecksumType = 18   // RFC 6803 7
-	CKSUMTYPE_HMAC_SHA256_128_AES128 ChecksumType = 19   // RFC 8009 6
-	CKSUMTYPE_HMAC_SHA384_192_AES256 ChecksumType = 20   // RFC 8009 6
-	KERB_CHECKSUM_MD5_HMAC           ChecksumType = -137 // [MS-KILE] 3.1.5.6
-	KERB_CHECKSUM_HMAC_MD5           ChecksumType = -138 // RFC 4757 4
+	CKSUMTYPE_RSA_MD5_DES            ChecksumType = 8    // RFC 3961, Section 6.2.4
+	CKSUMTYPE_HMAC_SHA1_DES3_KD      ChecksumType = 12   // RFC 3961, Section 6.3
+	CKSUMTYPE_HMAC_SHA1_96_AES128    ChecksumType = 15   // RFC 3962, Section 7
+	CKSUMTYPE_HMAC_SHA1_96_AES256    ChecksumType = 16   // RFC 3962, Section 7
+	CKSUMTYPE_CMAC_CAMELLIA128       ChecksumType = 17   // RFC 6803, Section 7
+	CKSUMTYPE_CMAC_CAMELLIA256       ChecksumType = 18   // RFC 6803, Section 7
+	CKSUMTYPE_HMAC_SHA256_128_AES128 ChecksumType = 19   // RFC 8009, Section 6
+	CKSUMTYPE_HMAC_SHA384_192_AES256 ChecksumType = 20   // RFC 8009, Section 6
+	KERB_CHECKSUM_MD5_HMAC           ChecksumType = -137 // [MS-KILE], Section 3.1.5.6
+	KERB_CHECKSUM_HMAC_MD5           ChecksumType = -138 // RFC 4757, Section 4
 )
 
 var checksumNames = map[ChecksumType]string{
@@ -70,8 +69,8 @@ func (k Key) ChecksumType() ChecksumType {
 	return 0
 }
 
-// Checksum returns the mandatory checksum of the key's type over data (RFC 3961
-// section 3, get_mic).
+// Checksum returns the mandatory checksum of the key's type over data (RFC
+// 3961, Section 3, get_mic).
 func (k Key) Checksum(usage Usage, data []byte) ([]byte, error) {
 	p, err := k.profile()
 	if err != nil {
@@ -112,7 +111,8 @@ func (k Key) VerifyChecksum(t ChecksumType, usage Usage, data, sum []byte) error
 }
 
 // HMACMD5 returns a KERB_CHECKSUM_HMAC_MD5 made with a key of any type, as
-// PA-FOR-USER wants it ([MS-SFU] 2.2.1). It is not approved under FIPS 140.
+// PA-FOR-USER wants it ([MS-SFU], Section 2.2.1). It is not approved under FIPS
+// 140.
 func HMACMD5(k Key, usage Usage, data []byte) ([]byte, error) {
 	if k.IsZero() {
 		return nil, errNoKey
@@ -123,8 +123,8 @@ func HMACMD5(k Key, usage Usage, data []byte) ([]byte, error) {
 	return hmacMD5(k.Bytes(), usage, data), nil
 }
 
-// Digest returns an unkeyed checksum, which [MS-SFU] 2.2.2 still wants beside RC4
-// and DES keys. None of them is approved under FIPS 140.
+// Digest returns an unkeyed checksum, which [MS-SFU], Section 2.2.2 still wants
+// beside RC4 and DES keys. None of them is approved under FIPS 140.
 func Digest(t ChecksumType, data []byte) ([]byte, error) {
 	if fips140.Enforced() {
 		return nil, fmt.Errorf("checksum %s: %w", t, ErrNotApproved)
@@ -137,8 +137,7 @@ func Digest(t ChecksumType, data []byte) ([]byte, error) {
 		h.Write(data)
 		return h.Sum(nil), nil
 	case CKSUMTYPE_RSA_MD5:
-		sum := md5.Sum(data)
-		return sum[:], nil
+		return md5Sum(data), nil
 	case CKSUMTYPE_SHA1:
 		sum := sha1.Sum(data)
 		return sum[:], nil

@@ -4,16 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
-func TestChecksumIsBoundToKeyUsageAndData(t *testing.T) {
+func TestChecksum_Bound(t *testing.T) {
 	for _, id := range allTypes() {
 		k := anyKey(t, id)
 		mandatory := k.ChecksumType()
-		sum, err := k.Checksum(KEY_USAGE_AP_REQ_CHECKSUM, text(40))
-		if err != nil {
-			t.Fatal(err)
-		}
+		sum := must.OK(k.Checksum(KEY_USAGE_AP_REQ_CHECKSUM, text(40)))(t)
 		if err := k.VerifyChecksum(mandatory, KEY_USAGE_AP_REQ_CHECKSUM, text(40), sum); err != nil {
 			t.Errorf("%s: %v", id, err)
 		}
@@ -41,7 +40,7 @@ func TestChecksumIsBoundToKeyUsageAndData(t *testing.T) {
 	}
 }
 
-func TestUnkeyedAndForeignChecksumsProveNothing(t *testing.T) {
+func TestVerifyChecksum_Unkeyed(t *testing.T) {
 	for _, id := range allTypes() {
 		k := anyKey(t, id)
 		for ct := range checksumNames {

@@ -12,10 +12,7 @@ type cmac struct {
 	whole, padded [camelliaBlockSize]byte
 }
 
-// newCMACMAC is newCMAC for a profile's row.
-func newCMACMAC(key []byte) mac { return newCMAC(key) }
-
-func newCMAC(key []byte) *cmac {
+func newCMAC(key []byte) mac {
 	m := &cmac{c: newCamellia(key)}
 	m.c.Encrypt(m.whole[:], m.whole[:])
 	m.whole = double(m.whole)

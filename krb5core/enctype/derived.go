@@ -6,8 +6,8 @@ import (
 	"encoding/binary"
 )
 
-// The last octet of a derivation constant says what the derived key is for
-// (RFC 3961 5.3).
+// The last byte of a derivation constant says what the derived key is for
+// (RFC 3961, Section 5.3).
 const (
 	forChecksum   byte = 0x99 // Kc
 	forEncryption byte = 0xaa // Ke
@@ -24,18 +24,9 @@ func (p *profile) usageKey(key []byte, usage Usage, purpose byte) []byte {
 	return p.derive(p, key, append(constant, purpose), size)
 }
 
-// mustBlock expands a key of a size that is right by construction.
-func (p *profile) mustBlock(key []byte) cipher.Block {
-	b, err := p.newBlock(key)
-	if err != nil {
-		panic("enctype: " + p.name + ": " + err.Error())
-	}
-	return b
-}
-
-// derivedMode is encryption with derived keys: that of RFC 3961 5.3, RFC 3962 and
-// RFC 6803, which authenticate the plaintext, and that of RFC 8009, which
-// authenticates the ciphertext.
+// derivedMode is encryption with derived keys: that of RFC 3961, Section 5.3,
+// RFC 3962 and RFC 6803, which authenticate the plaintext, and that of RFC
+// 8009, which authenticates the ciphertext.
 //
 //	E(Ke, confounder | plaintext) | MAC(Ki, confounder | plaintext)
 //	C = E(Ke, confounder | plaintext), C | MAC(Ki, initial state | C)
@@ -48,7 +39,7 @@ type derivedMode struct {
 func newDerivedMode(s *Sealer, key []byte) mode {
 	s.derived = derivedMode{
 		p:     s.p,
-		block: s.p.mustBlock(s.p.usageKey(key, s.usage, forEncryption)),
+		block: sized(s.p.newBlock(s.p.usageKey(key, s.usage, forEncryption))),
 		mac:   s.p.newMAC(s.p.usageKey(key, s.usage, forIntegrity)),
 	}
 	return &s.derived

@@ -1,5 +1,5 @@
 // Package enctype is the cryptography of Kerberos: the encryption and checksum
-// profiles of RFC 3961 and what is built upon them.
+// profiles of RFC 3961 and functions built on them.
 //
 //	type                         number  source    remarks
 //	aes256-cts-hmac-sha1-96        18    RFC 3962
@@ -14,10 +14,10 @@
 //
 // A [Key] encrypts, decrypts, makes and verifies checksums, each for a [Usage].
 // A [Sealer] does the same for one key and usage many times: everything derived
-// is kept, and sealing allocates nothing. [StringToKey] makes keys of passwords;
-// [PRF], [PRFPlus] and [CF2] make keys of keys (RFC 6113).
+// is kept, and sealing allocates nothing. [StringToKey] derives keys from passwords;
+// [PRF], [PRFPlus] and [CF2] derive keys from keys (RFC 6113).
 //
-// Each type is one row of the table in profile.go, where reading should begin.
+// Each type is one row of the table in table.go, where reading should begin.
 //
 // # FIPS 140
 //

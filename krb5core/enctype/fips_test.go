@@ -3,20 +3,20 @@ package enctype
 import (
 	"crypto/fips140"
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 // again runs tests of this binary in a process with another GODEBUG, which is read
 // at start only.
 func again(t *testing.T, godebug, run string) {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := must.OK(os.Executable())(t)
 	cmd := exec.Command(self, "-test.run="+run, "-test.v", "-test.count=1")
 	cmd.Env = append(os.Environ(), "GODEBUG="+godebug)
 	out, err := cmd.CombinedOutput()
@@ -61,9 +61,7 @@ func TestEnforcedRefusesByName(t *testing.T) {
 				return err
 			},
 		}
-		for name, use := range uses {
-			all[name] = use
-		}
+		maps.Copy(all, uses)
 		for name, use := range all {
 			err := use(k)
 			refused := errors.Is(err, ErrNotApproved) && strings.Contains(err.Error(), id.String())
@@ -119,20 +117,14 @@ func TestEnforcedApprovedTypesAsMIT(t *testing.T) {
 	}
 	for _, v := range some(t, v.StringToKey) {
 		if v.EType.Approved() && len(v.Params) == 0 {
-			k, err := StringToKey(v.EType, v.Password, v.Salt, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			k := must.OK(StringToKey(v.EType, v.Password, v.Salt, nil))(t)
 			want(t, "string-to-key", k.Bytes(), v.Key)
 			checked++
 		}
 	}
 	for _, v := range some(t, v.CF2) {
 		if v.EType1.Approved() && v.EType2.Approved() {
-			got, err := CF2(mustKey(t, v.EType1, v.Key1), mustKey(t, v.EType2, v.Key2), v.Pepper1, v.Pepper2)
-			if err != nil {
-				t.Fatal(err)
-			}
+			got := must.OK(CF2(mustKey(t, v.EType1, v.Key1), mustKey(t, v.EType2, v.Key2), v.Pepper1, v.Pepper2))(t)
 			want(t, "CF2", got.Bytes(), v.Key)
 			checked++
 		}

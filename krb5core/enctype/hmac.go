@@ -13,7 +13,7 @@ import (
 
 // mac is a keyed checksum, safe for concurrent use.
 type mac interface {
-	// sum fills out with the first octets of the MAC over prefix and data.
+	// sum fills out with the first bytes of the MAC over prefix and data.
 	sum(out, prefix, data []byte)
 }
 
@@ -25,11 +25,11 @@ type hashAlg struct {
 	states sync.Pool // of *hashState
 }
 
-// hashState is a hash that can go back to a saved state, and room for its sum.
+// hashState is a hash that can go back to a saved state, and space for its sum.
 type hashState struct {
 	hash.Hash
 	saved encoding.BinaryUnmarshaler
-	room  [sha512.Size]byte
+	buf   [sha512.Size]byte
 }
 
 var (
@@ -47,7 +47,7 @@ func newHashAlg(newHash func() hash.Hash) *hashAlg {
 	return a
 }
 
-// appendState appends the saved state of a hash that has seen the key, each octet
+// appendState appends the saved state of a hash that has seen the key, each byte
 // xored with pad, zeros up to a block.
 func (a *hashAlg) appendState(dst, key []byte, pad byte) []byte {
 	h := a.new()
@@ -64,7 +64,6 @@ func (a *hashAlg) appendState(dst, key []byte, pad byte) []byte {
 	return dst
 }
 
-// restore goes back to a saved state.
 func (s *hashState) restore(state []byte) {
 	if err := s.saved.UnmarshalBinary(state); err != nil {
 		panic("enctype: restoring a hash state: " + err.Error())
@@ -72,14 +71,14 @@ func (s *hashState) restore(state []byte) {
 }
 
 // hmacMAC is HMAC with the hash states after both pads kept instead of the key
-// (RFC 2104 section 4, FIPS 198-1 section 6).
+// (RFC 2104, Section 4, FIPS 198-1, Section 6).
 type hmacMAC struct {
 	alg          *hashAlg
 	inner, outer []byte
-	room         [216]byte // for both, unless the hash is of 512 bits
+	buf          [216]byte // for both, unless the hash is of 512 bits
 }
 
-// moduleHMAC is HMAC by crypto/hmac, anew each time.
+// moduleHMAC is HMAC by crypto/hmac, a new one each time.
 type moduleHMAC struct {
 	alg *hashAlg
 	key []byte
@@ -91,7 +90,7 @@ func (a *hashAlg) newHMAC(key []byte) mac {
 		return &moduleHMAC{a, key}
 	}
 	m := &hmacMAC{alg: a}
-	states := a.appendState(m.room[:0], key, 0x36)
+	states := a.appendState(m.buf[:0], key, 0x36)
 	n := len(states)
 	states = a.appendState(states, key, 0x5c)
 	m.inner, m.outer = states[:n], states[n:]
@@ -109,10 +108,10 @@ func (m *hmacMAC) sum(out, prefix, data []byte) {
 		s.Write(prefix)
 	}
 	s.Write(data)
-	inner := s.Sum(s.room[:0])
+	inner := s.Sum(s.buf[:0])
 	s.restore(m.outer)
 	s.Write(inner)
-	copy(out, s.Sum(s.room[:0]))
+	copy(out, s.Sum(s.buf[:0]))
 	m.alg.states.Put(s)
 }
 

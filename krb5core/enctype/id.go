@@ -7,14 +7,14 @@ import (
 )
 
 // ID is an encryption type as registered with IANA (Kerberos Encryption Type
-// Numbers, RFC 3961 section 8). Negative numbers are for private use.
+// Numbers, RFC 3961, Section 8). Negative numbers are for private use.
 type ID int32
 
 // The encryption types that this package implements.
 const (
-	DES_CBC_CRC                ID = 1  // RFC 3961 6.2.3, weak
-	DES_CBC_MD5                ID = 3  // RFC 3961 6.2.1, weak
-	DES3_CBC_SHA1              ID = 16 // RFC 3961 6.3, registered as des3-cbc-sha1-kd, weak
+	DES_CBC_CRC                ID = 1  // RFC 3961, Section 6.2.3, weak
+	DES_CBC_MD5                ID = 3  // RFC 3961, Section 6.2.1, weak
+	DES3_CBC_SHA1              ID = 16 // RFC 3961, Section 6.3, registered as des3-cbc-sha1-kd, weak
 	AES128_CTS_HMAC_SHA1_96    ID = 17 // RFC 3962
 	AES256_CTS_HMAC_SHA1_96    ID = 18 // RFC 3962
 	AES128_CTS_HMAC_SHA256_128 ID = 19 // RFC 8009
@@ -40,10 +40,7 @@ func (id ID) String() string {
 func Parse(name string) (ID, error) {
 	lower := strings.ToLower(name)
 	for _, p := range table {
-		if lower == p.name {
-			return p.id, nil
-		}
-		if slices.Contains(p.aliases, lower) {
+		if lower == p.name || slices.Contains(p.aliases, lower) {
 			return p.id, nil
 		}
 	}
@@ -67,7 +64,7 @@ func (id ID) Approved() bool {
 	return p != nil && p.approved
 }
 
-// KeySize returns the length of a key in octets, 0 if the type is not
+// KeySize returns the length of a key in bytes, 0 if the type is not
 // supported.
 func (id ID) KeySize() int {
 	if p := profiles[id]; p != nil {
@@ -83,7 +80,7 @@ func (id ID) Check() error {
 	return err
 }
 
-// Strong returns the types that are offered when nobody chooses others, best
+// Strong returns the types that are offered unless others are configured, best
 // liked by KDCs first. While FIPS 140 is enforced it leaves out those that are
 // not approved.
 func Strong() []ID {

@@ -24,7 +24,7 @@ var (
 
 var errNoKey = errors.New("no key: the zero enctype.Key cannot be used")
 
-// Key is a protocol key (RFC 3961 section 2): an encryption type and a secret.
+// Key is a protocol key (RFC 3961, Section 2): an encryption type and a secret.
 // The zero Key is no key. A Key is immutable, safe for concurrent use, and its
 // copies share the secret. No verb of fmt and no encoder shows the secret.
 type Key struct {
@@ -32,39 +32,39 @@ type Key struct {
 	s *secret
 }
 
-// secret is behind a pointer, and the octets in it behind another one, because fmt
-// calls no methods of unexported fields of other structs: it prints what is there,
-// and with an unfit verb follows one pointer, but not two.
+// secret is behind a pointer, and the bytes in it behind another one, because
+// fmt calls no methods of unexported fields of other structs: it prints what is
+// there, and with an unfit verb follows one pointer, but not two.
 type secret struct {
-	id     ID
-	octets *[]byte
+	id  ID
+	raw *[]byte
 }
 
-// kept is a slice and the octets that it is of, as one object on the heap: servers
+// kept is a slice and the bytes that it is of, as one object on the heap: servers
 // hold very many keys.
 type kept struct {
-	octets []byte
-	room   [32]byte // no type that is implemented has more
+	raw []byte
+	buf [32]byte // no type that is implemented has more
 }
 
-// newKey returns the key with a copy of these octets.
-func newKey(id ID, octets []byte) Key {
+// newKey returns the key with a copy of these bytes.
+func newKey(id ID, raw []byte) Key {
 	k := new(kept)
-	k.octets = append(k.room[:0], octets...)
-	return Key{s: &secret{id, &k.octets}}
+	k.raw = append(k.buf[:0], raw...)
+	return Key{s: &secret{id, &k.raw}}
 }
 
-// NewKey returns the key with these octets, which it copies. For a type that is
+// NewKey returns the key with these bytes, which it copies. For a type that is
 // implemented their number must be its KeySize. A key of a type that is not, or
 // that is not approved, can be held and written again, but every use of it fails.
-func NewKey(id ID, octets []byte) (Key, error) {
-	if size := id.KeySize(); size != 0 && len(octets) != size {
-		return Key{}, fmt.Errorf("a key of type %s has %d octets, not %d", id, size, len(octets))
+func NewKey(id ID, raw []byte) (Key, error) {
+	if size := id.KeySize(); size != 0 && len(raw) != size {
+		return Key{}, fmt.Errorf("a key of type %s has %d bytes, not %d", id, size, len(raw))
 	}
-	return newKey(id, octets), nil
+	return newKey(id, raw), nil
 }
 
-// GenerateKey returns a new key made of octets read from rand.
+// GenerateKey returns a new key made of bytes read from rand.
 func GenerateKey(id ID, rand io.Reader) (Key, error) {
 	p, err := id.profile()
 	if err != nil {
@@ -85,19 +85,19 @@ func (k Key) EType() ID {
 	return k.s.id
 }
 
-// Bytes returns the key's octets, without a copy: they must not be modified.
+// Bytes returns the key's bytes, without a copy: they must not be modified.
 func (k Key) Bytes() []byte {
 	if k.s == nil {
 		return nil
 	}
-	return *k.s.octets
+	return *k.s.raw
 }
 
 // IsZero reports whether there is no key.
 func (k Key) IsZero() bool { return k.s == nil }
 
-// Equal reports whether both keys have the same type and octets, in a time that
-// does not depend on the octets.
+// Equal reports whether both keys have the same type and bytes, in a time that
+// does not depend on the bytes.
 func (k Key) Equal(other Key) bool {
 	return k.IsZero() == other.IsZero() && k.EType() == other.EType() &&
 		subtle.ConstantTimeCompare(k.Bytes(), other.Bytes()) == 1
@@ -111,8 +111,8 @@ func (k Key) profile() (*profile, error) {
 	return k.s.id.profile()
 }
 
-// Encrypt returns plaintext encrypted for usage (RFC 3961 section 3, encrypt with
-// the default cipher state), with a confounder read from rand.
+// Encrypt returns plaintext encrypted for usage (RFC 3961, Section 3, encrypt
+// with the default cipher state), with a confounder read from rand.
 func (k Key) Encrypt(rand io.Reader, usage Usage, plaintext []byte) ([]byte, error) {
 	s, err := k.Sealer(usage)
 	if err != nil {
@@ -126,7 +126,7 @@ func (k Key) Encrypt(rand io.Reader, usage Usage, plaintext []byte) ([]byte, err
 }
 
 // Decrypt returns the plaintext of ciphertext, or ErrIntegrity. The DES types
-// leave their padding, up to 7 zero octets, at the end of it. With RC4 and usage 9
+// leave their padding, up to 7 zero bytes, at the end of it. With RC4 and usage 9
 // usage 8 is tried too, which some peers use as RFC 4757 prints it.
 func (k Key) Decrypt(usage Usage, ciphertext []byte) ([]byte, error) {
 	s, err := k.Sealer(usage)
@@ -136,7 +136,6 @@ func (k Key) Decrypt(usage Usage, ciphertext []byte) ([]byte, error) {
 	return s.Open(nil, ciphertext)
 }
 
-// String names the type of the key.
 func (k Key) String() string {
 	if k.s == nil {
 		return "no key"

@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 func TestKeyIsBoundToItsSize(t *testing.T) {
@@ -17,14 +19,14 @@ func TestKeyIsBoundToItsSize(t *testing.T) {
 		size := id.KeySize()
 		for _, n := range []int{0, size - 1, size + 1, 2 * size} {
 			if k, err := NewKey(id, make([]byte, n)); err == nil || !k.IsZero() {
-				t.Errorf("%s: a key of %d octets is accepted", id, n)
+				t.Errorf("%s: a key of %d bytes is accepted", id, n)
 			}
 		}
-		octets := bytes.Repeat([]byte{7}, size)
-		k := mustKey(t, id, octets)
-		octets[0] = 0
+		raw := bytes.Repeat([]byte{7}, size)
+		k := mustKey(t, id, raw)
+		raw[0] = 0
 		if k.Bytes()[0] != 7 {
-			t.Errorf("%s: the key shares the caller's octets", id)
+			t.Errorf("%s: the key shares the caller's bytes", id)
 		}
 	}
 }
@@ -37,9 +39,9 @@ func TestKeyEqual(t *testing.T) {
 		want bool
 	}{
 		{"itself", a, true},
-		{"same octets", mustKey(t, AES128_CTS_HMAC_SHA1_96, a.Bytes()), true},
+		{"same bytes", mustKey(t, AES128_CTS_HMAC_SHA1_96, a.Bytes()), true},
 		{"other type", mustKey(t, RC4_HMAC, a.Bytes()), false},
-		{"other octets", mustKey(t, AES128_CTS_HMAC_SHA1_96, make([]byte, 16)), false},
+		{"other bytes", mustKey(t, AES128_CTS_HMAC_SHA1_96, make([]byte, 16)), false},
 		{"no key", Key{}, false},
 	} {
 		if a.Equal(test.b) != test.want || test.b.Equal(a) != test.want {
@@ -82,8 +84,8 @@ func TestZeroKeyFailsButDoesNotPanic(t *testing.T) {
 }
 
 func TestUnknownTypeIsHeldButNotUsed(t *testing.T) {
-	k := mustKey(t, 24, []byte("octets"))
-	if k.EType() != 24 || string(k.Bytes()) != "octets" {
+	k := mustKey(t, 24, []byte("bytes"))
+	if k.EType() != 24 || string(k.Bytes()) != "bytes" {
 		t.Errorf("got %v with %q", k, k.Bytes())
 	}
 	for name, use := range uses {
@@ -116,10 +118,7 @@ func TestGeneratedDESKeysAreNotWeak(t *testing.T) {
 		for i := range seed {
 			seed[i] = weak[i]&^1 | weak[7]>>(i+1)&1
 		}
-		k, err := GenerateKey(DES_CBC_MD5, fixed(seed[:]))
-		if err != nil {
-			t.Fatal(err)
-		}
+		k := must.OK(GenerateKey(DES_CBC_MD5, fixed(seed[:])))(t)
 		corrected := weak
 		corrected[7] ^= 0xf0
 		want(t, fmt.Sprintf("key instead of %x", weak), k.Bytes(), corrected[:])
@@ -153,10 +152,7 @@ func TestStringToKeyIsBounded(t *testing.T) {
 		{DES3_CBC_SHA1, "00", false},
 		{RC4_HMAC, "00001000", false},
 	} {
-		params, err := hex.DecodeString(test.params)
-		if err != nil {
-			t.Fatal(err)
-		}
+		params := must.OK(hex.DecodeString(test.params))(t)
 		k, err := StringToKey(test.id, "password", "salt", params)
 		if test.ok && (err != nil || k.EType() != test.id) || !test.ok && !errors.Is(err, ErrParams) {
 			t.Errorf("%s with parameters %q: %v, want accepted = %v", test.id, test.params, err, test.ok)
@@ -186,7 +182,7 @@ func TestStringToKeyOfNothing(t *testing.T) {
 func TestPRFPlusEndsWithItsCounter(t *testing.T) {
 	k := anyKey(t, AES128_CTS_HMAC_SHA1_96)
 	if b, err := PRFPlus(k, []byte("data"), 255*16); err != nil || len(b) != 255*16 {
-		t.Errorf("255 blocks: %d octets, %v", len(b), err)
+		t.Errorf("255 blocks: %d bytes, %v", len(b), err)
 	}
 	if _, err := PRFPlus(k, []byte("data"), 255*16+1); err == nil {
 		t.Error("256 blocks are accepted")
@@ -212,13 +208,10 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 		}
 		var out strings.Builder
 		for _, v := range values {
-			for _, verb := range strings.Fields("%v %+v %#v %s %q %x %X %d %c %o %U %b %t %p") {
+			for verb := range strings.FieldsSeq("%v %+v %#v %s %q %x %X %d %c %o %U %b %t %p") {
 				fmt.Fprintf(&out, verb+"\n", v)
 			}
-			b, err := json.Marshal(v)
-			if err != nil {
-				t.Fatal(err)
-			}
+			b := must.OK(json.Marshal(v))(t)
 			out.Write(b)
 			slog.New(slog.NewTextHandler(&out, nil)).Info("text", "value", v)
 			slog.New(slog.NewJSONHandler(&out, nil)).Info("json", "value", v)

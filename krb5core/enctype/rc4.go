@@ -12,7 +12,7 @@ import (
 )
 
 // rc4StringToKey is the NT hash: MD4 of the password in UTF-16LE, without a salt
-// (RFC 4757 section 2).
+// (RFC 4757, Section 2).
 func rc4StringToKey(_ *profile, password, _ string, _ int) ([]byte, error) {
 	h := md4.New()
 	for _, unit := range utf16.Encode([]rune(password)) {
@@ -24,7 +24,7 @@ func rc4StringToKey(_ *profile, password, _ string, _ int) ([]byte, error) {
 // rc4PRF is what RFC 4757 leaves out and everybody does.
 func rc4PRF(_ *profile, key, data []byte) []byte { return hmacSum(sha1.New, key, data) }
 
-// rc4Usage returns the message type T of a usage (RFC 4757 section 3). The RFC
+// rc4Usage returns the message type T of a usage (RFC 4757, Section 3). The RFC
 // also maps 9 to 8, which its erratum and all implementations do not.
 func rc4Usage(usage Usage) []byte {
 	switch usage {
@@ -36,7 +36,7 @@ func rc4Usage(usage Usage) []byte {
 	return binary.LittleEndian.AppendUint32(nil, uint32(usage))
 }
 
-// rc4Mode is encryption of RFC 4757 section 5:
+// rc4Mode is encryption of RFC 4757, Section 5:
 //
 //	HMAC(K1, confounder | plaintext) | RC4(HMAC(K1, that HMAC), confounder | plaintext)
 type rc4Mode struct {
@@ -72,19 +72,14 @@ func (m *rc4Mode) open(buf []byte) error {
 
 // rc4Crypt encrypts or decrypts body with the key that belongs to its checksum.
 func rc4Crypt(key, sum, body []byte) {
-	c, err := rc4.NewCipher(hmacSum(md5.New, key, sum))
-	if err != nil { // not with 16 octets
-		panic("enctype: " + err.Error())
-	}
-	c.XORKeyStream(body, body)
+	sized(rc4.NewCipher(hmacSum(md5.New, key, sum))).XORKeyStream(body, body)
 }
 
-// rc4Checksum is the mandatory checksum of RC4.
 func rc4Checksum(_ *profile, key []byte, usage Usage, data []byte) []byte {
 	return hmacMD5(key, usage, data)
 }
 
-// hmacMD5 is KERB_CHECKSUM_HMAC_MD5 (RFC 4757 section 4).
+// hmacMD5 is KERB_CHECKSUM_HMAC_MD5 (RFC 4757, Section 4).
 func hmacMD5(key []byte, usage Usage, data []byte) []byte {
 	return md5HMAC(hmacSum(md5.New, key, []byte("signaturekey\x00")), usage, data)
 }

@@ -7,36 +7,35 @@ import (
 	"crypto/pbkdf2"
 	"crypto/sha1"
 	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/vectors"
 )
 
 type s2kVector struct {
 	EType          ID
 	Iterations     int
-	Password, Salt octets
-	SaltP          octets
-	Key            octets
+	Password, Salt vectors.Hex
+	SaltP          vectors.Hex
+	Key            vectors.Hex
 }
 
 func checkStringToKey(t *testing.T, v s2kVector) {
 	t.Helper()
 	p := profiles[v.EType]
-	got, err := p.stringToKey(p, string(v.Password), string(v.Salt), v.Iterations)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want(t, p.name, got, v.Key)
+	want(t, p.name, must.OK(p.stringToKey(p, string(v.Password), string(v.Salt), v.Iterations))(t), v.Key)
 }
 
 type cipherVector struct {
 	EType                                  ID
-	Key, Plaintext, Confounder, Ciphertext octets
+	Key, Plaintext, Confounder, Ciphertext vectors.Hex
 	Usage                                  Usage
 }
 
 type checksumVector struct {
 	CksumType           ChecksumType
 	EType               ID
-	Key, Data, Checksum octets
+	Key, Data, Checksum vectors.Hex
 	Usage               Usage
 }
 
@@ -44,11 +43,7 @@ func checkChecksum(t *testing.T, v checksumVector) {
 	t.Helper()
 	k := mustKey(t, v.EType, v.Key)
 	if k.ChecksumType() == v.CksumType {
-		got, err := k.Checksum(v.Usage, v.Data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want(t, v.CksumType.String(), got, v.Checksum)
+		want(t, v.CksumType.String(), must.OK(k.Checksum(v.Usage, v.Data))(t), v.Checksum)
 	}
 	if err := k.VerifyChecksum(v.CksumType, v.Usage, v.Data, v.Checksum); err != nil {
 		t.Error(err)
@@ -59,17 +54,17 @@ func TestRFC3961(t *testing.T) {
 	var v struct {
 		NFold []struct {
 			Bits          int
-			Input, Output octets
+			Input, Output vectors.Hex
 		} `json:"n_fold"`
 		DES []struct {
-			Password, Salt, Intermediate, Key octets
-			FanFold                           octets `json:"fan_fold"`
+			Password, Salt, Intermediate, Key vectors.Hex
+			FanFold                           vectors.Hex `json:"fan_fold"`
 		} `json:"des_string_to_key"`
-		DES3  []struct{ Key, Constant, DR, DK octets } `json:"des3_dr_dk"`
-		DES3K []s2kVector                              `json:"des3_string_to_key"`
-		CRC   []struct{ Input, Output octets }         `json:"modified_crc32"`
+		DES3  []struct{ Key, Constant, DR, DK vectors.Hex } `json:"des3_dr_dk"`
+		DES3K []s2kVector                                   `json:"des3_string_to_key"`
+		CRC   []struct{ Input, Output vectors.Hex }         `json:"modified_crc32"`
 	}
-	load(t, "rfc3961.json", &v)
+	vectors.Load(t, "rfc3961.json", &v)
 	for _, v := range some(t, v.NFold) {
 		want(t, "n-fold", nfold(v.Input, v.Bits/8), v.Output)
 	}
@@ -85,11 +80,7 @@ func TestRFC3961(t *testing.T) {
 		want(t, "fan-fold", fold, v.FanFold)
 		want(t, "intermediate key", desKey(fold), v.Intermediate)
 		for _, id := range []ID{DES_CBC_CRC, DES_CBC_MD5} {
-			k, err := StringToKey(id, string(v.Password), string(v.Salt), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			want(t, "DES key", k.Bytes(), v.Key)
+			want(t, "DES key", must.OK(StringToKey(id, string(v.Password), string(v.Salt), nil))(t).Bytes(), v.Key)
 		}
 	}
 	p := profiles[DES3_CBC_SHA1]
@@ -101,11 +92,7 @@ func TestRFC3961(t *testing.T) {
 		checkStringToKey(t, v)
 	}
 	for _, v := range some(t, v.CRC) {
-		got, err := Digest(CKSUMTYPE_CRC32, v.Input)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want(t, "CRC-32", got, v.Output)
+		want(t, "CRC-32", must.OK(Digest(CKSUMTYPE_CRC32, v.Input))(t), v.Output)
 	}
 }
 
@@ -113,27 +100,21 @@ func TestRFC3962(t *testing.T) {
 	var v struct {
 		S2K []struct {
 			s2kVector
-			PBKDF2 octets `json:"pbkdf2_256"`
-			AES128 octets `json:"aes128_key"`
-			AES256 octets `json:"aes256_key"`
+			PBKDF2 vectors.Hex `json:"pbkdf2_256"`
+			AES128 vectors.Hex `json:"aes128_key"`
+			AES256 vectors.Hex `json:"aes256_key"`
 		} `json:"string_to_key"`
-		CTS []struct{ Key, IV, Input, Output octets }
+		CTS []struct{ Key, IV, Input, Output vectors.Hex }
 	}
-	load(t, "rfc3962.json", &v)
+	vectors.Load(t, "rfc3962.json", &v)
 	for _, v := range some(t, v.S2K) {
-		raw, err := pbkdf2.Key(sha1.New, string(v.Password), v.Salt, v.Iterations, 32)
-		if err != nil {
-			t.Fatal(err)
-		}
+		raw := must.OK(pbkdf2.Key(sha1.New, string(v.Password), v.Salt, v.Iterations, 32))(t)
 		want(t, "PBKDF2", raw, v.PBKDF2)
 		checkStringToKey(t, s2kVector{AES128_CTS_HMAC_SHA1_96, v.Iterations, v.Password, v.Salt, nil, v.AES128})
 		checkStringToKey(t, s2kVector{AES256_CTS_HMAC_SHA1_96, v.Iterations, v.Password, v.Salt, nil, v.AES256})
 	}
 	for _, v := range some(t, v.CTS) {
-		b, err := aes.NewCipher(v.Key)
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := must.OK(aes.NewCipher(v.Key))(t)
 		buf := bytes.Clone(v.Input)
 		ctsEncrypt(b, buf)
 		want(t, "CTS", buf, v.Output)
@@ -146,27 +127,19 @@ func TestRFC4757(t *testing.T) {
 	var v struct {
 		S2K []struct {
 			Password string
-			Key      octets
+			Key      vectors.Hex
 		} `json:"string_to_key"`
 		MD4 []struct {
 			Input  string
-			Output octets
+			Output vectors.Hex
 		}
 	}
-	load(t, "rfc4757.json", &v)
+	vectors.Load(t, "rfc4757.json", &v)
 	for _, v := range some(t, v.S2K) {
-		k, err := StringToKey(RC4_HMAC, v.Password, "no part of it", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want(t, "NT hash of "+v.Password, k.Bytes(), v.Key)
+		want(t, "NT hash of "+v.Password, must.OK(StringToKey(RC4_HMAC, v.Password, "no part of it", nil))(t).Bytes(), v.Key)
 	}
 	for _, v := range some(t, v.MD4) {
-		got, err := Digest(CKSUMTYPE_RSA_MD4, []byte(v.Input))
-		if err != nil {
-			t.Fatal(err)
-		}
-		want(t, "MD4", got, v.Output)
+		want(t, "MD4", must.OK(Digest(CKSUMTYPE_RSA_MD4, []byte(v.Input)))(t), v.Output)
 	}
 }
 
@@ -174,10 +147,10 @@ func TestRFC6113CF2(t *testing.T) {
 	var v struct {
 		CF2 []struct {
 			EType                         ID
-			K1, K2, Pepper1, Pepper2, Key octets
+			K1, K2, Pepper1, Pepper2, Key vectors.Hex
 		} `json:"krb_fx_cf2"`
 	}
-	load(t, "rfc6113.json", &v)
+	vectors.Load(t, "rfc6113.json", &v)
 	for _, v := range some(t, v.CF2) {
 		k1, err1 := StringToKey(v.EType, "key1", "key1", nil)
 		k2, err2 := StringToKey(v.EType, "key2", "key2", nil)
@@ -188,11 +161,7 @@ func TestRFC6113CF2(t *testing.T) {
 			want(t, "k1", k1.Bytes(), v.K1)
 			want(t, "k2", k2.Bytes(), v.K2)
 		}
-		got, err := CF2(k1, k2, string(v.Pepper1), string(v.Pepper2))
-		if err != nil {
-			t.Fatal(err)
-		}
-		want(t, v.EType.String(), got.Bytes(), v.Key)
+		want(t, v.EType.String(), must.OK(CF2(k1, k2, string(v.Pepper1), string(v.Pepper2)))(t).Bytes(), v.Key)
 	}
 }
 
@@ -201,12 +170,12 @@ func TestRFC6803(t *testing.T) {
 		S2K    []s2kVector `json:"string_to_key"`
 		Derive []struct {
 			EType                 ID
-			Key, Constant, Output octets
+			Key, Constant, Output vectors.Hex
 		} `json:"derive_key"`
 		Encrypt  []cipherVector
 		Checksum []checksumVector
 	}
-	load(t, "rfc6803.json", &v)
+	vectors.Load(t, "rfc6803.json", &v)
 	for _, v := range some(t, v.S2K) {
 		checkStringToKey(t, v)
 	}
@@ -228,16 +197,16 @@ func TestRFC8009(t *testing.T) {
 		Derive []struct {
 			EType           ID
 			Usage           Usage
-			Key, Kc, Ke, Ki octets
+			Key, Kc, Ke, Ki vectors.Hex
 		} `json:"derive_key"`
 		Encrypt  []cipherVector
 		Checksum []checksumVector
 		PRF      []struct {
 			EType              ID
-			Key, Input, Output octets
+			Key, Input, Output vectors.Hex
 		}
 	}
-	load(t, "rfc8009.json", &v)
+	vectors.Load(t, "rfc8009.json", &v)
 	for _, v := range some(t, v.S2K) {
 		checkStringToKey(t, v)
 	}
@@ -254,24 +223,17 @@ func TestRFC8009(t *testing.T) {
 		checkChecksum(t, v)
 	}
 	for _, v := range some(t, v.PRF) {
-		got, err := PRF(mustKey(t, v.EType, v.Key), v.Input)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want(t, "PRF", got, v.Output)
+		want(t, "PRF", must.OK(PRF(mustKey(t, v.EType, v.Key), v.Input))(t), v.Output)
 	}
 }
 
 func TestCamelliaBlockOfRFC3713(t *testing.T) {
 	var v struct {
-		Blocks []struct{ Key, Plaintext, Ciphertext octets }
+		Blocks []struct{ Key, Plaintext, Ciphertext vectors.Hex }
 	}
-	load(t, "rfc3713.json", &v)
+	vectors.Load(t, "rfc3713.json", &v)
 	for _, v := range some(t, v.Blocks) {
-		c, err := newCamelliaBlock(v.Key)
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := must.OK(newCamelliaBlock(v.Key))(t)
 		got := make([]byte, camelliaBlockSize)
 		c.Encrypt(got, v.Plaintext)
 		want(t, "ciphertext", got, v.Ciphertext)
@@ -279,13 +241,13 @@ func TestCamelliaBlockOfRFC3713(t *testing.T) {
 		want(t, "plaintext", got, v.Plaintext)
 	}
 	if _, err := newCamelliaBlock(make([]byte, 24)); err == nil {
-		t.Error("a key of 24 octets is accepted")
+		t.Error("a key of 24 bytes is accepted")
 	}
 }
 
 func TestSingleDESAsOldMIT(t *testing.T) {
 	var v struct{ Encrypt []cipherVector }
-	load(t, "des.json", &v)
+	vectors.Load(t, "des.json", &v)
 	for _, v := range some(t, v.Encrypt) {
 		iv := zeroBlock[:des.BlockSize]
 		if v.EType == DES_CBC_CRC {

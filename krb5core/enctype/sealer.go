@@ -37,11 +37,11 @@ func (k Key) Sealer(usage Usage) (*Sealer, error) {
 	return s, nil
 }
 
-// ConfounderSize returns how many random octets Seal takes.
+// ConfounderSize returns how many random bytes Seal takes.
 func (s *Sealer) ConfounderSize() int { return s.p.confounder }
 
-// Overhead returns how many octets a ciphertext has before and after those that
-// correspond to a plaintext of n octets.
+// Overhead returns how many bytes a ciphertext has before and after those that
+// correspond to a plaintext of n bytes.
 func (s *Sealer) Overhead(n int) (header, trailer int) {
 	padding := 0
 	if over := (s.p.header + n) % s.p.block; over != 0 {
@@ -50,10 +50,11 @@ func (s *Sealer) Overhead(n int) (header, trailer int) {
 	return s.p.header, padding + s.p.trailer
 }
 
-// Seal appends the ciphertext of plaintext to dst and returns the extended slice.
-// The confounder must have ConfounderSize octets, random and never used before,
-// or Seal panics. The plaintext may lie in dst's spare capacity if that is where it
-// belongs, Overhead's header after the end of dst; otherwise they must not overlap.
+// Seal appends the ciphertext of plaintext to dst and returns the extended
+// slice. The confounder must have ConfounderSize bytes, random and never used
+// before, or Seal panics. The plaintext may lie in dst's spare capacity if that
+// is where it belongs, Overhead's header after the end of dst; otherwise they
+// must not overlap.
 func (s *Sealer) Seal(dst, confounder, plaintext []byte) []byte {
 	if len(confounder) != s.p.confounder {
 		panic("enctype: a confounder of the wrong size")

@@ -2,7 +2,6 @@ package enctype
 
 import (
 	"crypto/pbkdf2"
-	"crypto/sha1"
 	"encoding/binary"
 	"fmt"
 )
@@ -12,12 +11,12 @@ import (
 // client draws the line at 2^24, Heimdal's none.)
 const MaxIterations = 16_000_000
 
-// StringToKey makes a key of a password and the salt that the KDC named (RFC 3961
-// section 3). Params are the s2kparams of ETYPE-INFO2, nil for the default: four
-// octets of iterations for the AES and Camellia types (RFC 3962 section 4), nothing
-// for the others. Fewer iterations than the type's default (4096 for
-// RFC 3962, 32768 for RFC 8009 and RFC 6803) or more than [MaxIterations] are
-// refused with ErrParams. Of RC4 keys the salt is no part.
+// StringToKey derives a key from a password and the salt that the KDC named (RFC
+// 3961, Section 3). Params are the s2kparams of ETYPE-INFO2, nil for the
+// default: four bytes of iterations for the AES and Camellia types (RFC 3962,
+// Section 4), nothing for the others. Fewer iterations than the type's default
+// (4096 for RFC 3962, 32768 for RFC 8009 and RFC 6803) or more than
+// [MaxIterations] are refused with ErrParams. Of RC4 keys the salt is no part.
 func StringToKey(id ID, password, salt string, params []byte) (Key, error) {
 	p, err := id.profile()
 	if err != nil {
@@ -27,14 +26,14 @@ func StringToKey(id ID, password, salt string, params []byte) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
-	octets, err := p.stringToKey(p, password, salt, iterations)
+	raw, err := p.stringToKey(p, password, salt, iterations)
 	if err != nil {
 		return Key{}, fmt.Errorf("making a key of type %s of a password: %w", p.name, err)
 	}
-	return newKey(id, octets), nil
+	return newKey(id, raw), nil
 }
 
-// Iterations tells how many iterations StringToKey makes by these parameters, 0 if
+// Iterations returns how many iterations StringToKey does with these parameters, 0 if
 // the type knows none, and refuses them as it does.
 func Iterations(id ID, params []byte) (int, error) {
 	p, err := id.profile()
@@ -50,20 +49,21 @@ func (p *profile) checkedIterations(params []byte) (int, error) {
 	case len(params) == 0:
 		return p.iterations, nil
 	case p.iterations == 0:
-		// Type 0 of RFC 3961 6.2 is DES's normal algorithm, the others AFS's.
+		// Type 0 of RFC 3961, Section 6.2 is DES's normal algorithm, the others
+		// AFS's.
 		if (p.id == DES_CBC_CRC || p.id == DES_CBC_MD5) && len(params) == 1 && params[0] == 0 {
 			return 0, nil
 		}
-		return 0, fmt.Errorf("%w: %s takes none, got %d octets", ErrParams, p.name, len(params))
+		return 0, fmt.Errorf("%w: %s takes none, got %d bytes", ErrParams, p.name, len(params))
 	case len(params) != 4:
-		return 0, fmt.Errorf("%w: %s takes 4 octets, got %d", ErrParams, p.name, len(params))
+		return 0, fmt.Errorf("%w: %s takes 4 bytes, got %d", ErrParams, p.name, len(params))
 	}
 	n := uint64(binary.BigEndian.Uint32(params))
-	if n == 0 { // RFC 3962 section 4
+	if n == 0 { // RFC 3962, Section 4
 		n = 1 << 32
 	}
 	if n > MaxIterations {
-		return 0, fmt.Errorf("%w: %d iterations are more than %d; if it is the KDC that names them and nobody on the way, "+
+		return 0, fmt.Errorf("%w: %d iterations are more than %d; if the KDC itself asks for them, "+
 			"lower them there, or take a keytab, whose keys are made already", ErrParams, n, MaxIterations)
 	}
 	if int(n) < p.iterations {
@@ -72,19 +72,13 @@ func (p *profile) checkedIterations(params []byte) (int, error) {
 	return int(n), nil
 }
 
-// aesSHA1StringToKey is string-to-key of RFC 3962 section 4.
-func aesSHA1StringToKey(p *profile, password, salt string, iterations int) ([]byte, error) {
-	key, err := pbkdf2.Key(sha1.New, password, []byte(salt), iterations, p.keySize)
-	if err != nil {
-		return nil, err
+// pbkdf2StringToKey is string-to-key of RFC 3962, Section 4, and of RFC 8009, Section 4 and RFC 6803,
+// Section 4, whose salt names the type.
+func pbkdf2StringToKey(p *profile, password, salt string, iterations int) ([]byte, error) {
+	if p.namedSalt {
+		salt = p.name + "\x00" + salt
 	}
-	return p.derive(p, key, []byte("kerberos"), p.keySize), nil
-}
-
-// saltedStringToKey is string-to-key of RFC 8009 section 4 and RFC 6803 section 4,
-// whose salt names the type.
-func saltedStringToKey(p *profile, password, salt string, iterations int) ([]byte, error) {
-	key, err := pbkdf2.Key(p.hash.new, password, []byte(p.name+"\x00"+salt), iterations, p.keySize)
+	key, err := pbkdf2.Key(p.hash.new, password, []byte(salt), iterations, p.keySize)
 	if err != nil {
 		return nil, err
 	}

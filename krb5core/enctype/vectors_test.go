@@ -2,38 +2,27 @@ package enctype
 
 import (
 	"bytes"
-	"encoding/hex"
-	"encoding/json"
-	"os"
-	"path/filepath"
+	"errors"
 	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
-// octets are hex in a vector file.
-type octets []byte
-
-func (o *octets) UnmarshalText(text []byte) (err error) {
-	*o, err = hex.DecodeString(string(text))
-	return err
-}
-
-// load reads a vector file into out, which need not have all of its fields.
-func load(t testing.TB, name string, out any) {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join("..", "..", "tests", "vectors", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(b, out); err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-}
-
-// want compares octets.
+// want compares bytes.
 func want(t testing.TB, what string, got, want []byte) {
 	t.Helper()
 	if !bytes.Equal(got, want) {
 		t.Errorf("%s = %x, want %x", what, got, want)
+	}
+}
+
+// refused fails unless a ciphertext was refused: refused(t, about...)(k.Decrypt(usage, ciphertext)).
+func refused(t testing.TB, about ...any) func([]byte, error) {
+	return func(got []byte, err error) {
+		t.Helper()
+		if got != nil || !errors.Is(err, ErrIntegrity) {
+			t.Fatalf("%v: %x, %v, want ErrIntegrity", about, got, err)
+		}
 	}
 }
 
@@ -48,21 +37,13 @@ func some[T any](t testing.TB, list []T) []T {
 
 func mustKey(t testing.TB, id ID, b []byte) Key {
 	t.Helper()
-	k, err := NewKey(id, b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
+	return must.OK(NewKey(id, b))(t)
 }
 
-// anyKey returns a key of the type with fixed octets.
+// anyKey returns a key of the type with fixed bytes.
 func anyKey(t testing.TB, id ID) Key {
 	t.Helper()
-	k, err := GenerateKey(id, bytes.NewReader([]byte("0123456789abcdefghijklmnopqrstuvwxyz")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
+	return must.OK(GenerateKey(id, bytes.NewReader([]byte("0123456789abcdefghijklmnopqrstuvwxyz"))))(t)
 }
 
 // fixed is a confounder as a source of randomness that has nothing else.
@@ -80,36 +61,31 @@ func allTypes() []ID {
 func checkCipher(t *testing.T, id ID, key []byte, usage Usage, confounder, plaintext, ciphertext []byte) {
 	t.Helper()
 	k := mustKey(t, id, key)
-	got, err := k.Encrypt(fixed(confounder), usage, plaintext)
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := must.OK(k.Encrypt(fixed(confounder), usage, plaintext))(t)
 	want(t, "Encrypt", got, ciphertext)
 
-	s, err := k.Sealer(usage)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := must.OK(k.Sealer(usage))(t)
 	got = s.Seal([]byte("before"), confounder, plaintext)
 	want(t, "Seal", got, append([]byte("before"), ciphertext...))
 	header, trailer := s.Overhead(len(plaintext))
 	if n := header + len(plaintext) + trailer; n != len(ciphertext) {
-		t.Errorf("Overhead adds up to %d octets, want %d", n, len(ciphertext))
+		t.Errorf("Overhead adds up to %d bytes, want %d", n, len(ciphertext))
 	}
 
 	padded := plaintext
 	if p := profiles[id]; p.block > 1 {
 		padded = append(bytes.Clone(plaintext), make([]byte, trailer-p.trailer)...)
 	}
-	got, err = k.Decrypt(usage, ciphertext)
-	if err != nil {
-		t.Fatalf("Decrypt: %v", err)
-	}
-	want(t, "Decrypt", got, padded)
+	want(t, "Decrypt", must.OK(k.Decrypt(usage, ciphertext))(t), padded)
 	inPlace := bytes.Clone(ciphertext)
-	got, err = s.Open(inPlace[:0], inPlace)
+	want(t, "Open", must.OK(s.Open(inPlace[:0], inPlace))(t), padded)
+}
+
+// PRF is the pseudo-random function that PRFPlus is made of.
+func PRF(k Key, data []byte) ([]byte, error) {
+	p, err := k.profile()
 	if err != nil {
-		t.Fatalf("Open: %v", err)
+		return nil, err
 	}
-	want(t, "Open", got, padded)
+	return p.prf(p, k.Bytes(), data), nil
 }

@@ -2,9 +2,7 @@ package exchange
 
 import (
 	"fmt"
-	"io"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -12,75 +10,58 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// maxPreAuth bounds the pre-authenticated requests of one exchange, whatever the answers: one, one more after a clock
-// offset was learnt, one more after salt or type have changed.
-const maxPreAuth = 3
-
-// ASConfig says what to log in as and for.
+// ASConfig says what to log in as.
 type ASConfig struct {
-	Client  messages.Principal     // its Realm is asked first
-	Service messages.PrincipalName // zero for the TGT of the realm asked
+	Env
+	Client messages.Principal // its Realm is asked first
 
-	// Canonicalize lets the KDC correct the client's name and refer to another realm (RFC 6806). It is implied by a name
-	// of type KRB_NT_ENTERPRISE.
+	// Canonicalize lets the KDC correct the client's name and refer to another realm (RFC 6806). It
+	// is implied by a name of type KRB_NT_ENTERPRISE.
 	Canonicalize bool
 
-	ETypes        []enctype.ID // allowed types in order of preference, nil for enctype.Strong
-	Keys          KeySource
-	Options       messages.KDCOptions
-	Lifetime      time.Duration // 0 for as long as the KDC gives
-	RenewLifetime time.Duration // 0 for a ticket that need not be renewable
-	PAC           *bool         // PA-PAC-REQUEST ([MS-KILE] 2.2.3); nil sends none, the KDC decides
+	Keys    KeySource
+	Options messages.KDCOptions
+	Budget  *Budget // of proofs of the key; nil for MaxProofs
 
-	// MaxPreAuth bounds the pre-authenticated requests further than the exchange does by itself, each of which may count
-	// towards lockout; 0 for no further bound.
-	MaxPreAuth int
-
-	// Hint is the type and salt of an earlier login. With it the first request is pre-authenticated at once.
+	// Hint is the type and salt of an earlier login. With it the first request already carries
+	// pre-authentication.
 	Hint *PreAuthHint
 
-	// Armor is a TGT of the client's realm, of whatever client, to protect the exchange with (FAST, RFC 6113 5.4). With it
-	// nothing is sent or believed without. Nil for none.
+	// Armor is a TGT of the client's realm, of any client, that protects the exchange (FAST, RFC
+	// 6113, Section 5.4). With armor, nothing is sent or believed without it. Nil for none.
 	Armor *messages.Credential
-
-	Now     func() time.Time // the realm's time as far as known; nil for time.Now
-	Rand    io.Reader        // nil for crypto/rand
-	MaxSkew time.Duration    // 0 for DefaultMaxSkew
-	Trace   func(Event)      // called for each decision; nil for none
 }
 
-// PreAuthHint is what a KDC said about the client's key. It holds no secret.
+// PreAuthHint is a KDC's description of the client's key. It holds no secret.
 type PreAuthHint struct {
 	EType   enctype.ID
 	Salt    string
 	HasSalt bool   // the KDC named the salt
 	Params  []byte // string-to-key parameters, nil for the type's default
 
-	// PAType is how the key was proved, 0 if that is not known.
+	// PAType is the mechanism that proved the key, 0 if unknown.
 	PAType messages.PADataType
 }
 
-// ASResult is what an AS exchange has shown so far.
+// ASResult is the state of an AS exchange.
 type ASResult struct {
 	Credential *messages.Credential // nil until the exchange is done
 	Hint       *PreAuthHint         // the type and salt that the KDC named last, nil if it named none
 
-	// Offset is to be added to what Now said to get the KDC's time, 0 if the clocks agree within MaxSkew. Unless
-	// OffsetConfirmed, it comes from a KRB-ERROR that anybody can have forged.
+	// Offset is the KDC's clock minus Now, 0 if the clocks agree within MaxSkew. Unless
+	// OffsetConfirmed, it comes from a KRB-ERROR, which may be forged.
 	Offset          time.Duration
 	OffsetConfirmed bool
-
-	KeyExpiration   time.Time // when the client's key or account expires, zero if the KDC does not say
-	LastReq         messages.LastReq
-	PreAuthRequests int // requests that carried proof of a key
 }
 
-// AS is the machine of the Authentication Service exchange (RFC 4120 3.1), by which a client logs in.
+// AS is the machine of the Authentication Service exchange (RFC 4120, Section 3.1), by which a
+// client logs in.
 //
-// The first request is bare, and the KDC's KDC_ERR_PREAUTH_REQUIRED names type and salt, unless a hint makes that round
-// trip needless. No key is proved twice in one exchange, but for one repetition after KRB_AP_ERR_SKEW, which is no verdict
-// on the key. If a hint led to KDC_ERR_PREAUTH_FAILED, one bare request asks for type and salt again, and only if that
-// yields another key there is another try.
+// The first request carries no pre-authentication, and the KDC's KDC_ERR_PREAUTH_REQUIRED names
+// type and salt, unless a hint has them already. No key is proved twice in one exchange, except
+// once after KRB_AP_ERR_SKEW, which does not refuse the key. If a hint led to
+// KDC_ERR_PREAUTH_FAILED, a request without pre-authentication asks for type and salt again, and
+// only another key is then proved.
 type AS struct {
 	*common
 	cfg        ASConfig
@@ -95,11 +76,12 @@ type AS struct {
 	infos   []KeyInfo
 	tried   []enctype.Key
 	begun   int                // conversations about a key
-	refused *messages.KRBError // the last verdict on a key
+	before  int                // proofs that the budget had sent before
+	refused *messages.KRBError // the last refusal of a key
 
-	iterations atomic.Int64 // spent on keys that only replies have named; Check may be called by several goroutines
+	iterations atomic.Int64 // spent on keys that only replies describe; Check may be called concurrently
 
-	open   *asQuestion // nil before the first Step
+	open   *asRequest // nil before the first Step
 	result ASResult
 }
 
@@ -116,35 +98,34 @@ func NewAS(cfg ASConfig) (*AS, error) {
 		return nil, fmt.Errorf("logging in as %s: FAST armor: %s is for another realm", cfg.Client, cfg.Armor.Service)
 	}
 	a := &AS{
-		common:     newCommon(cfg.ETypes, cfg.Now, cfg.Rand, cfg.MaxSkew, cfg.Trace),
+		common:     newCommon(cfg.Env),
 		cfg:        cfg,
 		options:    cfg.Options,
 		mechanisms: mechanisms(cfg.Armor != nil),
 		realm:      cfg.Client.Realm,
 		via:        []string{cfg.Client.Realm},
 	}
-	if cfg.MaxPreAuth <= 0 || cfg.MaxPreAuth > maxPreAuth {
-		a.cfg.MaxPreAuth = maxPreAuth
+	if cfg.Budget == nil {
+		a.cfg.Budget = NewBudget(MaxProofs)
 	}
+	a.before = a.cfg.Budget.Sent()
 	a.fast = cfg.Armor != nil
 	if cfg.Canonicalize || cfg.Client.Name.NameType == messages.KRB_NT_ENTERPRISE {
 		a.options |= messages.KDC_OPT_CANONICALIZE
 	}
-	if cfg.RenewLifetime > 0 {
-		a.options |= messages.KDC_OPT_RENEWABLE
-	}
 	held := cfg.Keys.ETypes()
 	if held == nil {
-		a.offered = a.etypes
+		a.offered = a.ETypes
 		return a, nil
 	}
-	// The KDC takes the first type of the list for which it has a key, so those for which we have one come first.
+	// The KDC uses the first type in the list for which it has a key, so those that the source
+	// holds come first.
 	other := func(id enctype.ID) bool { return !slices.Contains(held, id) }
-	a.offered = slices.DeleteFunc(slices.Clone(a.etypes), other)
+	a.offered = slices.DeleteFunc(slices.Clone(a.ETypes), other)
 	if len(a.offered) == 0 {
-		return nil, fmt.Errorf("logging in as %s: %w of an allowed type: held are %v, allowed %v", cfg.Client, ErrNoKey, held, a.etypes)
+		return nil, fmt.Errorf("logging in as %s: %w of an allowed type: held are %v, allowed %v", cfg.Client, ErrNoKey, held, a.ETypes)
 	}
-	for _, id := range a.etypes {
+	for _, id := range a.ETypes {
 		if other(id) {
 			a.offered = append(a.offered, id)
 		}
@@ -152,182 +133,115 @@ func NewAS(cfg ASConfig) (*AS, error) {
 	return a, nil
 }
 
-// Result is what is known so far, also after a failure.
+// Result returns the state so far, also after a failure.
 func (a *AS) Result() *ASResult {
 	r := a.result
 	r.Offset, r.OffsetConfirmed = a.offset, a.confirmed
 	return &r
 }
 
-// Check implements Machine.
-func (a *AS) Check(reply []byte) error {
-	if a.open == nil || a.ended {
-		return ErrFinished
-	}
-	_, _, err := a.judge(reply)
-	return err
+type asRequest struct {
+	nonce   uint32
+	message []byte // as sent: PA-REQ-ENC-PA-REP covers it
+	sent    time.Time
+	proof   *proof // nil in a request without pre-authentication
+	armor   *armor // nil without
+
+	said     []byte      // what the mechanism sent, if the KDC may challenge again
+	replyKey enctype.Key // derived by the mechanism, zero for the client's
 }
 
-// Step implements Machine.
-func (a *AS) Step(reply []byte) (*Request, error) { return a.turn(reply, a.step) }
-
-func (a *AS) step(reply []byte) (*Request, error) {
-	if a.open == nil {
-		return a.begin()
-	}
-	answer, krbErr, err := a.judge(reply)
-	switch {
-	case err != nil:
-		return nil, err
-	case krbErr != nil && a.fast && !armored(reply):
-		a.note(reply)
-		return a.onHint(krbErr)
-	case krbErr != nil:
-		a.note(reply)
-		return a.onError(krbErr)
-	}
-	a.accept(answer)
-	return nil, nil
+// proof is a key and how it is proved.
+type proof struct {
+	mechanism mechanism
+	value     []byte
+	info      KeyInfo
+	key       enctype.Key
+	hinted    bool
+	said      []byte // what the KDC's value replies to
+	round     int
 }
 
-// begin makes the first request, pre-authenticated if a hint tells how.
-func (a *AS) begin() (*Request, error) {
-	h := a.cfg.Hint
-	if h == nil {
-		return a.ask(nil)
-	}
-	info := KeyInfo{EType: h.EType, Salt: h.Salt, HasSalt: h.HasSalt, Params: h.Params}
-	info, key, err := pickKey([]KeyInfo{info}, a.offered, a.cfg.Keys, a.trace)
-	if err != nil {
-		return a.ask(nil)
-	}
-	m, err := unasked(a.mechanisms, h.PAType)
-	if err != nil {
-		return a.ask(nil)
-	}
-	a.infos, a.result.Hint = []KeyInfo{info}, h
-	return a.ask(&proof{mechanism: m, info: info, key: key, hinted: true})
-}
-
-// onError acts on a KRB-ERROR: with the next request, or with the error if it is final.
-func (a *AS) onError(e *messages.KRBError) (*Request, error) {
-	pre := a.open.proof
-	switch e.ErrorCode {
-	case messages.KDC_ERR_PREAUTH_REQUIRED:
-		return a.onPreAuthRequired(e)
-	case messages.KDC_ERR_MORE_PREAUTH_DATA_REQUIRED:
-		return a.onMorePreAuth(e)
-	case messages.KDC_ERR_PREAUTH_FAILED, messages.KDC_ERR_ETYPE_NOSUPP:
-		if pre == nil {
-			return nil, e
-		}
-		a.refused = e
-		a.trace(CredentialsRefused{pre.info.EType, pre.info.Salt, e.ErrorCode, a.result.PreAuthRequests})
-		if !pre.hinted {
-			return nil, e
-		}
-		a.trace(AskedAgain{a.realm, "type and salt known from an earlier login may have changed"})
-		return a.ask(nil)
-	case messages.KRB_AP_ERR_SKEW:
-		if a.result.PreAuthRequests >= a.cfg.MaxPreAuth || !a.learnOffset(a.realm, e) {
-			return nil, e
-		}
-		a.armor = nil // its authenticator bears the time too
-		a.trace(AskedAgain{a.realm, "with the KDC's time"})
-		return a.ask(pre)
-	case messages.KDC_ERR_WRONG_REALM:
-		return a.onWrongRealm(e)
-	default:
-		return nil, e
-	}
-}
-
-// onHint acts on a KRB-ERROR without the armor that the request had. The KDC's time may be believed on trial; for the rest
-// it ends the exchange.
-func (a *AS) onHint(e *messages.KRBError) (*Request, error) {
-	if e.ErrorCode == messages.KRB_AP_ERR_SKEW {
-		return a.onError(e)
-	}
-	return nil, e
-}
-
-// onMorePreAuth goes on with a mechanism that takes several rounds (RFC 6113 5.2).
-func (a *AS) onMorePreAuth(e *messages.KRBError) (*Request, error) {
-	if a.open.proof == nil || !a.open.proof.mechanism.rounds { // else the same key would be proved on and on
-		return nil, e
-	}
-	next := *a.open.proof
-	offer := e.Data().PAData
-	value, ok := offer.Find(next.mechanism.padata)
-	if !ok {
-		return nil, e
-	}
-	a.keepCookie(offer)
-	next.value, next.said, next.round = value, a.open.said, next.round+1
-	return a.ask(&next)
-}
-
-// keepCookie keeps what the KDC wants to have back (RFC 6113 5.2).
-func (a *AS) keepCookie(offer messages.MethodData) {
-	if cookie, ok := offer.Find(messages.PA_FX_COOKIE); ok {
-		a.cookie = cookie
-	}
-}
-
-// onPreAuthRequired proves the key that the error's METHOD-DATA describes, unless that very key was refused already.
-func (a *AS) onPreAuthRequired(e *messages.KRBError) (*Request, error) {
-	data := e.Data()
-	offer := data.PAData
-	if data.Status != 0 { // what stands in PA-PW-SALT is no salt
-		offer = slices.DeleteFunc(slices.Clone(offer), func(p messages.PAData) bool { return p.Type == messages.PA_PW_SALT })
-	}
-	a.keepCookie(offer)
-	m, value, err := choose(a.mechanisms, offer)
+// ask builds an AS-REQ, with a proof or without, with armor or without.
+func (a *AS) ask(pre *proof) (*Request, error) {
+	nonce, err := a.nonce()
 	if err != nil {
 		return nil, err
 	}
-	infos, named := keyInfos(offer, a.offered, defaultSalt(messages.Principal{Name: a.cfg.Client.Name, Realm: a.realm}))
-	a.infos = infos
-	info, key, err := pickKey(infos, a.offered, a.cfg.Keys, a.trace)
+	now := a.now()
+	body := messages.KDCReqBody{
+		KDCOptions: a.options,
+		CName:      a.cfg.Client.Name,
+		Realm:      a.realm,
+		SName:      messages.TGSName(a.realm),
+		Till:       till(now, a.cfg.Lifetime),
+		Nonce:      nonce,
+		EType:      a.offered,
+	}
+	body.Raw = body.Marshal()
+	if a.fast && a.armor == nil {
+		if a.armor, err = newArmor(a.cfg.Armor, now, a.Rand); err != nil {
+			return nil, err
+		}
+	}
+	said, err := a.say(pre, body.Raw, now)
 	if err != nil {
 		return nil, err
 	}
-	if named {
-		a.result.Hint = &PreAuthHint{info.EType, info.Salt, info.HasSalt, info.Params, m.padata}
-	}
-	a.begun++
-	if a.begun > maxPreAuth || a.result.PreAuthRequests >= a.cfg.MaxPreAuth || slices.ContainsFunc(a.tried, key.Equal) {
-		if a.refused != nil {
-			return nil, a.refused
+	req := messages.KDCReq{MsgType: messages.KRB_AS_REQ, PAData: a.padata(said.padata), Body: body}
+	if a.fast {
+		if req, err = a.armored(req); err != nil {
+			return nil, err
 		}
-		return nil, e
 	}
-	if a.refused != nil {
-		a.trace(AskedAgain{a.realm, "the KDC names another type or salt than before"})
+	a.open = &asRequest{
+		nonce: nonce, message: req.Marshal(), sent: a.Now(), proof: pre, armor: a.armor,
+		said: said.said, replyKey: said.replyKey,
 	}
-	return a.ask(&proof{mechanism: m, value: value, info: info, key: key})
+	return &Request{Realm: a.realm, Message: a.open.message, PreAuth: said.proves}, nil
 }
 
-// onWrongRealm follows a client referral (RFC 6806 7).
-func (a *AS) onWrongRealm(e *messages.KRBError) (*Request, error) {
-	next := e.CRealm
-	failure := &ReferralError{Realm: next, Via: a.via}
-	switch {
-	case a.options&messages.KDC_OPT_CANONICALIZE == 0:
-		failure.Reason = "the name is not one that may be referred; log in with a user principal name or in that realm"
-	case next == "":
-		failure.Reason = "the KDC names no realm"
-	case slices.ContainsFunc(a.via, func(r string) bool { return strings.EqualFold(r, next) }):
-		failure.Reason = "loop"
-	case len(a.via) > MaxHops:
-		failure.Reason = "too many hops"
-	case a.fast:
-		failure.Reason = "the FAST armor is for the realm before; log in with the name that the account has in that realm, and with armor of it"
-	default:
-		a.trace(ClientReferral{a.realm, next})
-		a.realm, a.via = next, append(a.via, next)
-		a.cookie, a.infos, a.tried = nil, nil, nil // no verdict on a key: the account is another
-		return a.ask(nil)
+// armored wraps a request into an outer one that shows client, service and options (RFC 6113,
+// Section 5.4.2). Like MIT's client, it leaves the outer nonce zero: the inner one counts.
+func (a *AS) armored(req messages.KDCReq) (messages.KDCReq, error) {
+	outer := req.Body
+	outer.Nonce, outer.Raw = 0, nil
+	outer.Raw = outer.Marshal()
+	fast, err := a.armor.wrap(a.Rand, &messages.KrbFastReq{PAData: req.PAData, ReqBody: req.Body}, outer.Raw)
+	if err != nil {
+		return messages.KDCReq{}, err
 	}
-	return nil, fmt.Errorf("%w: %w", e, failure)
+	return messages.KDCReq{MsgType: req.MsgType, PAData: messages.MethodData{fast}, Body: outer}, nil
+}
+
+// say lets the mechanism respond to the KDC's last message.
+func (a *AS) say(pre *proof, body []byte, now time.Time) (response, error) {
+	if pre == nil {
+		return response{}, nil
+	}
+	c := challenge{key: pre.key, value: pre.value, said: pre.said, round: pre.round, body: body, now: now, rand: a.Rand}
+	if a.armor != nil {
+		c.armor = a.armor.key
+	}
+	said, err := pre.mechanism.respond(c)
+	if err != nil {
+		return response{}, err
+	}
+	if pre.round == 0 {
+		a.Trace(KeyChosen{pre.info.EType, pre.info.Salt, pre.info.HasSalt, pre.hinted})
+	}
+	if said.proves {
+		a.cfg.Budget.spend()
+		a.tried = append(a.tried, pre.key)
+	}
+	return said, nil
+}
+
+func (a *AS) padata(said messages.MethodData) messages.MethodData {
+	var padata messages.MethodData
+	if a.cookie != nil {
+		padata = append(padata, messages.PAData{Type: messages.PA_FX_COOKIE, Value: a.cookie})
+	}
+	padata = append(padata, said...)
+	return append(padata, messages.PAData{Type: messages.PA_REQ_ENC_PA_REP})
 }

@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// asAnswer is an AS-REP that has passed every check.
-type asAnswer struct {
+type asReply struct {
 	rep      *messages.KDCRep
 	part     *messages.EncKDCRepPart
 	info     KeyInfo // of the reply key
@@ -21,7 +19,8 @@ type asAnswer struct {
 	verified bool    // the KDC confirmed the request
 }
 
-// WrongKeyError means that a reply does not decrypt with the client's key, which names the key for people to compare.
+// WrongKeyError means that a reply does not decrypt with the client's key. It describes the key for
+// comparison.
 type WrongKeyError struct {
 	EType   enctype.ID
 	KVNO    uint32 // 0 if the KDC gave none
@@ -29,7 +28,6 @@ type WrongKeyError struct {
 	HasSalt bool // the KDC named the salt
 }
 
-// Error says what the key was made with.
 func (e *WrongKeyError) Error() string {
 	key := e.EType.String()
 	if e.KVNO != 0 {
@@ -43,20 +41,10 @@ func (e *WrongKeyError) Error() string {
 		"of another password, version or salt", key, e.Salt, from)
 }
 
-// judge checks a reply to the open question and changes nothing.
-func (a *AS) judge(reply []byte) (*asAnswer, *messages.KRBError, error) {
-	rep, krbErr, err := readReply(reply, messages.KRB_AS_REP)
-	switch {
-	case err != nil:
-		return nil, nil, err
-	case krbErr != nil:
-		if krbErr, err = a.open.armor.openError(krbErr, a.open.nonce); err != nil {
-			return nil, nil, err
-		}
-		return nil, krbErr, a.checkError(krbErr, reply)
-	}
-	answer, err := a.checkReply(rep)
-	return answer, nil, err
+// judge checks a reply to the open request and changes nothing.
+func (a *AS) judge(reply []byte) (*asReply, *messages.KRBError, error) {
+	onError := func(e *messages.KRBError) error { return a.checkError(e, reply) }
+	return judged(reply, messages.KRB_AS_REP, a.open.armor, a.open.nonce, onError, a.checkReply)
 }
 
 func (a *AS) checkError(e *messages.KRBError, reply []byte) error {
@@ -65,10 +53,10 @@ func (a *AS) checkError(e *messages.KRBError, reply []byte) error {
 		return mismatch("error-code", "an answer to the latest request", "a copy of an earlier answer")
 	}
 	canonicalize := a.options&messages.KDC_OPT_CANONICALIZE != 0
-	return checkError(e, a.cfg.Client.Name, canonicalize, a.open.service)
+	return checkError(e, a.cfg.Client.Name, canonicalize, messages.TGSName(a.realm))
 }
 
-func (a *AS) checkReply(rep *messages.KDCRep) (*asAnswer, error) {
+func (a *AS) checkReply(rep *messages.KDCRep) (*asReply, error) {
 	rep, strengthen, err := a.open.armor.openReply(rep, a.open.nonce, false)
 	if err != nil {
 		return nil, err
@@ -81,7 +69,8 @@ func (a *AS) checkReply(rep *messages.KDCRep) (*asAnswer, error) {
 		return nil, err
 	}
 	part := answer.part
-	// The nonce has shown the reply to be fresh, so authtime is the KDC's clock: it decides, not ours (RFC 4120 3.1.5).
+	// The nonce has shown the reply to be fresh, so authtime is the KDC's clock: it decides, not
+	// ours (RFC 4120, Section 3.1.5).
 	if err := a.checkTicket(rep, part, a.open.nonce, part.AuthTime); err != nil {
 		return nil, err
 	}
@@ -92,19 +81,13 @@ func (a *AS) checkReply(rep *messages.KDCRep) (*asAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return answer, a.checkProof(rep)
-}
-
-// checkProof verifies the KDC's own proof, where the mechanism has one.
-func (a *AS) checkProof(rep *messages.KDCRep) error {
-	pre := a.open.proof
-	if pre == nil || pre.mechanism.verify == nil {
-		return nil
+	if pre := a.open.proof; pre != nil && pre.mechanism.verify != nil {
+		err = pre.mechanism.verify(a.open.armor.key, pre.key, rep.PAData)
 	}
-	return pre.mechanism.verify(a.open.armor.key, pre.key, rep.PAData)
+	return answer, err
 }
 
-// checkClient holds the reply's client against the one asked for, unless the KDC was asked to correct it.
+// checkClient compares the reply's client with the requested one, unless the KDC may correct it.
 func (a *AS) checkClient(rep *messages.KDCRep) error {
 	if a.options&messages.KDC_OPT_CANONICALIZE != 0 {
 		if rep.CRealm == "" || !named(rep.CName) {
@@ -112,44 +95,33 @@ func (a *AS) checkClient(rep *messages.KDCRep) error {
 		}
 		return nil
 	}
-	if rep.CRealm != a.realm {
-		return mismatch("crealm", a.realm, rep.CRealm)
-	}
-	if !rep.CName.Equal(a.cfg.Client.Name) {
-		return mismatch("cname", a.cfg.Client.Name, rep.CName)
-	}
-	return nil
+	return sameClient(rep, messages.Principal{Name: a.cfg.Client.Name, Realm: a.realm})
 }
 
-// checkService holds the ticket's service against the one asked for. A KDC that was asked to correct names may put its own
-// realm in krbtgt/REALM (RFC 6806 6), nothing else.
+// checkService compares the ticket's service with the requested one. A KDC that may correct names
+// may put its own realm in krbtgt/REALM (RFC 6806, Section 6), nothing else.
 func (a *AS) checkService(part *messages.EncKDCRepPart) error {
-	if part.SName.Equal(a.open.service) && part.SRealm == a.realm {
+	service := messages.TGSName(a.realm)
+	if part.SName.Equal(service) && part.SRealm == a.realm {
 		return nil
 	}
-	if a.options&messages.KDC_OPT_CANONICALIZE != 0 {
-		_, asked := a.open.service.IsTGS()
-		if got, ok := part.SName.IsTGS(); asked && ok && strings.EqualFold(got, part.SRealm) {
-			return nil
-		}
-		if !asked && foldEqual(part.SName, a.open.service) {
-			return nil
-		}
+	if got, ok := part.SName.IsTGS(); ok && a.options&messages.KDC_OPT_CANONICALIZE != 0 && strings.EqualFold(got, part.SRealm) {
+		return nil
 	}
-	if !part.SName.Equal(a.open.service) {
-		return mismatch("sname", a.open.service, part.SName)
+	if !part.SName.Equal(service) {
+		return mismatch("sname", service, part.SName)
 	}
 	return mismatch("srealm", a.realm, part.SRealm)
 }
 
-// openReply finds the reply key, which the armor may strengthen, and decrypts. What the reply says of salt and parameters wins over what an error said
-// (RFC 4120 5.2.7.5).
-func (a *AS) openReply(rep *messages.KDCRep, strengthen enctype.Key) (enctype.Key, *asAnswer, error) {
+// openReply finds the reply key, which the armor may strengthen, and decrypts. Salt and parameters in the reply take precedence over those in an error
+// (RFC 4120, Section 5.2.7.5).
+func (a *AS) openReply(rep *messages.KDCRep, strengthen enctype.Key) (enctype.Key, *asReply, error) {
 	id := rep.EncPart.EType
 	if !slices.Contains(a.offered, id) {
 		return enctype.Key{}, nil, mismatch("enc-part.etype", fmt.Sprint("one of ", a.offered), id)
 	}
-	answer := &asAnswer{rep: rep}
+	answer := &asReply{rep: rep}
 	answer.info, answer.named = a.replyInfo(rep)
 	opens := func(key enctype.Key) (enctype.Key, error) {
 		key, err := strengthened(strengthen, key)
@@ -161,15 +133,15 @@ func (a *AS) openReply(rep *messages.KDCRep, strengthen enctype.Key) (enctype.Ke
 	}
 	info := answer.info
 	if pre := a.open.proof; pre != nil {
-		own := pre.key
-		if !a.open.replyKey.IsZero() {
-			own = a.open.replyKey
+		own := a.open.replyKey
+		if own.IsZero() {
+			own = pre.key
 		}
 		key, err := opens(own)
 		if err != errWrongKey {
 			return key, answer, err
 		}
-		if !a.open.replyKey.IsZero() { // no other key will do
+		if !a.open.replyKey.IsZero() { // no other key is possible
 			return enctype.Key{}, nil, malformed("enc-part", &WrongKeyError{id, rep.EncPart.KVNO, pre.info.Salt, pre.info.HasSalt})
 		}
 	}
@@ -199,12 +171,12 @@ func (a *AS) openReply(rep *messages.KDCRep, strengthen enctype.Key) (enctype.Ke
 	return enctype.Key{}, nil, malformed("enc-part", wrong)
 }
 
-// replyIterations is how many iterations all keys together may take that only replies describe: a tenth of a second's
-// work. No KDC is known that asks for more than the default of the type, 32768 at most.
+// replyIterations bounds the iterations of all keys together that only replies describe: a tenth of
+// a second of work. No KDC is known that requires more than the default of the type, 32768 at most.
 const replyIterations = 1 << 17
 
-// afford counts the iterations that a key made of a password takes, if a reply describes it otherwise than the KDC did
-// before: anybody can make up replies, each with a salt of its own.
+// afford counts the iterations of a key derived from a password, if a reply describes it
+// differently from earlier messages: forged replies could each name another salt.
 func (a *AS) afford(info KeyInfo) error {
 	known := func(i KeyInfo) bool {
 		return i.EType == info.EType && i.Salt == info.Salt && bytes.Equal(i.Params, info.Params)
@@ -218,13 +190,13 @@ func (a *AS) afford(info KeyInfo) error {
 	}
 	if spent := a.iterations.Add(int64(n)); spent > replyIterations {
 		a.iterations.Add(-int64(n))
-		return fmt.Errorf("%w: with this reply's %d iterations all replies together ask for %d, more than %d; somebody on the way "+
-			"may forge them: use_tcp, or take a keytab, whose keys are made already", enctype.ErrParams, n, spent, replyIterations)
+		return fmt.Errorf("%w: with this reply's %d iterations all replies together ask for %d, more than %d; they may be "+
+			"forged: set use_tcp, or use a keytab, whose keys are derived already", enctype.ErrParams, n, spent, replyIterations)
 	}
 	return nil
 }
 
-// local tells a failure of the key source itself from what a reply can bring about.
+// local reports whether the key source itself failed, rather than because of what the reply names.
 func local(err error) bool {
 	for _, e := range []error{ErrNoKey, enctype.ErrParams, enctype.ErrUnsupported, enctype.ErrNotApproved} {
 		if errors.Is(err, e) {
@@ -234,19 +206,11 @@ func local(err error) bool {
 	return true
 }
 
-// versions lists the key versions to try: the one that the KDC names, then the newest, for keytabs are often made with a
-// version of their maker's own.
-func versions(e messages.EncryptedData) []uint32 {
-	if e.HasKVNO && e.KVNO != 0 {
-		return []uint32{e.KVNO, 0}
-	}
-	return []uint32{0}
-}
-
-// replyInfo describes the reply key: by the reply's padata, else by what the KDC said before, else by default.
+// replyInfo describes the reply key: by the reply's padata, else by an earlier error, else by
+// default.
 func (a *AS) replyInfo(rep *messages.KDCRep) (info KeyInfo, named bool) {
 	id := rep.EncPart.EType
-	salt := defaultSalt(messages.Principal{Name: rep.CName, Realm: rep.CRealm})
+	salt := DefaultSalt(messages.Principal{Name: rep.CName, Realm: rep.CRealm})
 	ofType := func(i KeyInfo) bool { return i.EType == id }
 	infos, named := keyInfos(rep.PAData, []enctype.ID{id}, salt)
 	if i := slices.IndexFunc(infos, ofType); named && i >= 0 {
@@ -258,8 +222,8 @@ func (a *AS) replyInfo(rep *messages.KDCRep) (info KeyInfo, named bool) {
 	return KeyInfo{EType: id, Salt: salt}, false
 }
 
-// checkEncPARep verifies the KDC's checksum over the request, if the KDC says that it makes one (RFC 6806 11). It reports
-// whether there was one.
+// checkEncPARep verifies the KDC's checksum over the request, if the KDC says that it sends one
+// (RFC 6806, Section 11). It reports whether there was one.
 func checkEncPARep(part *messages.EncKDCRepPart, key enctype.Key, request []byte) (bool, error) {
 	if part.Flags&messages.TKT_FLG_ENC_PA_REP == 0 {
 		return false, nil
@@ -279,8 +243,8 @@ func checkEncPARep(part *messages.EncKDCRepPart, key enctype.Key, request []byte
 	return true, nil
 }
 
-// verifySum verifies the KDC's checksum over the request. Heimdal's is without a key where that is of type des-cbc-crc; it
-// stands in an encrypted part, so that it is worth as much as the type.
+// verifySum verifies the KDC's checksum over the request. Heimdal's has no key if the key is of
+// type des-cbc-crc; it is in the encrypted part, so it protects as well as that type does.
 func verifySum(key enctype.Key, sum *messages.Checksum, request []byte) error {
 	if key.EType() != enctype.DES_CBC_CRC || sum.Type != enctype.CKSUMTYPE_CRC32 {
 		return key.VerifyChecksum(sum.Type, enctype.KEY_USAGE_AS_REQ, request, sum.Value)
@@ -292,13 +256,11 @@ func verifySum(key enctype.Key, sum *messages.Checksum, request []byte) error {
 	return err
 }
 
-// accept takes an answer that has passed every check.
-func (a *AS) accept(answer *asAnswer) {
+// accept uses a reply that passed every check.
+func (a *AS) accept(answer *asReply) {
 	part, r := answer.part, &a.result
 	r.Credential = messages.NewCredential(answer.rep, part)
-	r.LastReq, r.KeyExpiration = part.LastReq, keyExpiration(part)
-	if answer.named {
-		i := answer.info
+	if i := answer.info; answer.named {
 		r.Hint = &PreAuthHint{EType: i.EType, Salt: i.Salt, HasSalt: i.HasSalt, Params: i.Params}
 	}
 	if pre := a.open.proof; pre != nil && r.Hint != nil {
@@ -307,27 +269,8 @@ func (a *AS) accept(answer *asAnswer) {
 		r.Hint = &hint
 	}
 	if answer.verified {
-		a.trace(EncPARepVerified{a.realm})
+		a.Trace(EncPARepVerified{a.realm})
 	}
 	a.confirmOffset(a.realm, part.AuthTime, a.open.sent)
-	a.trace(won(r.Credential, answer.rep))
-}
-
-func won(cred *messages.Credential, rep *messages.KDCRep) TicketWon {
-	return TicketWon{cred.Client, cred.Service, cred.Key.EType(), rep.Ticket.EncPart.EType, cred.Flags, cred.EndTime}
-}
-
-// keyExpiration is key-expiration, or the earliest such time in last-req, which has replaced it (RFC 4120 5.4.2). Types
-// are negative where they are about the answering KDC only.
-func keyExpiration(part *messages.EncKDCRepPart) time.Time {
-	t := part.KeyExpiration
-	for _, e := range part.LastReq {
-		switch e.Type {
-		case messages.LR_PW_EXPTIME, -messages.LR_PW_EXPTIME, messages.LR_ACCT_EXPTIME, -messages.LR_ACCT_EXPTIME:
-			if !e.Value.IsZero() && e.Value.Unix() > 0 && (t.IsZero() || e.Value.Before(t)) {
-				t = e.Value
-			}
-		}
-	}
-	return t
+	a.traceTicket(r.Credential, answer.rep)
 }

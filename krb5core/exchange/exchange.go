@@ -3,58 +3,123 @@ package exchange
 import (
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
 // Bounds of every exchange.
 const (
-	// DefaultMaxSkew is how far clocks may differ, unless configured otherwise (RFC 4120 1.6 suggests 5 minutes).
+	// DefaultMaxSkew is how far clocks may differ, unless configured otherwise (RFC 4120, Section
+	// 1.6 suggests 5 minutes).
 	DefaultMaxSkew = 5 * time.Minute
-	// MaxHops is the number of referrals that one exchange follows (RFC 6806 9 asks for a limit and suggests 10).
+	// MaxHops is the number of referrals that one exchange follows (RFC 6806, Section 9 asks for a
+	// limit and suggests 10).
 	MaxHops = 10
 )
 
-// Request is a question to a KDC.
+// Request is a request to a KDC.
 type Request struct {
 	Realm   string // whose KDC is to be asked
 	Message []byte // the DER of an AS-REQ or TGS-REQ, to be sent as it is
-	PreAuth bool   // carries proof of a key: a wrong one counts towards lockout, so it must not reach two KDCs at once
+	PreAuth bool   // carries a proof of a key: a wrong one counts towards lockout, so it must not be sent to two KDCs at once
 }
 
-// Machine is what all exchanges have in common.
+// Machine is one exchange with KDCs.
 type Machine interface {
-	// Step takes the answer to the last request and returns the next one, or nil, nil when the exchange is done. The first
-	// call takes nil. An error that wraps ErrForeign leaves the machine waiting for another answer; any other ends it.
+	// Step takes the reply to the last request and returns the next one, or nil, nil when the
+	// exchange is done. The first call takes nil. After an error that wraps ErrForeign the machine
+	// waits for another reply; any other ends it.
 	Step(reply []byte) (*Request, error)
-	// Check tells whether reply answers the request that is open: nil if Step would act on it (an error from the KDC
-	// included). An error that does not wrap ErrForeign is a failure of our own, such as a key source that cannot be read.
+	// Check reports whether reply answers the open request: nil if Step would use it (also if it is
+	// a KRB-ERROR). An error that does not wrap ErrForeign is a local failure, such as a key source
+	// that cannot be read.
 	Check(reply []byte) error
 }
 
-var (
-	_ Machine = (*AS)(nil)
-	_ Machine = (*TGS)(nil)
-	_ Machine = (*S4U2Self)(nil)
-	_ Machine = (*S4U2Proxy)(nil)
-)
+// Env is the environment of a client's exchanges: its settings, clock and source of randomness.
+type Env struct {
+	ETypes   []enctype.ID     // allowed types of keys in order of preference, nil for enctype.Strong
+	Lifetime time.Duration    // of the ticket, 0 for as long as the KDC or the TGT allows
+	MaxSkew  time.Duration    // 0 for DefaultMaxSkew
+	Now      func() time.Time // the realm's time as far as known; nil for time.Now
+	Rand     io.Reader        // nil for crypto/rand
+	Trace    func(Event)      // called for each decision; nil for none
+}
 
-// ErrForeign is wrapped by the errors of Step and Check for a reply that does not answer the open question or does not
-// verify.
+// Session is a ticket-granting ticket and the environment of the exchanges that use it.
+type Session struct {
+	Env
+	TGT *messages.Credential
+
+	// FAST armors the requests with the TGT in them (RFC 6113, Section 5.4.1.1). The KDCs of the
+	// client's own realm must then answer with armor; those of other realms may not support it, and
+	// their tickets are accepted without.
+	FAST bool
+
+	// Known returns the TGT for a foreign realm that is held already, or nil.
+	Known func(realm string) *messages.Credential
+	// CAPath returns the realms between client and server ([capaths]); nil if nothing is configured
+	// for the two, empty if they trust each other directly. A configured path is the only one that
+	// is taken to a named realm.
+	CAPath func(client, server string) []string
+}
+
+// MaxProofs bounds the proofs of a key that a login makes. A KDC that does not answer is no reason
+// for another proof: the next KDC gets the same message. Domains lock accounts after as few as five
+// wrong proofs, and other programs use the account too.
+const MaxProofs = 3
+
+// Budget bounds the proofs of a key, the requests with pre-authentication, each of which may count
+// towards lockout whatever the KDC answers. One budget goes through all exchanges of a login: the
+// AS machine spends it, and a caller that logs in again and again reads it afterwards. It is for
+// one goroutine.
+type Budget struct{ left, sent, refused int }
+
+// NewBudget returns a budget of so many proofs, at most MaxProofs.
+func NewBudget(proofs int) *Budget { return &Budget{left: min(proofs, MaxProofs)} }
+
+// Left is how many proofs may still be sent.
+func (b *Budget) Left() int { return b.left }
+
+// Sent is how many proofs were sent.
+func (b *Budget) Sent() int { return b.sent }
+
+// Refused is how many of them a KDC answered by saying that the key is wrong.
+func (b *Budget) Refused() int { return b.refused }
+
+func (b *Budget) spend() {
+	b.left--
+	b.sent++
+}
+
+// refuse counts as refused what was sent since the budget had sent so many.
+func (b *Budget) refuse(before int) { b.refused += b.sent - before }
+
+// Charge adds the proofs of another budget: those of a second key of the account, or of the account
+// that armors the login.
+func (b *Budget) Charge(other *Budget) {
+	b.left = max(b.left-other.sent, 0)
+	b.sent += other.sent
+	b.refused += other.refused
+}
+
+// ErrForeign is wrapped by the errors of Step and Check for a reply that does not answer the open
+// request or does not verify.
 var ErrForeign = errors.New("not a valid answer to the request")
 
 // ErrFinished is returned by Step and Check after the exchange has ended.
 var ErrFinished = errors.New("exchange has ended")
 
-// ReplyError says which check a reply did not pass. It wraps ErrForeign.
+// ReplyError is the check that a reply failed. It wraps ErrForeign.
 type ReplyError struct {
 	Field     string // what was checked, by its name in the RFC: "nonce", "cname", "key.keytype"
 	Want, Got string // may be empty; never a secret
 	Err       error  // the cause, if one is known
 }
 
-// Error names the field and both values.
 func (e *ReplyError) Error() string {
 	s := "reply not accepted: " + e.Field
 	if e.Got != "" {
@@ -71,30 +136,26 @@ func (e *ReplyError) Error() string {
 
 // Is reports true for ErrForeign.
 func (e *ReplyError) Is(target error) bool { return target == ErrForeign }
+func (e *ReplyError) Unwrap() error        { return e.Err }
 
-// Unwrap returns the cause.
-func (e *ReplyError) Unwrap() error { return e.Err }
-
-// ReferralError says why a chain of referrals was not followed further. It is final.
+// ReferralError is why a referral was not followed. It is final.
 type ReferralError struct {
-	Realm  string   // the realm that the last answer points to
+	Realm  string   // the realm that the last reply refers to
 	Via    []string // the realms asked so far, in order
 	Reason string   // "loop", "too many hops", ...
 }
 
-// Error names the reason and the realms.
 func (e *ReferralError) Error() string {
 	return fmt.Sprintf("referral to realm %q not followed after %q: %s", e.Realm, e.Via, e.Reason)
 }
 
-// ETypeError means that the KDC and we have no usable encryption type in common. It is final.
+// ETypeError means that client and KDC have no usable encryption type in common. It is final.
 type ETypeError struct {
-	Offered []enctype.ID // what the KDC names; nil if it named none
+	Offered []enctype.ID // named by the KDC; nil if it named none
 	Allowed []enctype.ID // what we may use
-	Err     error        // why each offered type was passed over, ErrNoKey among them
+	Err     error        // why each offered type was not used, ErrNoKey among them
 }
 
-// Error lists both sides.
 func (e *ETypeError) Error() string {
 	s := fmt.Sprintf("no usable encryption type: the KDC names %v, allowed are %v", e.Offered, e.Allowed)
 	if e.Err != nil {
@@ -103,5 +164,15 @@ func (e *ETypeError) Error() string {
 	return s
 }
 
-// Unwrap returns the reasons.
 func (e *ETypeError) Unwrap() error { return e.Err }
+
+// UnarmoredError is a refusal without armor of a request with FAST. It may be forged, so it is a
+// hint, not a refusal to rely on, and nothing is sent unarmored because of it. It is final.
+type UnarmoredError struct{ Err *messages.KRBError }
+
+func (e *UnarmoredError) Error() string {
+	return fmt.Sprintf("the KDC answered without FAST armor, so the answer may be forged, and nothing is sent without: %v; "+
+		"does the KDC do FAST, is the armor's ticket of its realm and still good?", e.Err)
+}
+
+func (e *UnarmoredError) Unwrap() error { return e.Err }

@@ -1,7 +1,6 @@
 package exchange
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -10,56 +9,32 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// armor protects the messages of one conversation by the session of a ticket that is held already: FAST (RFC 6113 5.4).
-// The methods of a nil armor leave messages as they are.
+// armor protects the messages of one exchange by the session key of a ticket that is held already:
+// FAST (RFC 6113, Section 5.4). The methods of a nil armor leave messages as they are.
 type armor struct {
 	key enctype.Key
-	req *messages.KrbFastArmor // nil in a TGS-REQ: the PA-TGS-REQ beside it does the same (RFC 6113 5.4.1.1)
+	req *messages.KrbFastArmor // nil in a TGS-REQ: the PA-TGS-REQ beside it does the same (RFC 6113, Section 5.4.1.1)
 }
 
-// UnarmoredError is the answer of a KDC that was asked with FAST and refused without. Nothing shows that it is the KDC's,
-// so it is a hint and no verdict, and nothing is sent unarmored because of it. It is final.
-type UnarmoredError struct{ Err *messages.KRBError }
-
-// Error tells what may be the matter.
-func (e *UnarmoredError) Error() string {
-	return fmt.Sprintf("the KDC answered without FAST armor, so the answer may be forged, and nothing is sent without: %v; "+
-		"does the KDC do FAST, is the armor's ticket of its realm and still good?", e.Err)
-}
-
-// Unwrap returns the KRB-ERROR.
-func (e *UnarmoredError) Unwrap() error { return e.Err }
-
-// newArmor makes armor of a TGT for the KDC that is to be asked (RFC 6113 5.4.1.1).
+// newArmor derives armor from a TGT for the KDC that is asked (RFC 6113, Section 5.4.1.1).
 func newArmor(tgt *messages.Credential, now time.Time, rand io.Reader) (*armor, error) {
 	subkey, err := enctype.GenerateKey(tgt.Key.EType(), rand)
 	if err != nil {
 		return nil, fmt.Errorf("making a subkey for FAST: %w", err)
 	}
-	auth := messages.Authenticator{
-		CRealm: tgt.Client.Realm,
-		CName:  tgt.Client.Name,
-		CTime:  now.Truncate(time.Second),
-		CUSec:  int32(now.Nanosecond() / int(time.Microsecond)),
-		Subkey: subkey,
-	}
-	cipher, err := tgt.Key.Encrypt(rand, enctype.KEY_USAGE_AP_REQ_AUTHENTICATOR, auth.Marshal())
+	req, err := apReq(tgt, messages.Authenticator{CTime: now, Subkey: subkey}, enctype.KEY_USAGE_AP_REQ_AUTHENTICATOR, rand)
 	if err != nil {
-		return nil, fmt.Errorf("encrypting the authenticator for FAST: %w", err)
+		return nil, fmt.Errorf("FAST armor: %w", err)
 	}
 	a, err := implicitArmor(tgt, subkey)
 	if err != nil {
 		return nil, err
 	}
-	req := messages.APReq{
-		Ticket:        messages.Ticket{Raw: tgt.Ticket},
-		Authenticator: messages.EncryptedData{EType: tgt.Key.EType(), Cipher: cipher},
-	}
-	a.req = &messages.KrbFastArmor{ArmorType: messages.FX_FAST_ARMOR_AP_REQUEST, ArmorValue: req.Marshal()}
+	a.req = &messages.KrbFastArmor{ArmorType: messages.FX_FAST_ARMOR_AP_REQUEST, ArmorValue: req}
 	return a, nil
 }
 
-// implicitArmor is that of a TGS-REQ with this TGT and subkey.
+// implicitArmor is the armor of a TGS-REQ with this TGT and subkey.
 func implicitArmor(tgt *messages.Credential, subkey enctype.Key) (*armor, error) {
 	key, err := enctype.CF2(subkey, tgt.Key, "subkeyarmor", "ticketarmor")
 	if err != nil {
@@ -68,8 +43,8 @@ func implicitArmor(tgt *messages.Credential, subkey enctype.Key) (*armor, error)
 	return &armor{key: key}, nil
 }
 
-// wrap makes PA-FX-FAST with the true request inside. The checksum ties it to what is outside: the outer KDC-REQ-BODY
-// (AS) or the AP-REQ (TGS).
+// wrap builds PA-FX-FAST with the inner request. The checksum ties it to what is outside: the outer
+// KDC-REQ-BODY (AS) or the AP-REQ (TGS).
 func (a *armor) wrap(rand io.Reader, inner *messages.KrbFastReq, outside []byte) (messages.PAData, error) {
 	sum, err := a.key.Checksum(enctype.KEY_USAGE_FAST_REQ_CHKSUM, outside)
 	if err != nil {
@@ -87,7 +62,7 @@ func (a *armor) wrap(rand io.Reader, inner *messages.KrbFastReq, outside []byte)
 	return messages.PAData{Type: messages.PA_FX_FAST, Value: req.Marshal()}, nil
 }
 
-// open decrypts the value of PA-FX-FAST in an answer to the request with this nonce.
+// open decrypts the value of PA-FX-FAST in a reply to the request with this nonce.
 func (a *armor) open(value []byte, nonce uint32) (*messages.KrbFastResponse, error) {
 	const field = "PA-FX-FAST"
 	rep, err := messages.ParseKrbFastArmoredRep(value)
@@ -111,8 +86,9 @@ func (a *armor) open(value []byte, nonce uint32) (*messages.KrbFastResponse, err
 	return response, nil
 }
 
-// openReply gives the true reply: its padata, and the client as the armor vouches for him. strengthen is to be combined
-// with the reply key; zero if the KDC does not. Without PA-FX-FAST the reply is refused, unless it need not have one.
+// openReply returns the inner reply: the armored padata and client. strengthen is to be combined
+// with the reply key; zero if the KDC sends none. A reply without PA-FX-FAST is refused unless
+// optional.
 func (a *armor) openReply(rep *messages.KDCRep, nonce uint32, optional bool) (opened *messages.KDCRep, strengthen enctype.Key, err error) {
 	if a == nil {
 		return rep, enctype.Key{}, nil
@@ -136,7 +112,7 @@ func (a *armor) openReply(rep *messages.KDCRep, nonce uint32, optional bool) (op
 	return &inner, response.StrengthenKey, nil
 }
 
-// checkFinished verifies what ties the ticket to the armor (RFC 6113 5.4.3).
+// checkFinished verifies what ties the ticket to the armor (RFC 6113, Section 5.4.3).
 func (a *armor) checkFinished(f *messages.KrbFastFinished, ticket *messages.Ticket) error {
 	const field = "KrbFastFinished"
 	if f == nil {
@@ -149,8 +125,8 @@ func (a *armor) checkFinished(f *messages.KrbFastFinished, ticket *messages.Tick
 	return nil
 }
 
-// openError gives the true error, which stands in PA-FX-ERROR, with the armored padata for its METHOD-DATA (RFC 6113
-// 5.4.4). An error without armor is returned as it is; armored tells them apart.
+// openError returns the inner error of PA-FX-ERROR, with the armored padata as its METHOD-DATA (RFC
+// 6113, Section 5.4.4). An error without armor is returned as it is; see armored.
 func (a *armor) openError(e *messages.KRBError, nonce uint32) (*messages.KRBError, error) {
 	if a == nil {
 		return e, nil
@@ -175,77 +151,11 @@ func (a *armor) openError(e *messages.KRBError, nonce uint32) (*messages.KRBErro
 	return inner, nil
 }
 
-// armored tells whether an answer bears armor. If it is one that judge has passed, the armor is good.
-func armored(reply []byte) bool {
-	e, err := messages.ParseKRBError(reply)
-	if err != nil {
-		return false
-	}
-	_, ok := e.Data().PAData.Find(messages.PA_FX_FAST)
-	return ok
-}
-
-// strengthened combines the key of a reply with what the KDC gave in the armor (RFC 6113 5.4.3).
+// strengthened combines the reply key with the strengthen-key of the armor (RFC 6113, Section
+// 5.4.3).
 func strengthened(strengthen, reply enctype.Key) (enctype.Key, error) {
 	if strengthen.IsZero() {
 		return reply, nil
 	}
 	return enctype.CF2(strengthen, reply, "strengthenkey", "replykey")
-}
-
-// hint marks the error that ends an exchange if it answers an armored request and bears no armor itself.
-func (c *common) hint(reply []byte, err error) error {
-	var (
-		e      *messages.KRBError
-		marked *UnarmoredError
-	)
-	if !c.fast || !errors.As(err, &e) || errors.As(err, &marked) || armored(reply) {
-		return err
-	}
-	return &UnarmoredError{e}
-}
-
-// encryptedChallenge proves knowledge of the key by encrypting the time with it and the armor key (RFC 6113 5.4.6).
-var encryptedChallenge = mechanism{
-	padata:  messages.PA_ENCRYPTED_CHALLENGE,
-	assumed: true,
-	respond: func(c challenge) (response, error) {
-		key, err := enctype.CF2(c.armor, c.key, "clientchallengearmor", "challengelongterm")
-		if err != nil {
-			return response{}, fmt.Errorf("making the challenge key: %w", err)
-		}
-		stamp := messages.NewPAEncTSEnc(c.now).Marshal()
-		cipher, err := key.Encrypt(c.rand, enctype.KEY_USAGE_ENC_CHALLENGE_CLIENT, stamp)
-		if err != nil {
-			return response{}, fmt.Errorf("encrypting the challenge: %w", err)
-		}
-		value := messages.EncryptedData{EType: key.EType(), Cipher: cipher}.Marshal()
-		return response{
-			padata: messages.MethodData{{Type: messages.PA_ENCRYPTED_CHALLENGE, Value: value}}, proves: true,
-		}, nil
-	},
-	// The KDC proves the same with a key of its own. Its time need not be right (RFC 6113 5.4.6).
-	verify: func(armor, key enctype.Key, padata messages.MethodData) error {
-		const field = "PA-ENCRYPTED-CHALLENGE"
-		value, ok := padata.Find(messages.PA_ENCRYPTED_CHALLENGE)
-		if !ok {
-			return mismatch(field, "present", "absent")
-		}
-		data, err := messages.ParseEncryptedData(value)
-		if err != nil {
-			return malformed(field, err)
-		}
-		kdcs, err := enctype.CF2(armor, key, "kdcchallengearmor", "challengelongterm")
-		if err != nil {
-			return malformed(field, err)
-		}
-		plain, err := kdcs.Decrypt(enctype.KEY_USAGE_ENC_CHALLENGE_KDC, data.Cipher)
-		if err != nil {
-			return malformed(field, errWrongKey)
-		}
-		if _, err := messages.ParsePAEncTSEnc(plain); err != nil {
-			return malformed(field, err)
-		}
-		return nil
-	},
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 // machineTGT is what the tests' armor is made of: the ticket of a machine.
@@ -43,11 +44,9 @@ func unarmor(t testing.TB, request []byte, tgt *messages.Credential) *armoredReq
 	if !ok {
 		t.Fatal("the request has no armor")
 	}
-	fast, err := messages.ParseKrbFastArmoredReq(value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	apReq, usage, outside := []byte(nil), enctype.KEY_USAGE_AP_REQ_AUTHENTICATOR, r.outer.Body.Raw
+	fast := must.OK(messages.ParseKrbFastArmoredReq(value))(t)
+	var apReq []byte
+	usage, outside := enctype.KEY_USAGE_AP_REQ_AUTHENTICATOR, r.outer.Body.Raw
 	if r.outer.MsgType == messages.KRB_AS_REQ {
 		apReq = fast.Armor.ArmorValue
 	} else {
@@ -57,34 +56,17 @@ func unarmor(t testing.TB, request []byte, tgt *messages.Credential) *armoredReq
 		apReq, _ = r.outer.PAData.Find(messages.PA_TGS_REQ)
 		usage, outside = enctype.KEY_USAGE_TGS_REQ_AUTHENTICATOR, apReq
 	}
-	req, err := messages.ParseAPReq(apReq)
-	if err != nil {
-		t.Fatal(err)
-	}
+	req := must.OK(messages.ParseAPReq(apReq))(t)
 	if !bytes.Equal(req.Ticket.Raw, tgt.Ticket) {
 		t.Fatal("the armor is of another ticket")
 	}
-	plain, err := tgt.Key.Decrypt(usage, req.Authenticator.Cipher)
-	if err != nil {
-		t.Fatal(err)
-	}
-	auth, err := messages.ParseAuthenticator(plain)
-	if err != nil {
-		t.Fatal(err)
-	}
+	plain := must.OK(tgt.Key.Decrypt(usage, req.Authenticator.Cipher))(t)
+	auth := must.OK(messages.ParseAuthenticator(plain))(t)
 	r.stamp = auth.CTime
-	if r.key, err = enctype.CF2(auth.Subkey, tgt.Key, "subkeyarmor", "ticketarmor"); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.key.VerifyChecksum(fast.ReqChecksum.Type, enctype.KEY_USAGE_FAST_REQ_CHKSUM, outside, fast.ReqChecksum.Value); err != nil {
-		t.Fatal(err)
-	}
-	if plain, err = r.key.Decrypt(enctype.KEY_USAGE_FAST_ENC, fast.EncFastReq.Cipher); err != nil {
-		t.Fatal(err)
-	}
-	if r.inner, err = messages.ParseKrbFastReq(plain); err != nil {
-		t.Fatal(err)
-	}
+	r.key = must.OK(enctype.CF2(auth.Subkey, tgt.Key, "subkeyarmor", "ticketarmor"))(t)
+	must.Do(t, r.key.VerifyChecksum(fast.ReqChecksum.Type, enctype.KEY_USAGE_FAST_REQ_CHKSUM, outside, fast.ReqChecksum.Value))
+	plain = must.OK(r.key.Decrypt(enctype.KEY_USAGE_FAST_ENC, fast.EncFastReq.Cipher))(t)
+	r.inner = must.OK(messages.ParseKrbFastReq(plain))(t)
 	return r
 }
 
@@ -99,10 +81,7 @@ func (r *armoredRequest) request() []byte {
 
 func (r *armoredRequest) seal(response *messages.KrbFastResponse) messages.PAData {
 	r.t.Helper()
-	cipher, err := r.key.Encrypt(testRand, enctype.KEY_USAGE_FAST_REP, response.Marshal())
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	cipher := must.OK(r.key.Encrypt(testRand, enctype.KEY_USAGE_FAST_REP, response.Marshal()))(r.t)
 	rep := messages.KrbFastArmoredRep{EncFastRep: messages.EncryptedData{EType: r.key.EType(), Cipher: cipher}}
 	return messages.PAData{Type: messages.PA_FX_FAST, Value: rep.Marshal()}
 }
@@ -133,24 +112,15 @@ type spoiler struct {
 func (r *armoredRequest) reply(i *issue, spoil spoiler) []byte {
 	r.t.Helper()
 	strengthen := newKey(r.t, i.key.EType())
-	key, err := enctype.CF2(strengthen, i.key, "strengthenkey", "replykey")
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	key := must.OK(enctype.CF2(strengthen, i.key, "strengthenkey", "replykey"))(r.t)
 	for n, p := range i.part.EncryptedPAData {
 		if p.Type == messages.PA_REQ_ENC_PA_REP {
-			sum, err := key.Checksum(enctype.KEY_USAGE_AS_REQ, r.raw)
-			if err != nil {
-				r.t.Fatal(err)
-			}
+			sum := must.OK(key.Checksum(enctype.KEY_USAGE_AS_REQ, r.raw))(r.t)
 			i.part.EncryptedPAData[n].Value = messages.Checksum{Type: key.ChecksumType(), Value: sum}.Marshal()
 		}
 	}
 	i.key = key
-	sum, err := r.key.Checksum(enctype.KEY_USAGE_FAST_FINISHED, i.rep.Ticket.Marshal())
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	sum := must.OK(r.key.Checksum(enctype.KEY_USAGE_FAST_FINISHED, i.rep.Ticket.Marshal()))(r.t)
 	response := &messages.KrbFastResponse{
 		PAData: i.rep.PAData, StrengthenKey: strengthen, Nonce: r.inner.ReqBody.Nonce,
 		Finished: &messages.KrbFastFinished{
@@ -185,23 +155,15 @@ func (r *armoredRequest) answerChallenge(key enctype.Key) (kdcs messages.PAData,
 	if !ok {
 		return kdcs, false
 	}
-	data, err := messages.ParseEncryptedData(value)
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	data := must.OK(messages.ParseEncryptedData(value))(r.t)
 	client, _ := enctype.CF2(r.key, key, "clientchallengearmor", "challengelongterm")
-	if _, err := client.Decrypt(enctype.KEY_USAGE_ENC_CHALLENGE_CLIENT, data.Cipher); err != nil {
-		r.t.Fatal(err)
-	}
+	must.OK(client.Decrypt(enctype.KEY_USAGE_ENC_CHALLENGE_CLIENT, data.Cipher))(r.t)
 	return r.kdcChallenge(key), true
 }
 
 func (r *armoredRequest) kdcChallenge(key enctype.Key) messages.PAData {
 	kdcKey, _ := enctype.CF2(r.key, key, "kdcchallengearmor", "challengelongterm")
-	cipher, err := kdcKey.Encrypt(testRand, enctype.KEY_USAGE_ENC_CHALLENGE_KDC, messages.NewPAEncTSEnc(epoch).Marshal())
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	cipher := must.OK(kdcKey.Encrypt(testRand, enctype.KEY_USAGE_ENC_CHALLENGE_KDC, messages.NewPAEncTSEnc(epoch).Marshal()))(r.t)
 	return messages.PAData{
 		Type: messages.PA_ENCRYPTED_CHALLENGE, Value: messages.EncryptedData{EType: kdcKey.EType(), Cipher: cipher}.Marshal(),
 	}
@@ -210,13 +172,13 @@ func (r *armoredRequest) kdcChallenge(key enctype.Key) messages.PAData {
 // fastKDC is a KDC that takes armored requests of alice's only.
 func fastKDC(t testing.TB, tgt *messages.Credential, spoil spoiler) kdc {
 	key := mustKey(t, aes256, password, salt)
-	return func(_ int, q *Request) []byte {
+	return func(n int, q *Request) []byte {
 		r := unarmor(t, q.Message, tgt)
 		challenge, ok := r.answerChallenge(key)
 		if !ok {
 			return r.fail(challenged(t, r))
 		}
-		if cookie, _ := r.inner.PAData.Find(messages.PA_FX_COOKIE); string(cookie) != "cookie" {
+		if cookie, _ := r.inner.PAData.Find(messages.PA_FX_COOKIE); n > 0 && string(cookie) != "cookie" {
 			t.Errorf("cookie is %q", cookie)
 		}
 		i := newASIssue(t, r.request(), key)
@@ -227,24 +189,17 @@ func fastKDC(t testing.TB, tgt *messages.Credential, spoil spoiler) kdc {
 
 func newFASTLogin(t testing.TB, tgt *messages.Credential, change ...func(*ASConfig)) *AS {
 	t.Helper()
-	cfg := ASConfig{Client: alice, Keys: passwordKeys{password: password}, Armor: tgt, Now: atEpoch, Rand: testRand}
+	cfg := ASConfig{Client: alice, Keys: passwordKeys{password: password}, Armor: tgt, Env: testEnv(nil, testRand)}
 	for _, c := range change {
 		c(&cfg)
 	}
-	a, err := NewAS(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
+	return must.OK(NewAS(cfg))(t)
 }
 
-func TestFASTLoginProvesTheKeyWithinTheArmor(t *testing.T) {
+func TestFAST_Login(t *testing.T) {
 	tgt := machineTGT(t)
 	a := newFASTLogin(t, tgt)
-	requests, err := drive(t, a, fastKDC(t, tgt, spoiler{}))
-	if err != nil {
-		t.Fatal(err)
-	}
+	requests := must.OK(run(t, a, fastKDC(t, tgt, spoiler{})))(t)
 	if len(requests) != 2 || requests[0].PreAuth || !requests[1].PreAuth {
 		t.Errorf("%d requests", len(requests))
 	}
@@ -260,22 +215,11 @@ func TestFASTLoginProvesTheKeyWithinTheArmor(t *testing.T) {
 	}
 	// What is known now spares the first round.
 	a = newFASTLogin(t, tgt, func(c *ASConfig) { c.Hint = r.Hint })
-	requests, err = drive(t, a, func(n int, q *Request) []byte {
-		q2 := unarmor(t, q.Message, tgt)
-		challenge, ok := q2.answerChallenge(mustKey(t, aes256, password, salt))
-		if !ok {
-			t.Fatal("no proof in the first request")
-		}
-		i := newASIssue(t, q2.request(), mustKey(t, aes256, password, salt))
-		i.rep.PAData = messages.MethodData{challenge}
-		return q2.reply(i, spoiler{})
-	})
-	if err != nil || len(requests) != 1 {
-		t.Errorf("%d requests, %v", len(requests), err)
-	}
+	requests = must.OK(run(t, a, fastKDC(t, tgt, spoiler{})))(t)
+	wantRequests(t, requests, 1)
 }
 
-func TestFASTRepliesAreRefusedUnlessAllOfTheArmorIsRight(t *testing.T) {
+func TestFAST_SpoiltReplies(t *testing.T) {
 	key := mustKey(t, aes256, password, salt)
 	wrong := mustKey(t, aes256, "wrong", salt)
 	for name, c := range map[string]struct {
@@ -305,13 +249,13 @@ func TestFASTRepliesAreRefusedUnlessAllOfTheArmorIsRight(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tgt := machineTGT(t)
-			_, err := drive(t, newFASTLogin(t, tgt), fastKDC(t, tgt, c.spoil))
+			_, err := run(t, newFASTLogin(t, tgt), fastKDC(t, tgt, c.spoil))
 			wantField(t, err, c.field)
 		})
 	}
 	t.Run("proof with another key", func(t *testing.T) {
 		tgt := machineTGT(t)
-		_, err := drive(t, newFASTLogin(t, tgt), func(_ int, q *Request) []byte {
+		_, err := run(t, newFASTLogin(t, tgt), func(_ int, q *Request) []byte {
 			r := unarmor(t, q.Message, tgt)
 			if _, ok := r.answerChallenge(key); !ok {
 				return r.fail(challenged(t, r))
@@ -325,10 +269,10 @@ func TestFASTRepliesAreRefusedUnlessAllOfTheArmorIsRight(t *testing.T) {
 }
 
 // The name outside the armor may be anything.
-func TestFASTClientIsTheOneOfTheArmor(t *testing.T) {
+func TestFAST_ClientOfArmor(t *testing.T) {
 	tgt := machineTGT(t)
 	a := newFASTLogin(t, tgt)
-	_, err := drive(t, a, fastKDC(t, tgt, spoiler{rep: func(r *messages.KDCRep) {
+	_, err := run(t, a, fastKDC(t, tgt, spoiler{rep: func(r *messages.KDCRep) {
 		r.CName = messages.NewPrincipalName(messages.KRB_NT_WELLKNOWN, "WELLKNOWN", "ANONYMOUS")
 	}}))
 	if err != nil || !a.Result().Credential.Client.Equal(alice) {
@@ -336,22 +280,18 @@ func TestFASTClientIsTheOneOfTheArmor(t *testing.T) {
 	}
 }
 
-func TestFASTErrorsAreThoseOfTheArmor(t *testing.T) {
+func TestFAST_Errors(t *testing.T) {
 	tgt := machineTGT(t)
-	_, err := drive(t, newFASTLogin(t, tgt), func(_ int, q *Request) []byte {
+	_, err := run(t, newFASTLogin(t, tgt), func(_ int, q *Request) []byte {
 		r := unarmor(t, q.Message, tgt)
 		e := errorFor(t, r.request(), messages.KDC_ERR_CLIENT_REVOKED)
 		reply := r.fail(e)
-		outer, err := messages.ParseKRBError(reply)
-		if err != nil {
-			t.Fatal(err)
-		}
+		outer := must.OK(messages.ParseKRBError(reply))(t)
 		outer.ErrorCode = messages.KDC_ERR_PREAUTH_REQUIRED
 		return outer.Marshal()
 	})
 	wantCode(t, err, messages.KDC_ERR_CLIENT_REVOKED)
-	var unarmored *UnarmoredError
-	if errors.As(err, &unarmored) {
+	if _, ok := errors.AsType[*UnarmoredError](err); ok {
 		t.Error("an armored error is taken for a hint")
 	}
 	for name, c := range map[string]struct {
@@ -364,24 +304,23 @@ func TestFASTErrorsAreThoseOfTheArmor(t *testing.T) {
 			r.PAData = messages.MethodData{{Type: messages.PA_FX_ERROR, Value: []byte("garbage")}}
 		}, "PA-FX-ERROR"},
 	} {
-		_, err := drive(t, newFASTLogin(t, tgt), func(_ int, q *Request) []byte {
-			r := unarmor(t, q.Message, tgt)
-			return r.fail(errorFor(t, r.request(), messages.KDC_ERR_CLIENT_REVOKED), c.spoil)
+		t.Run(name, func(t *testing.T) {
+			_, err := run(t, newFASTLogin(t, tgt), func(_ int, q *Request) []byte {
+				r := unarmor(t, q.Message, tgt)
+				return r.fail(errorFor(t, r.request(), messages.KDC_ERR_CLIENT_REVOKED), c.spoil)
+			})
+			wantField(t, err, c.field)
 		})
-		if err == nil {
-			t.Fatalf("%s: no error", name)
-		}
-		wantField(t, err, c.field)
 	}
 }
 
 // Whoever is on the way can make them. Nothing goes out unarmored because of it, and no key is proved.
-func TestFASTUnarmoredErrorsAreHints(t *testing.T) {
+func TestFAST_UnarmoredErrors(t *testing.T) {
 	for _, code := range []messages.ErrorCode{
 		messages.KDC_ERR_PREAUTH_REQUIRED, messages.KDC_ERR_PREAUTH_FAILED, messages.KDC_ERR_C_PRINCIPAL_UNKNOWN, messages.KDC_ERR_WRONG_REALM,
 	} {
 		tgt := machineTGT(t)
-		requests, err := drive(t, newFASTLogin(t, tgt), func(_ int, q *Request) []byte {
+		requests, err := run(t, newFASTLogin(t, tgt), func(_ int, q *Request) []byte {
 			e := errorFor(t, q.Message, code, messages.PAData{Type: messages.PA_ENC_TIMESTAMP})
 			e.CRealm = "EVIL.TEST"
 			return e.Marshal()
@@ -397,12 +336,12 @@ func TestFASTUnarmoredErrorsAreHints(t *testing.T) {
 	}
 }
 
-func TestFASTArmorIsMadeAnewWithTheKDCsTime(t *testing.T) {
+func TestFAST_Skew(t *testing.T) {
 	tgt := machineTGT(t)
 	good := fastKDC(t, tgt, spoiler{})
 	var stamps []time.Time
 	a := newFASTLogin(t, tgt, func(c *ASConfig) { c.Now = func() time.Time { return epoch.Add(-time.Hour) } })
-	_, err := drive(t, a, func(n int, q *Request) []byte {
+	_, err := run(t, a, func(n int, q *Request) []byte {
 		stamps = append(stamps, unarmor(t, q.Message, tgt).stamp)
 		if n == 0 {
 			return errorFor(t, q.Message, messages.KRB_AP_ERR_SKEW).Marshal()
@@ -414,7 +353,7 @@ func TestFASTArmorIsMadeAnewWithTheKDCsTime(t *testing.T) {
 	}
 }
 
-func TestFASTArmorMustBeOfTheRealm(t *testing.T) {
+func TestFAST_ArmorRealm(t *testing.T) {
 	tgt := machineTGT(t)
 	tgt.Service.Name = messages.TGSName("OTHER.TEST")
 	for name, armor := range map[string]*messages.Credential{"another realm's": tgt, "no TGT": {Service: messages.Principal{Name: web, Realm: realm}}} {
@@ -424,7 +363,7 @@ func TestFASTArmorMustBeOfTheRealm(t *testing.T) {
 	}
 	// Nor does armor go to where a referral leads.
 	tgt = machineTGT(t)
-	requests, err := drive(t, newFASTLogin(t, tgt, func(c *ASConfig) { c.Canonicalize = true }), func(_ int, q *Request) []byte {
+	requests, err := run(t, newFASTLogin(t, tgt, func(c *ASConfig) { c.Canonicalize = true }), func(_ int, q *Request) []byte {
 		r := unarmor(t, q.Message, tgt)
 		e := errorFor(t, r.request(), messages.KDC_ERR_WRONG_REALM)
 		e.CRealm = "OTHER.TEST"
@@ -450,15 +389,10 @@ func aliceTGT(t testing.TB) *messages.Credential {
 	return tgt
 }
 
-func TestFASTTicketRequestsAreArmoredByTheirOwnTicket(t *testing.T) {
+func TestFAST_TicketRequest(t *testing.T) {
 	tgt := aliceTGT(t)
-	m, err := NewTGS(TGSConfig{TGT: tgt, Service: web, FAST: true, Now: atEpoch, Rand: testRand})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := drive(t, m, fastTicket(t, tgt, spoiler{})); err != nil {
-		t.Fatal(err)
-	}
+	m := must.OK(NewTGS(TGSConfig{Session: Session{Env: testEnv(nil, testRand), TGT: tgt, FAST: true}, Service: web}))(t)
+	must.OK(run(t, m, fastTicket(t, tgt, spoiler{})))(t)
 	if c := m.Result().Credential; c == nil || !c.Service.Name.Equal(web) {
 		t.Errorf("%v", c)
 	}
@@ -471,20 +405,19 @@ func TestFASTTicketRequestsAreArmoredByTheirOwnTicket(t *testing.T) {
 		"another ticket": {spoiler{response: func(r *messages.KrbFastResponse) { r.Finished.TicketChecksum.Value[0] ^= 1 }}, "ticket-checksum"},
 		"strengthen-key": {spoiler{response: func(r *messages.KrbFastResponse) { r.StrengthenKey = newKey(t, aes256) }}, "enc-part"},
 	} {
-		m, _ := NewTGS(TGSConfig{TGT: tgt, Service: web, FAST: true, Now: atEpoch, Rand: testRand})
-		_, err := drive(t, m, fastTicket(t, tgt, c.spoil))
-		if err == nil {
-			t.Fatalf("%s: no error", name)
-		}
-		wantField(t, err, c.field)
+		t.Run(name, func(t *testing.T) {
+			m, _ := NewTGS(TGSConfig{Session: Session{Env: testEnv(nil, testRand), TGT: tgt, FAST: true}, Service: web})
+			_, err := run(t, m, fastTicket(t, tgt, c.spoil))
+			wantField(t, err, c.field)
+		})
 	}
 }
 
-func TestFASTTicketErrorsAreHintsUnlessArmored(t *testing.T) {
+func TestFAST_TicketErrors(t *testing.T) {
 	tgt := aliceTGT(t)
 	for _, inArmor := range []bool{true, false} {
-		m, _ := NewTGS(TGSConfig{TGT: tgt, Service: web, FAST: true, Now: atEpoch, Rand: testRand})
-		_, err := drive(t, m, func(_ int, q *Request) []byte {
+		m, _ := NewTGS(TGSConfig{Session: Session{Env: testEnv(nil, testRand), TGT: tgt, FAST: true}, Service: web})
+		_, err := run(t, m, func(_ int, q *Request) []byte {
 			r := unarmor(t, q.Message, tgt)
 			e := errorFor(t, q.Message, messages.KDC_ERR_POLICY)
 			if inArmor {
@@ -501,14 +434,11 @@ func TestFASTTicketErrorsAreHintsUnlessArmored(t *testing.T) {
 }
 
 // KDCs of other realms may be of an age without FAST.
-func TestFASTTicketsOfOtherRealmsMayComeWithoutArmor(t *testing.T) {
+func TestFAST_ForeignTicket(t *testing.T) {
 	tgt := aliceTGT(t)
 	tgt.Service.Name = messages.TGSName("OTHER.TEST")
-	m, err := NewTGS(TGSConfig{TGT: tgt, Service: web, Realm: "OTHER.TEST", FAST: true, Now: atEpoch, Rand: testRand})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = drive(t, m, func(_ int, q *Request) []byte {
+	m := must.OK(NewTGS(TGSConfig{Session: Session{Env: testEnv(nil, testRand), TGT: tgt, FAST: true}, Service: web, Realm: "OTHER.TEST"}))(t)
+	_, err := run(t, m, func(_ int, q *Request) []byte {
 		unarmor(t, q.Message, tgt)
 		return newTGSIssue(t, q.Message, tgt).seal(t)
 	})

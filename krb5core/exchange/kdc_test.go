@@ -3,6 +3,7 @@ package exchange
 import (
 	"bytes"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -10,9 +11,10 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
-// The world of the tests: one realm, one client, one service, and a clock that stands still.
+// The world of the tests: one realm, one client, one service, and a clock that does not move.
 const (
 	realm    = "KRB5.TEST"
 	password = "alice-Pw-1"
@@ -31,7 +33,7 @@ var (
 
 func atEpoch() time.Time { return epoch }
 
-// counter is a source of octets that never repeats a key within a test.
+// counter is a source of bytes that never repeats a key within a test.
 type counter struct{ n uint64 }
 
 func (c *counter) Read(b []byte) (int, error) {
@@ -89,20 +91,12 @@ func (h heldKeys) Key(i KeyInfo) (enctype.Key, error) {
 
 func mustKey(t testing.TB, id enctype.ID, password, salt string) enctype.Key {
 	t.Helper()
-	k, err := enctype.StringToKey(id, password, salt, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
+	return must.OK(enctype.StringToKey(id, password, salt, nil))(t)
 }
 
 func newKey(t testing.TB, id enctype.ID) enctype.Key {
 	t.Helper()
-	k, err := enctype.GenerateKey(id, testRand)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
+	return must.OK(enctype.GenerateKey(id, testRand))(t)
 }
 
 // issue is a reply in the making. A test spoils one thing in it before it is sealed.
@@ -165,10 +159,7 @@ func newASIssue(t testing.TB, request []byte, key enctype.Key) *issue {
 	i.rep.MsgType = messages.KRB_AS_REP
 	i.part.Flags |= messages.TKT_FLG_INITIAL | messages.TKT_FLG_ENC_PA_REP
 	i.key, i.usage = key, enctype.KEY_USAGE_AS_REP
-	sum, err := key.Checksum(enctype.KEY_USAGE_AS_REQ, request)
-	if err != nil {
-		t.Fatal(err)
-	}
+	sum := must.OK(key.Checksum(enctype.KEY_USAGE_AS_REQ, request))(t)
 	i.part.EncryptedPAData = messages.MethodData{
 		{Type: messages.PA_REQ_ENC_PA_REP, Value: messages.Checksum{Type: key.ChecksumType(), Value: sum}.Marshal()},
 		{Type: messages.PA_FX_FAST},
@@ -184,21 +175,15 @@ func newTGSIssue(t testing.TB, request []byte, tgt *messages.Credential) *issue 
 	if req.MsgType != messages.KRB_TGS_REQ || !ok {
 		t.Fatalf("request is %s, PA-TGS-REQ %v", req.MsgType, ok)
 	}
-	apReq, err := messages.ParseAPReq(value)
-	if err != nil {
-		t.Fatal(err)
-	}
+	apReq := must.OK(messages.ParseAPReq(value))(t)
 	if !bytes.Equal(apReq.Ticket.Raw, tgt.Ticket) {
-		t.Fatalf("request to %s bears another ticket than that for %s", req.Body.Realm, tgt.Service)
+		t.Fatalf("request to %s has another ticket than that for %s", req.Body.Realm, tgt.Service)
 	}
 	plain, err := tgt.Key.Decrypt(enctype.KEY_USAGE_TGS_REQ_AUTHENTICATOR, apReq.Authenticator.Cipher)
 	if err != nil {
 		t.Fatalf("authenticator: %v", err)
 	}
-	auth, err := messages.ParseAuthenticator(plain)
-	if err != nil {
-		t.Fatal(err)
-	}
+	auth := must.OK(messages.ParseAuthenticator(plain))(t)
 	if err := tgt.Key.VerifyChecksum(auth.Cksum.Type, enctype.KEY_USAGE_TGS_REQ_CHECKSUM, req.Body.Raw, auth.Cksum.Value); err != nil {
 		t.Fatalf("checksum over the body: %v", err)
 	}
@@ -222,12 +207,16 @@ func (i *issue) service(name messages.PrincipalName) {
 // client makes the ticket another client's.
 func (i *issue) client(p messages.Principal) { i.rep.CName, i.rep.CRealm = p.Name, p.Realm }
 
+func (i *issue) changed(changes []func(*issue)) *issue {
+	for _, change := range changes {
+		change(i)
+	}
+	return i
+}
+
 func (i *issue) seal(t testing.TB) []byte {
 	t.Helper()
-	cipher, err := i.key.Encrypt(testRand, i.usage, i.part.Marshal())
-	if err != nil {
-		t.Fatal(err)
-	}
+	cipher := must.OK(i.key.Encrypt(testRand, i.usage, i.part.Marshal()))(t)
 	i.rep.EncPart = messages.EncryptedData{EType: i.key.EType(), KVNO: i.rep.EncPart.KVNO, HasKVNO: i.rep.EncPart.HasKVNO, Cipher: cipher}
 	return i.rep.Marshal()
 }
@@ -267,34 +256,76 @@ func entry(id enctype.ID, salt string) messages.ETypeInfo2Entry {
 	return messages.ETypeInfo2Entry{EType: id, Salt: salt, HasSalt: true}
 }
 
-// timestamp decrypts PA-ENC-TIMESTAMP as a KDC does, or returns nil if the request bears none.
+// timestamp decrypts PA-ENC-TIMESTAMP as a KDC does, or returns nil if the request has none.
 func timestamp(t testing.TB, request []byte, key enctype.Key) *messages.PAEncTSEnc {
 	t.Helper()
 	value, ok := parseRequest(t, request).PAData.Find(messages.PA_ENC_TIMESTAMP)
 	if !ok {
 		return nil
 	}
-	e, err := messages.ParseEncryptedData(value)
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := must.OK(messages.ParseEncryptedData(value))(t)
 	plain, err := key.Decrypt(enctype.KEY_USAGE_AS_REQ_PA_ENC_TIMESTAMP, e.Cipher)
 	if err != nil {
 		t.Fatalf("PA-ENC-TIMESTAMP: %v", err)
 	}
-	stamp, err := messages.ParsePAEncTSEnc(plain)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return stamp
+	return must.OK(messages.ParsePAEncTSEnc(plain))(t)
 }
 
 // kdc answers the n-th request, counted from 0.
 type kdc func(n int, r *Request) []byte
 
-// drive runs a machine against a KDC to its end and returns the requests. Before each Step it holds Check to be of the
-// same opinion and without effect.
-func drive(t testing.TB, m Machine, answer kdc) ([]*Request, error) {
+// inTurn has each request answered by the next KDC, and the rest by the last one.
+func inTurn(kdcs ...kdc) kdc {
+	return func(n int, r *Request) []byte { return kdcs[min(n, len(kdcs)-1)](n, r) }
+}
+
+// demanding asks for pre-authentication with the usual key.
+func demanding(t testing.TB) kdc {
+	return func(_ int, r *Request) []byte { return preAuthRequired(t, r.Message, entry(aes256, salt)) }
+}
+
+// refusing answers with an error.
+func refusing(t testing.TB, code messages.ErrorCode) kdc {
+	return func(_ int, r *Request) []byte { return errorFor(t, r.Message, code).Marshal() }
+}
+
+// wrongRealm refers the client to another realm.
+func wrongRealm(t testing.TB, r *Request, to string) []byte {
+	t.Helper()
+	e := errorFor(t, r.Message, messages.KDC_ERR_WRONG_REALM)
+	e.CRealm = to
+	return e.Marshal()
+}
+
+func referring(t testing.TB, to string) kdc {
+	return func(_ int, r *Request) []byte { return wrongRealm(t, r, to) }
+}
+
+// loggingIn gives good answers to AS-REQs, after changes. It verifies the timestamp, if there is one.
+func loggingIn(t testing.TB, key enctype.Key, changes ...func(*issue)) kdc {
+	return func(_ int, r *Request) []byte {
+		timestamp(t, r.Message, key)
+		return newASIssue(t, r.Message, key).changed(changes).seal(t)
+	}
+}
+
+// granting gives good answers to TGS-REQs with the TGT, after changes.
+func granting(t testing.TB, tgt *messages.Credential, changes ...func(*issue)) kdc {
+	return func(_ int, r *Request) []byte {
+		return newTGSIssue(t, r.Message, tgt).changed(changes).seal(t)
+	}
+}
+
+// impersonating gives good answers to S4U2Self requests, after changes.
+func impersonating(t testing.TB, tgt *messages.Credential, changes ...func(*issue)) kdc {
+	return func(_ int, r *Request) []byte {
+		return selfIssue(t, r.Message, tgt).changed(changes).seal(t)
+	}
+}
+
+// run runs a machine against a KDC to its end and returns the requests. Before each Step it checks that Check agrees
+// and has no effect.
+func run(t testing.TB, m Machine, answer kdc) ([]*Request, error) {
 	t.Helper()
 	var requests []*Request
 	req, err := m.Step(nil)
@@ -340,8 +371,20 @@ func wantCode(t testing.TB, err error, code messages.ErrorCode) {
 	}
 }
 
+func wantRequests(t testing.TB, requests []*Request, n int) {
+	t.Helper()
+	if len(requests) != n {
+		t.Errorf("%d requests, not %d", len(requests), n)
+	}
+}
+
+// wantField fails unless a reply was refused for the field; unless it was not, where field is empty.
 func wantField(t testing.TB, err error, field string) {
 	t.Helper()
+	if field == "" {
+		must.Do(t, err)
+		return
+	}
 	var e *ReplyError
 	if !errors.As(err, &e) || !errors.Is(err, ErrForeign) {
 		t.Fatalf("error is %v, no ReplyError", err)
@@ -349,4 +392,14 @@ func wantField(t testing.TB, err error, field string) {
 	if !strings.Contains(e.Field, field) {
 		t.Fatalf("reply refused for %s (%v), not for %s", e.Field, err, field)
 	}
+}
+
+// testEnv is a client's environment at the epoch.
+func testEnv(etypes []enctype.ID, random io.Reader) Env {
+	return Env{ETypes: etypes, Now: atEpoch, Rand: random}
+}
+
+// testSession is what the exchanges by a TGT have in common.
+func testSession(tgt *messages.Credential) Session {
+	return Session{Env: testEnv(bothAES, testRand), TGT: tgt}
 }

@@ -6,16 +6,14 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 // answerTo drives a login to its second request, which METHOD-DATA brings about.
 func answerTo(t *testing.T, change func(*ASConfig), padata ...messages.PAData) (*AS, *Request, error) {
 	t.Helper()
 	a := newAS(t, change)
-	first, err := a.Step(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	first := must.OK(a.Step(nil))(t)
 	second, err := a.Step(errorFor(t, first.Message, messages.KDC_ERR_PREAUTH_REQUIRED, padata...).Marshal())
 	return a, second, err
 }
@@ -26,7 +24,7 @@ func info2(entries ...messages.ETypeInfo2Entry) messages.PAData {
 
 var encTS = messages.PAData{Type: messages.PA_ENC_TIMESTAMP}
 
-func TestFirstUsableTypeInTheKDCsOrderIsTaken(t *testing.T) {
+func TestPreAuth_FirstUsableEType(t *testing.T) {
 	rc4 := messages.ETypeInfo2Entry{EType: enctype.RC4_HMAC}
 	for name, c := range map[string]struct {
 		keys    KeySource
@@ -40,15 +38,13 @@ func TestFirstUsableTypeInTheKDCsOrderIsTaken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, req, err := answerTo(t, func(cfg *ASConfig) { cfg.Keys = c.keys }, info2(c.entries...), encTS)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, err)
 			timestamp(t, req.Message, mustKey(t, c.want, password, salt))
 		})
 	}
 }
 
-func TestForgedTypesAndIterationsAreRefused(t *testing.T) {
+func TestPreAuth_ForgedETypeInfo(t *testing.T) {
 	for name, e := range map[string]messages.ETypeInfo2Entry{
 		"weak type":        {EType: enctype.RC4_HMAC},
 		"DES":              {EType: enctype.DES_CBC_MD5, Salt: salt, HasSalt: true},
@@ -64,7 +60,7 @@ func TestForgedTypesAndIterationsAreRefused(t *testing.T) {
 			if req != nil || !errors.As(err, &none) || len(none.Offered) != 1 || none.Offered[0] != e.EType {
 				t.Fatalf("request %v, error %v", req, err)
 			}
-			if a.Result().PreAuthRequests != 0 || a.Result().Hint != nil {
+			if a.cfg.Budget.Sent() != 0 || a.Result().Hint != nil {
 				t.Errorf("result: %+v", a.Result())
 			}
 			events.wants(t, "is not used")
@@ -72,20 +68,18 @@ func TestForgedTypesAndIterationsAreRefused(t *testing.T) {
 	}
 }
 
-func TestAbsurdReplyParametersAreRefused(t *testing.T) {
+func TestPreAuth_ReplyParameters(t *testing.T) {
 	a := newAS(t, nil)
-	_, err := drive(t, a, func(_ int, r *Request) []byte {
-		i := newASIssue(t, r.Message, mustKey(t, aes256, password, salt))
+	_, err := run(t, a, loggingIn(t, mustKey(t, aes256, password, salt), func(i *issue) {
 		i.rep.PAData = messages.MethodData{info2(messages.ETypeInfo2Entry{EType: aes256, S2KParams: []byte{0x80, 0, 0, 0}})}
-		return i.seal(t)
-	})
+	}))
 	wantField(t, err, "enc-part")
 	if !errors.Is(err, enctype.ErrParams) {
 		t.Errorf("error: %v", err)
 	}
 }
 
-func TestListIsReadOnceAType(t *testing.T) {
+func TestPreAuth_OneEntryPerEType(t *testing.T) {
 	var asked []KeyInfo
 	var entries []messages.ETypeInfo2Entry
 	for range 1000 {
@@ -97,7 +91,7 @@ func TestListIsReadOnceAType(t *testing.T) {
 	}
 }
 
-func TestOlderFormsOfTypeAndSaltAreUnderstood(t *testing.T) {
+func TestPreAuth_OlderSaltForms(t *testing.T) {
 	etypeInfo := messages.ETypeInfo{{EType: aes128, Salt: []byte("given")}, {EType: aes256}}
 	for name, c := range map[string]struct {
 		padata []messages.PAData
@@ -117,9 +111,7 @@ func TestOlderFormsOfTypeAndSaltAreUnderstood(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, req, err := answerTo(t, nil, c.padata...)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, err)
 			if timestamp(t, req.Message, c.want) == nil {
 				t.Error("no timestamp")
 			}
@@ -127,7 +119,7 @@ func TestOlderFormsOfTypeAndSaltAreUnderstood(t *testing.T) {
 	}
 }
 
-func TestMechanismsThatWeDoNotHaveAreNamed(t *testing.T) {
+func TestPreAuth_UnsupportedMechanisms(t *testing.T) {
 	_, req, err := answerTo(t, nil, info2(entry(aes256, salt)), messages.PAData{Type: messages.PA_PK_AS_REQ})
 	var e *PreAuthError
 	if req != nil || !errors.As(err, &e) || len(e.Offered) != 2 || e.Offered[1] != messages.PA_PK_AS_REQ {
@@ -142,12 +134,9 @@ var errBroken = errors.New("keytab: permission denied")
 func (brokenKeys) ETypes() []enctype.ID             { return nil }
 func (brokenKeys) Key(KeyInfo) (enctype.Key, error) { return enctype.Key{}, errBroken }
 
-func TestKeySourceThatFailsIsOurFaultNotTheReplys(t *testing.T) {
+func TestPreAuth_KeySourceFails(t *testing.T) {
 	a := newAS(t, func(c *ASConfig) { c.Keys = brokenKeys{} })
-	req, err := a.Step(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	req := must.OK(a.Step(nil))(t)
 	reply := newASIssue(t, req.Message, mustKey(t, aes256, password, salt)).seal(t)
 	if err := a.Check(reply); !errors.Is(err, errBroken) || errors.Is(err, ErrForeign) {
 		t.Errorf("Check: %v", err)
@@ -160,9 +149,9 @@ func TestKeySourceThatFailsIsOurFaultNotTheReplys(t *testing.T) {
 	}
 }
 
-func TestTimestampIsNotProvedOnAndOn(t *testing.T) {
+func TestPreAuth_TimestampOnce(t *testing.T) {
 	a := newAS(t, nil)
-	requests, err := drive(t, a, func(n int, r *Request) []byte {
+	requests, err := run(t, a, func(n int, r *Request) []byte {
 		code := messages.KDC_ERR_MORE_PREAUTH_DATA_REQUIRED
 		if n == 0 {
 			code = messages.KDC_ERR_PREAUTH_REQUIRED
@@ -172,7 +161,7 @@ func TestTimestampIsNotProvedOnAndOn(t *testing.T) {
 		return e.Marshal()
 	})
 	wantCode(t, err, messages.KDC_ERR_MORE_PREAUTH_DATA_REQUIRED)
-	if n := a.Result().PreAuthRequests; n != 1 || len(requests) != 2 {
+	if n := a.cfg.Budget.Sent(); n != 1 || len(requests) != 2 {
 		t.Errorf("%d proofs in %d requests: a timestamp takes one round", n, len(requests))
 	}
 }

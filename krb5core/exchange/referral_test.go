@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 // realms is a net of KDCs: each knows its TGTs and where to refer to.
@@ -39,26 +40,25 @@ func (n *realms) grant(r *Request) []byte {
 	return i.seal(n.t)
 }
 
+// path refers from the client's realm along the path, whose last realm grants.
+func (n *realms) path(realms ...string) kdc {
+	return func(_ int, r *Request) []byte {
+		if at := slices.Index(realms, r.Realm); at < len(realms)-1 {
+			return n.refer(r, realms[at+1])
+		}
+		return n.grant(r)
+	}
+}
+
 func newRealms(t *testing.T, tgt *messages.Credential) *realms {
 	return &realms{t: t, tgts: map[string]*messages.Credential{tgtRealm(tgt): tgt}}
 }
 
-func TestServiceReferralsAreFollowed(t *testing.T) {
+func TestReferral_Service(t *testing.T) {
 	var events trail
 	m := newTGS(t, func(c *TGSConfig) { c.Trace = events.add })
 	n := newRealms(t, m.cfg.TGT)
-	requests, err := drive(t, m, func(_ int, r *Request) []byte {
-		switch r.Realm {
-		case realm:
-			return n.refer(r, other)
-		case other:
-			return n.refer(r, "THIRD.TEST")
-		}
-		return n.grant(r)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	requests := must.OK(run(t, m, n.path(other, "THIRD.TEST")))(t)
 	wantAsked(t, requests, "HTTP/web.krb5.test@KRB5.TEST canonicalize", "HTTP/web.krb5.test@OTHER.TEST canonicalize", "HTTP/web.krb5.test@THIRD.TEST canonicalize")
 	r := m.Result()
 	if len(r.Referrals) != 2 || r.Referrals[1].Service.Name.String() != "krbtgt/THIRD.TEST" || !r.Credential.Client.Equal(alice) {
@@ -67,7 +67,7 @@ func TestServiceReferralsAreFollowed(t *testing.T) {
 	events.wants(t, "realm KRB5.TEST refers to realm OTHER.TEST", "realm OTHER.TEST refers to realm THIRD.TEST")
 }
 
-func TestServiceReferralLoopsEnd(t *testing.T) {
+func TestReferral_Loop(t *testing.T) {
 	for name, c := range map[string]struct {
 		next     func(realm string, hop int) string
 		requests int
@@ -79,7 +79,7 @@ func TestServiceReferralLoopsEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := newTGS(t, nil)
 			n := newRealms(t, m.cfg.TGT)
-			requests, err := drive(t, m, func(hop int, r *Request) []byte { return n.refer(r, c.next(r.Realm, hop)) })
+			requests, err := run(t, m, func(hop int, r *Request) []byte { return n.refer(r, c.next(r.Realm, hop)) })
 			var e *ReferralError
 			if !errors.As(err, &e) || !strings.Contains(e.Reason, c.reason) || len(requests) != c.requests {
 				t.Errorf("%d requests, error %v", len(requests), err)
@@ -88,24 +88,14 @@ func TestServiceReferralLoopsEnd(t *testing.T) {
 	}
 }
 
-func TestReferralToTheSameRealmIsAskedAgainPlainly(t *testing.T) {
+func TestReferral_SameRealm(t *testing.T) {
 	m := newTGS(t, nil)
-	n := newRealms(t, m.cfg.TGT)
-	requests, err := drive(t, m, func(hop int, r *Request) []byte {
-		if hop == 0 {
-			i := newTGSIssue(t, r.Message, m.cfg.TGT)
-			i.service(messages.TGSName(realm))
-			return i.seal(t)
-		}
-		return n.grant(r)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	itself := granting(t, m.cfg.TGT, func(i *issue) { i.service(messages.TGSName(realm)) })
+	requests := must.OK(run(t, m, inTurn(itself, granting(t, m.cfg.TGT))))(t)
 	wantAsked(t, requests, "HTTP/web.krb5.test@KRB5.TEST canonicalize", "HTTP/web.krb5.test@KRB5.TEST")
 }
 
-func TestClientStaysOursAcrossRealms(t *testing.T) {
+func TestReferral_ClientUnchanged(t *testing.T) {
 	m := newTGS(t, nil)
 	n := newRealms(t, m.cfg.TGT)
 	n.spoil = func(at string, i *issue) {
@@ -113,31 +103,18 @@ func TestClientStaysOursAcrossRealms(t *testing.T) {
 			i.rep.CRealm = other
 		}
 	}
-	_, err := drive(t, m, func(_ int, r *Request) []byte {
-		if r.Realm == realm {
-			return n.refer(r, other)
-		}
-		return n.grant(r)
-	})
+	_, err := run(t, m, n.path(other))
 	wantField(t, err, "crealm")
 }
 
-func TestNamedRealmIsReachedByItsTGT(t *testing.T) {
+func TestRoute_NamedRealm(t *testing.T) {
 	m := newTGS(t, func(c *TGSConfig) { c.Realm = other })
 	n := newRealms(t, m.cfg.TGT)
-	requests, err := drive(t, m, func(hop int, r *Request) []byte {
-		if hop == 0 {
-			return n.refer(r, other)
-		}
-		return n.grant(r)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	requests := must.OK(run(t, m, n.path(other)))(t)
 	wantAsked(t, requests, "krbtgt/OTHER.TEST@KRB5.TEST", "HTTP/web.krb5.test@OTHER.TEST canonicalize")
 }
 
-func TestKnownTGTSparesTheWay(t *testing.T) {
+func TestRoute_KnownTGT(t *testing.T) {
 	known := tgtFor(t, alice, other, realm)
 	m := newTGS(t, func(c *TGSConfig) {
 		c.Realm = other
@@ -149,19 +126,16 @@ func TestKnownTGTSparesTheWay(t *testing.T) {
 		}
 	})
 	n := newRealms(t, known)
-	requests, err := drive(t, m, func(_ int, r *Request) []byte { return n.grant(r) })
-	if err != nil {
-		t.Fatal(err)
-	}
+	requests := must.OK(run(t, m, func(_ int, r *Request) []byte { return n.grant(r) }))(t)
 	wantAsked(t, requests, "HTTP/web.krb5.test@OTHER.TEST canonicalize")
 }
 
-func TestPathIsWalkedFromItsFarEnd(t *testing.T) {
+func TestRoute_FarthestFirst(t *testing.T) {
 	const target = "B.X.TEST"
 	client := messages.Principal{Name: alice.Name, Realm: "A.X.TEST"}
 	m := newTGS(t, func(c *TGSConfig) { c.TGT, c.Realm = tgtFor(t, client, "A.X.TEST", "A.X.TEST"), target })
 	n := newRealms(t, m.cfg.TGT)
-	requests, err := drive(t, m, func(hop int, r *Request) []byte {
+	requests := must.OK(run(t, m, func(hop int, r *Request) []byte {
 		sname := parseRequest(t, r.Message).Body.SName.String()
 		switch {
 		case r.Realm == "A.X.TEST" && sname == "krbtgt/X.TEST", r.Realm == "X.TEST" && sname == "krbtgt/"+target:
@@ -170,14 +144,11 @@ func TestPathIsWalkedFromItsFarEnd(t *testing.T) {
 			return n.grant(r)
 		}
 		return errorFor(t, r.Message, messages.KDC_ERR_S_PRINCIPAL_UNKNOWN).Marshal()
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}))(t)
 	wantAsked(t, requests, "krbtgt/B.X.TEST@A.X.TEST", "krbtgt/X.TEST@A.X.TEST", "krbtgt/B.X.TEST@X.TEST", "HTTP/web.krb5.test@B.X.TEST canonicalize")
 }
 
-func TestConfiguredPathIsTheOnlyOne(t *testing.T) {
+func TestRoute_ConfiguredPath(t *testing.T) {
 	capath := func(client, server string) []string {
 		if client != realm || server != other {
 			t.Errorf("asked for the path from %s to %s", client, server)
@@ -186,7 +157,7 @@ func TestConfiguredPathIsTheOnlyOne(t *testing.T) {
 	}
 	m := newTGS(t, func(c *TGSConfig) { c.Realm, c.CAPath = other, capath })
 	n := newRealms(t, m.cfg.TGT)
-	_, err := drive(t, m, func(_ int, r *Request) []byte { return n.refer(r, "EVIL.TEST") })
+	_, err := run(t, m, func(_ int, r *Request) []byte { return n.refer(r, "EVIL.TEST") })
 	var e *ReferralError
 	if !errors.As(err, &e) || !strings.Contains(e.Reason, "configured path") {
 		t.Errorf("error %v", err)
@@ -194,31 +165,18 @@ func TestConfiguredPathIsTheOnlyOne(t *testing.T) {
 
 	m = newTGS(t, func(c *TGSConfig) { c.Realm, c.CAPath = other, capath })
 	n = newRealms(t, m.cfg.TGT)
-	requests, err := drive(t, m, func(_ int, r *Request) []byte {
-		switch r.Realm {
-		case realm:
-			return n.refer(r, "HUB.TEST")
-		case "HUB.TEST":
-			return n.refer(r, other)
-		}
-		return n.grant(r)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	requests := must.OK(run(t, m, n.path("HUB.TEST", other)))(t)
 	wantAsked(t, requests, "krbtgt/OTHER.TEST@KRB5.TEST", "krbtgt/OTHER.TEST@HUB.TEST", "HTTP/web.krb5.test@OTHER.TEST canonicalize")
 }
 
-func TestUnreachableRealmIsTheKDCsError(t *testing.T) {
+func TestRoute_Unreachable(t *testing.T) {
 	m := newTGS(t, func(c *TGSConfig) { c.Realm = other; c.CAPath = func(string, string) []string { return []string{} } })
-	requests, err := drive(t, m, func(_ int, r *Request) []byte {
-		return errorFor(t, r.Message, messages.KDC_ERR_S_PRINCIPAL_UNKNOWN).Marshal()
-	})
+	requests, err := run(t, m, refusing(t, messages.KDC_ERR_S_PRINCIPAL_UNKNOWN))
 	wantCode(t, err, messages.KDC_ERR_S_PRINCIPAL_UNKNOWN)
 	wantAsked(t, requests, "krbtgt/OTHER.TEST@KRB5.TEST")
 }
 
-func TestForeignDelegateFlagNeedsTrustAllTheWay(t *testing.T) {
+func TestReferral_DelegateFlag(t *testing.T) {
 	for _, trusted := range []bool{false, true} {
 		m := newTGS(t, nil)
 		n := newRealms(t, m.cfg.TGT)
@@ -227,21 +185,14 @@ func TestForeignDelegateFlagNeedsTrustAllTheWay(t *testing.T) {
 				i.part.Flags |= messages.TKT_FLG_OK_AS_DELEGATE
 			}
 		}
-		if _, err := drive(t, m, func(_ int, r *Request) []byte {
-			if r.Realm == realm {
-				return n.refer(r, other)
-			}
-			return n.grant(r)
-		}); err != nil {
-			t.Fatal(err)
-		}
+		must.OK(run(t, m, n.path(other)))(t)
 		if got := m.Result().Credential.Flags&messages.TKT_FLG_OK_AS_DELEGATE != 0; got != trusted {
 			t.Errorf("trusted %v: ok-as-delegate is %v", trusted, got)
 		}
 	}
 }
 
-func TestHierarchyBetweenRealms(t *testing.T) {
+func TestRoute_Hierarchy(t *testing.T) {
 	for _, c := range []struct {
 		from, to string
 		want     []string
@@ -260,19 +211,17 @@ func TestHierarchyBetweenRealms(t *testing.T) {
 	}
 }
 
-// The realm of a user to act for may be anybody's choice, and each part of its name a realm on the way there.
-func TestNoRealmIsGoneToByMoreRequestsThanHops(t *testing.T) {
+// The realm of a user to impersonate may come from outside, and each part of its name is a realm on the way.
+func TestRoute_Bounded(t *testing.T) {
 	m := newTGS(t, func(c *TGSConfig) { c.Realm = strings.Repeat("A.", 1000) + realm })
-	requests, err := drive(t, m, func(_ int, r *Request) []byte {
-		return errorFor(t, r.Message, messages.KDC_ERR_S_PRINCIPAL_UNKNOWN).Marshal()
-	})
+	requests, err := run(t, m, refusing(t, messages.KDC_ERR_S_PRINCIPAL_UNKNOWN))
 	if err == nil || len(requests) == 0 || len(requests) > MaxHops+1 {
 		t.Errorf("%d requests, error %v", len(requests), err)
 	}
 }
 
 // What a KDC says of whose ticket it is does not make it that realm's: its session key is known to who gave it.
-func TestReferralThatClaimsToBeOfAnotherRealmIsNotKept(t *testing.T) {
+func TestReferral_FalseIssuerNotKept(t *testing.T) {
 	m := newTGS(t, nil)
 	n := newRealms(t, m.cfg.TGT)
 	n.spoil = func(at string, i *issue) {
@@ -280,18 +229,7 @@ func TestReferralThatClaimsToBeOfAnotherRealmIsNotKept(t *testing.T) {
 			i.part.SRealm, i.rep.Ticket.Realm = realm, realm
 		}
 	}
-	_, err := drive(t, m, func(_ int, r *Request) []byte {
-		switch r.Realm {
-		case realm:
-			return n.refer(r, other)
-		case other:
-			return n.refer(r, "THIRD.TEST")
-		}
-		return n.grant(r)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.OK(run(t, m, n.path(other, "THIRD.TEST")))(t)
 	r := m.Result()
 	if len(r.Referrals) != 1 || r.Referrals[0].Service.Name.String() != "krbtgt/OTHER.TEST" {
 		t.Errorf("to be kept: %v", r.Referrals)

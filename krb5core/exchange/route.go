@@ -7,18 +7,18 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// route is the way from realm to realm.
+// route is the path from realm to realm.
 type route struct {
-	tgt      *messages.Credential // for the realm that we have come to
+	tgt      *messages.Credential // for the realm reached so far
 	via      []string             // realms whose TGT we have used
 	known    func(realm string) *messages.Credential
 	capath   func(client, server string) []string
-	won      []*messages.Credential // to be kept
+	got      []*messages.Credential // to be kept
 	referred []string               // realms that service referrals have led to
 
 	path  []string // realms from the next one to the goal
-	index int      // of the one asked for
-	fixed bool     // the path is configured: no other realm is gone through
+	index int      // of the realm requested
+	fixed bool     // the path is configured: no other realm may be on it
 }
 
 func newRoute(tgt *messages.Credential, known func(string) *messages.Credential, capath func(client, server string) []string) route {
@@ -28,13 +28,12 @@ func newRoute(tgt *messages.Credential, known func(string) *messages.Credential,
 	return route{tgt: tgt, via: []string{tgtRealm(tgt)}, known: known, capath: capath}
 }
 
-// realm is where we are.
 func (r *route) realm() string { return tgtRealm(r.tgt) }
 
-// aim is the realm on the path whose TGT is to be asked for.
+// aim is the realm on the path whose TGT is requested.
 func (r *route) aim() string { return r.path[r.index] }
 
-// start lays out the path to goal and goes as far as known TGTs lead.
+// start computes the path to goal and follows it as far as TGTs are known.
 func (r *route) start(goal string) {
 	between := []string(nil)
 	if r.capath != nil {
@@ -58,7 +57,7 @@ func (r *route) start(goal string) {
 	r.index = len(r.path) - 1
 }
 
-// nearer aims at a realm closer to us on the path, if there is one.
+// nearer aims at a nearer realm on the path, if there is one.
 func (r *route) nearer() bool {
 	for r.index > 0 {
 		r.index--
@@ -69,39 +68,35 @@ func (r *route) nearer() bool {
 	return false
 }
 
-// hop goes to a realm by a TGT that its neighbour gave for it.
+// hop moves to a realm by a TGT that its neighbour issued.
 func (r *route) hop(tgt *messages.Credential, realm string) error {
-	failure := &ReferralError{Realm: realm, Via: slices.Clone(r.via)}
+	reason := notFollowed(r.via, realm)
 	i := slices.Index(r.path, realm)
-	switch {
-	case slices.ContainsFunc(r.via, func(v string) bool { return strings.EqualFold(v, realm) }):
-		failure.Reason = "loop"
-		return failure
-	case len(r.via) > MaxHops:
-		failure.Reason = "too many hops"
-		return failure
-	case r.fixed && len(r.path) > 0 && i < 0:
-		failure.Reason = "not on the configured path"
-		return failure
+	if reason == "" && r.fixed && len(r.path) > 0 && i < 0 {
+		reason = "not on the configured path"
+	}
+	if reason != "" {
+		return &ReferralError{Realm: realm, Via: slices.Clone(r.via), Reason: reason}
 	}
 	if strings.EqualFold(tgt.Service.Realm, r.realm()) {
-		r.won = append(r.won, tgt)
-	} // else it claims to be of a realm that did not give it: it serves now, and is not to be kept as that realm's
+		r.got = append(r.got, tgt)
+	} // else it names a realm that did not issue it: it is used now, but not kept as that realm's
 	r.tgt, r.via = tgt, append(r.via, realm)
 	switch {
 	case len(r.path) == 0:
 		r.referred = append(r.referred, realm)
 	case i >= 0:
 		r.path = r.path[i+1:]
-	default: // a shortcut that the KDC knows: from there straight on
+	default: // a shortcut that the KDC knows: from there directly to the goal
 		r.path = r.path[len(r.path)-1:]
 	}
 	r.index = len(r.path) - 1
 	return nil
 }
 
-// hierarchy lists the realms between two by their names: up to the common ancestor, then down (RFC 4120 1.2). It goes down
-// no deeper than there may be hops: the name is often somebody else's choice, and each of its parts may cost a request.
+// hierarchy lists the realms between two by their names: up to the common ancestor, then down (RFC
+// 4120, Section 1.2). It goes down at most MaxHops levels: the name often comes from outside, and
+// each of its parts may cost a request.
 func hierarchy(from, to string) []string {
 	var up, down []string
 	for realm := from; ; {
@@ -130,7 +125,7 @@ func hierarchy(from, to string) []string {
 		}
 		_, parent, ok := strings.Cut(realm, ".")
 		if !ok {
-			return nil // nothing in common: they trust each other directly or not at all
+			return nil // no common ancestor: they trust each other directly or not at all
 		}
 		realm = parent
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 func newProxy(t testing.TB, change func(*S4U2ProxyConfig)) *S4U2Proxy {
@@ -15,16 +16,12 @@ func newProxy(t testing.TB, change func(*S4U2ProxyConfig)) *S4U2Proxy {
 	evidence.Service = proxy
 	evidence.Flags = 0
 	cfg := S4U2ProxyConfig{
-		TGT: tgtFor(t, proxy, realm, realm), Evidence: evidence, Service: web, ETypes: bothAES, Now: atEpoch, Rand: testRand,
+		Session: testSession(tgtFor(t, proxy, realm, realm)), Evidence: evidence, Service: web,
 	}
 	if change != nil {
 		change(&cfg)
 	}
-	s, err := NewS4U2Proxy(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return must.OK(NewS4U2Proxy(cfg))(t)
 }
 
 // proxyIssue is a good answer to an S4U2Proxy request.
@@ -43,21 +40,18 @@ func proxyIssue(t testing.TB, request []byte, tgt *messages.Credential, evidence
 	return i
 }
 
-func TestTicketToAServiceForAUser(t *testing.T) {
+func TestS4U2Proxy(t *testing.T) {
 	s := newProxy(t, nil)
-	requests, err := drive(t, s, func(_ int, r *Request) []byte {
+	requests := must.OK(run(t, s, func(_ int, r *Request) []byte {
 		return proxyIssue(t, r.Message, s.cfg.TGT, s.cfg.Evidence.Ticket).seal(t)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}))(t)
 	wantAsked(t, requests, "HTTP/web.krb5.test@KRB5.TEST canonicalize")
 	if c := s.Result().Credential; !c.Client.Equal(alice) || !c.Service.Name.Equal(web) {
 		t.Errorf("ticket: %v", c)
 	}
 }
 
-func TestS4U2ProxyRepliesWithOneThingWrongAreRefused(t *testing.T) {
+func TestS4U2Proxy_SpoiltReplies(t *testing.T) {
 	for name, f := range map[string]struct {
 		spoil func(i *issue)
 		field string
@@ -71,7 +65,7 @@ func TestS4U2ProxyRepliesWithOneThingWrongAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newProxy(t, nil)
-			_, err := drive(t, s, func(_ int, r *Request) []byte {
+			_, err := run(t, s, func(_ int, r *Request) []byte {
 				i := proxyIssue(t, r.Message, s.cfg.TGT, s.cfg.Evidence.Ticket)
 				f.spoil(i)
 				return i.seal(t)
@@ -81,7 +75,7 @@ func TestS4U2ProxyRepliesWithOneThingWrongAreRefused(t *testing.T) {
 	}
 }
 
-func TestResourceBasedDelegationCrossesRealms(t *testing.T) {
+func TestS4U2Proxy_CrossRealm(t *testing.T) {
 	for name, c := range map[string]struct {
 		realm  string
 		first  string
@@ -96,7 +90,7 @@ func TestResourceBasedDelegationCrossesRealms(t *testing.T) {
 			s := newProxy(t, func(cfg *S4U2ProxyConfig) { cfg.Realm = c.realm })
 			n := newRealms(t, s.cfg.TGT)
 			var users []byte // the user's ticket for the other realm
-			requests, err := drive(t, s, func(step int, r *Request) []byte {
+			requests := must.OK(run(t, s, func(step int, r *Request) []byte {
 				switch step {
 				case 0:
 					i := proxyIssue(t, r.Message, s.cfg.TGT, s.cfg.Evidence.Ticket)
@@ -110,10 +104,7 @@ func TestResourceBasedDelegationCrossesRealms(t *testing.T) {
 					return n.refer(r, other)
 				}
 				return proxyIssue(t, r.Message, n.tgts[other], users).seal(t)
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
+			}))(t)
 			wantAsked(t, requests, c.first, "krbtgt/OTHER.TEST@KRB5.TEST", "HTTP/web.krb5.test@OTHER.TEST canonicalize")
 			if got := s.Result(); !got.Credential.Client.Equal(alice) || len(got.Referrals) != 1 || !got.Referrals[0].Client.Equal(proxy) {
 				t.Errorf("result: %+v", got)
@@ -122,7 +113,7 @@ func TestResourceBasedDelegationCrossesRealms(t *testing.T) {
 	}
 }
 
-func TestS4U2ProxyReferralLoopsEnd(t *testing.T) {
+func TestS4U2Proxy_ReferralLoop(t *testing.T) {
 	for reason, next := range map[string]func(at string, hop int) string{
 		"loop":          func(at string, _ int) string { return map[string]string{realm: other, other: realm}[at] },
 		"too many hops": func(_ string, hop int) string { return fmt.Sprintf("R%d.TEST", hop) },
@@ -130,7 +121,7 @@ func TestS4U2ProxyReferralLoopsEnd(t *testing.T) {
 		s := newProxy(t, nil)
 		n := newRealms(t, s.cfg.TGT)
 		hop := 0
-		_, err := drive(t, s, func(_ int, r *Request) []byte {
+		_, err := run(t, s, func(_ int, r *Request) []byte {
 			body := parseRequest(t, r.Message).Body
 			if to, ok := body.SName.IsTGS(); ok {
 				return n.refer(r, to)
@@ -151,9 +142,9 @@ func TestS4U2ProxyReferralLoopsEnd(t *testing.T) {
 	}
 }
 
-func TestS4UNeedsOurOwnTGT(t *testing.T) {
+func TestS4U_OwnTGT(t *testing.T) {
 	foreign := tgtFor(t, proxy, other, realm)
-	if _, err := NewS4U2Self(S4U2SelfConfig{TGT: foreign, Service: proxy.Name, User: alice}); err == nil {
+	if _, err := NewS4U2Self(S4U2SelfConfig{Session: Session{TGT: foreign}, Service: proxy.Name, User: alice}); err == nil {
 		t.Error("S4U2Self with a foreign TGT")
 	}
 	if _, err := NewS4U2Self(S4U2SelfConfig{Service: proxy.Name, User: alice}); err == nil {
@@ -163,10 +154,10 @@ func TestS4UNeedsOurOwnTGT(t *testing.T) {
 		t.Error("S4U2Proxy without a TGT")
 	}
 	own := tgtFor(t, proxy, realm, realm)
-	if _, err := NewS4U2Self(S4U2SelfConfig{TGT: own, Service: proxy.Name}); err == nil {
-		t.Error("S4U2Self for nobody")
+	if _, err := NewS4U2Self(S4U2SelfConfig{Session: Session{TGT: own}, Service: proxy.Name}); err == nil {
+		t.Error("S4U2Self without a user")
 	}
-	if _, err := NewS4U2Proxy(S4U2ProxyConfig{TGT: own, Service: web}); err == nil {
+	if _, err := NewS4U2Proxy(S4U2ProxyConfig{Session: Session{TGT: own}, Service: web}); err == nil {
 		t.Error("S4U2Proxy without evidence")
 	}
 }

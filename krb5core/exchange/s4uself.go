@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
@@ -15,109 +13,83 @@ import (
 
 // S4U2SelfConfig says for which user a service wants a ticket to itself.
 type S4U2SelfConfig struct {
-	TGT     *messages.Credential   // our own, of our own realm
+	Session                        // its TGT is our own, of our own realm
 	Service messages.PrincipalName // ourselves: the account's name or one of its service principal names
 
-	// User is whom to act for. A user principal name is a name of type KRB_NT_ENTERPRISE, and the KDCs are asked for its
-	// realm, beginning with Realm. Realm "" is our own.
+	// User is the user to impersonate. A user principal name is of type KRB_NT_ENTERPRISE, and the
+	// KDCs are asked for its realm, beginning with Realm. Realm "" is our own.
 	User messages.Principal
 
-	// Keys are our own, with which the ticket is opened to see that it is the user's, and Hint tells of them what our login
-	// did. What no key fits is taken on the KDC's word, which is good only with FAST. Both may be nil.
+	// Keys are our own, with which the ticket is decrypted to verify its client, and Hint describes
+	// them as our login learnt. A ticket that no key decrypts is accepted unverified, which is safe
+	// only with FAST. Both may be nil.
 	Keys KeySource
 	Hint *PreAuthHint
 
-	// Bound demands the KDC's PA-S4U-X509-USER, which binds its answer to the user that this very request names. To be set
-	// once our realm's KDCs have sent one (S4U2Self.Bound): without, somebody on the way can have an older PA-FOR-USER
-	// answered, and who a user principal name stands for is the KDC's to say.
+	// Bound requires the KDC's PA-S4U-X509-USER, which binds its reply to the user that this
+	// request names. It is to be set once our realm's KDCs have sent one (S4U2Self.Bound): without
+	// it, an attacker on the network can replay an older PA-FOR-USER, and only the KDC knows whose
+	// a user principal name is.
 	Bound bool
 
-	ETypes   []enctype.ID        // allowed types of the session key in order of preference, nil for enctype.Strong
-	Options  messages.KDCOptions // KDC_OPT_FORWARDABLE for a ticket that serves S4U2Proxy without resource-based delegation
-	Lifetime time.Duration       // 0 for as long as the TGT
-
-	// FAST, Known and CAPath are as in TGSConfig.
-	FAST   bool
-	Known  func(realm string) *messages.Credential
-	CAPath func(client, server string) []string
-
-	Now     func() time.Time // the realm's time as far as known; nil for time.Now
-	Rand    io.Reader        // nil for crypto/rand
-	MaxSkew time.Duration    // 0 for DefaultMaxSkew
-	Trace   func(Event)      // called for each decision; nil for none
+	Options messages.KDCOptions // KDC_OPT_FORWARDABLE for a ticket that S4U2Proxy accepts without resource-based delegation
 }
 
-// S4U2Self is the machine by which a service gets a ticket to itself in a user's name ([MS-SFU] 3.1.5.1.1). The ticket may
-// come back not forwardable; that is no verdict.
+// S4U2Self is the machine by which a service gets a ticket to itself in a user's name ([MS-SFU]
+// 3.1.5.1.1). The ticket may come back not forwardable; that is no refusal.
 //
-// The user's realm is found first, then a TGT for it is got, then its KDC is asked, and its referrals are followed until
-// they have led back to our realm, whose KDC issues the ticket. Every request names the user in PA-FOR-USER and in
-// PA-S4U-X509-USER.
+// It finds the user's realm, gets a TGT for it, asks its KDC, and follows its referrals until they
+// lead back to our realm, whose KDC issues the ticket. Every request names the user in PA-FOR-USER
+// and in PA-S4U-X509-USER.
+//
+// The credential's Client is the user as named by the KDC. The referrals in the result are those
+// got on the way to the user's realm, never those on the way back: these have our name and the
+// user's authorization data ([MS-SFU] 3.2.5.1.1), so any other request with them would be made as
+// the user.
 type S4U2Self struct {
-	tgsCore
-	cfg    S4U2SelfConfig
-	home   string // our realm
-	user   messages.Principal
-	probe  *realmProbe // while the user's realm is being looked for
-	inner  *TGS        // while a TGT for it is being got
-	route  route
-	bound  bool // by the KDC's PA-S4U-X509-USER, the answer at the end
-	result TGSResult
+	s4uCore
+	cfg   S4U2SelfConfig
+	user  messages.Principal
+	probe *realmProbe // while looking for the user's realm
+	route route
+	bound bool // the final reply has the KDC's PA-S4U-X509-USER
 }
 
 // NewS4U2Self prepares an exchange. It fails if the TGT cannot serve for it.
 func NewS4U2Self(cfg S4U2SelfConfig) (*S4U2Self, error) {
-	if err := checkTGT(cfg.TGT); err != nil {
-		return nil, err
-	}
-	s := &S4U2Self{
-		tgsCore: tgsCore{common: newCommon(cfg.ETypes, cfg.Now, cfg.Rand, cfg.MaxSkew, cfg.Trace)},
-		cfg:     cfg,
-		home:    cfg.TGT.Client.Realm,
-		user:    cfg.User,
-	}
+	core, err := newS4U(cfg.Session)
 	switch {
-	case tgtRealm(cfg.TGT) != s.home:
-		return nil, fmt.Errorf("acting for a user takes a ticket-granting ticket of our own realm %s, not %s", s.home, cfg.TGT.Service)
+	case err != nil:
+		return nil, err
 	case !named(cfg.Service):
-		return nil, errors.New("acting for a user: no name of our own")
+		return nil, errors.New("impersonating a user: no name of our own")
 	case !named(cfg.User.Name):
-		return nil, errors.New("no user to act for")
+		return nil, errors.New("no user to impersonate")
 	}
+	s := &S4U2Self{s4uCore: core, cfg: cfg, user: cfg.User}
 	if s.user.Realm == "" {
-		s.user.Realm = s.home
+		s.user.Realm = s.home()
 	}
 	return s, nil
 }
 
-// Result is what is known so far, also after a failure. The credential's Client is the user as the KDC names him. The
-// referrals are those won on the way to the user's realm, never those on the way back: they bear our name and the user's
-// authorization data ([MS-SFU] 3.2.5.1.1), and whoever used them for anything else would be taken for him.
-func (s *S4U2Self) Result() *TGSResult {
-	return s.learnt(s.result)
-}
-
-// Bound tells whether the KDC has bound the ticket to the user asked for by a PA-S4U-X509-USER.
+// Bound reports whether the KDC has bound the ticket to the requested user by a PA-S4U-X509-USER.
 func (s *S4U2Self) Bound() bool { return s.bound }
 
-// Check implements Machine.
 func (s *S4U2Self) Check(reply []byte) error {
-	switch {
-	case s.inner != nil:
-		return s.inner.Check(reply)
-	case s.probe != nil && !s.ended:
-		return s.probe.check(reply)
+	if s.probe != nil && !s.ended {
+		_, err := s.probe.judge(reply)
+		return err
 	}
-	return s.tgsCore.Check(reply)
+	return s.s4uCore.Check(reply)
 }
 
-// Step implements Machine.
 func (s *S4U2Self) Step(reply []byte) (*Request, error) { return s.turn(reply, s.step) }
 
 func (s *S4U2Self) step(reply []byte) (*Request, error) {
 	switch {
 	case s.inner != nil:
-		return s.stepInner(reply)
+		return s.stepInner(reply, s.gotTGT)
 	case s.probe != nil:
 		return s.stepProbe(reply)
 	case s.open == nil && s.user.Name.NameType == messages.KRB_NT_ENTERPRISE:
@@ -126,15 +98,7 @@ func (s *S4U2Self) step(reply []byte) (*Request, error) {
 	case s.open == nil:
 		return s.getTGT()
 	}
-	answer, krbErr, err := s.judge(reply)
-	switch {
-	case err != nil:
-		return nil, err
-	case krbErr != nil:
-		return s.retrySkew(krbErr)
-	}
-	s.take(answer)
-	return s.onAnswer(answer)
+	return s.onAnswer(reply, s.onReply, s.retrySkew)
 }
 
 func (s *S4U2Self) stepProbe(reply []byte) (*Request, error) {
@@ -143,47 +107,31 @@ func (s *S4U2Self) stepProbe(reply []byte) (*Request, error) {
 		return req, err
 	}
 	s.user.Realm = s.probe.realm()
-	s.trace(UserRealmFound{s.user.Name.String(), s.user.Realm})
+	s.tracef("user %s has an account in realm %s", s.user.Name, s.user.Realm)
 	s.probe = nil
 	return s.getTGT()
 }
 
 // getTGT gets a TGT for the user's realm, unless that is ours.
 func (s *S4U2Self) getTGT() (*Request, error) {
-	s.fast = s.cfg.FAST // the probe before has no ticket to armor itself with
-	if strings.EqualFold(s.user.Realm, s.home) {
-		s.route = newRoute(s.cfg.TGT, nil, nil)
-		return s.askUser()
+	s.fast = s.cfg.FAST // the probe has no ticket for armor
+	if strings.EqualFold(s.user.Realm, s.home()) {
+		return s.gotTGT(s.cfg.TGT)
 	}
-	inner, err := NewTGS(TGSConfig{
-		TGT: s.cfg.TGT, Service: messages.TGSName(s.user.Realm), ETypes: s.etypes, Options: s.cfg.Options,
-		Known: s.cfg.Known, CAPath: s.cfg.CAPath,
-	})
-	if err != nil {
-		return nil, err
-	}
-	inner.common, s.inner = s.common, inner
-	return s.stepInner(nil)
+	return s.startInner(s.cfg.Session, s.user.Realm, s.cfg.Options, s.gotTGT)
 }
 
-func (s *S4U2Self) stepInner(reply []byte) (*Request, error) {
-	req, err := s.inner.step(reply)
-	if err != nil || req != nil {
-		return req, err
-	}
-	r := s.inner.Result()
-	s.result.Referrals = append(s.result.Referrals, r.Referrals...)
-	s.route = newRoute(r.Credential, nil, nil)
-	s.inner = nil
+func (s *S4U2Self) gotTGT(tgt *messages.Credential) (*Request, error) {
+	s.route = newRoute(tgt, nil, nil)
 	return s.askUser()
 }
 
-// askUser asks the realm that we have come to. At home we go by our own name, abroad by an enterprise name that holds the
-// realm, so that the KDC can refer ([MS-SFU] 3.1.5.1.1.2).
+// askUser asks the realm reached so far. In our own realm the service has our own name, elsewhere
+// an enterprise name with the realm, so that the KDC can refer ([MS-SFU] 3.1.5.1.1.2).
 func (s *S4U2Self) askUser() (*Request, error) {
 	service := s.cfg.Service
-	if s.route.realm() != s.home {
-		self := messages.Principal{Name: service, Realm: s.home}
+	if s.route.realm() != s.home() {
+		self := messages.Principal{Name: service, Realm: s.home()}
 		service = messages.NewPrincipalName(messages.KRB_NT_ENTERPRISE, self.String())
 	}
 	return s.ask(tgsSpec{
@@ -193,24 +141,20 @@ func (s *S4U2Self) askUser() (*Request, error) {
 	})
 }
 
-func (s *S4U2Self) onAnswer(a *tgsAnswer) (*Request, error) {
+func (s *S4U2Self) onReply(a *tgsReply) (*Request, error) {
 	if a.referral != "" {
-		return s.follow(a)
+		// The path back to our own realm is no loop.
+		if err := s.route.hop(a.cred, a.referral); err != nil {
+			return nil, err
+		}
+		return s.askUser()
 	}
 	s.result.Credential = a.cred
-	_, s.bound = a.rep.PAData.Find(messages.PA_S4U_X509_USER) // which verify has passed
+	_, s.bound = a.rep.PAData.Find(messages.PA_S4U_X509_USER) // verified before
 	return nil, nil
 }
 
-func (s *S4U2Self) follow(a *tgsAnswer) (*Request, error) {
-	// The way back to our own realm is no loop.
-	if err := s.route.hop(a.cred, a.referral); err != nil {
-		return nil, err
-	}
-	return s.askUser()
-}
-
-// padata makes PA-S4U-X509-USER and PA-FOR-USER ([MS-SFU] 2.2.1 and 2.2.2).
+// padata builds PA-S4U-X509-USER and PA-FOR-USER ([MS-SFU] 2.2.1 and 2.2.2).
 func (s *S4U2Self) padata(nonce uint32, subkey enctype.Key) (messages.MethodData, error) {
 	id := messages.S4UUserID{
 		Nonce: nonce, CName: s.user.Name, CRealm: s.user.Realm,
@@ -220,7 +164,7 @@ func (s *S4U2Self) padata(nonce uint32, subkey enctype.Key) (messages.MethodData
 	x509 := messages.PAS4UX509User{UserID: id}
 	var err error
 	if subkey.EType() == enctype.RC4_HMAC {
-		// As in Windows 2008: unkeyed, which the reply makes good in its encrypted padata.
+		// As in Windows 2008: without a key; the encrypted padata of the reply makes up for it.
 		x509.Checksum.Type = enctype.CKSUMTYPE_RSA_MD4
 		x509.Checksum.Value, err = enctype.Digest(enctype.CKSUMTYPE_RSA_MD4, id.Raw)
 	} else {
@@ -242,10 +186,11 @@ func (s *S4U2Self) padata(nonce uint32, subkey enctype.Key) (messages.MethodData
 	}, nil
 }
 
-// checkUser holds the client of a reply against the user asked for. A referral is for us or for the user. The ticket
-// itself is for him: by the name asked for, whose letter case the KDC may correct, or, if that was an enterprise name, by
-// the one that the KDC knows him by. Neither is authenticated unless the reply has a PA-S4U-X509-USER; the ticket itself,
-// which checkUsersTicket opens, names whom the KDC meant.
+// checkUser compares the client of a reply with the requested user. A referral is for us or for the
+// user. The ticket itself is for the user: by the requested name, whose letter case the KDC may
+// correct, or, if that was an enterprise name, by the account's name. Neither is authenticated
+// unless the reply has a PA-S4U-X509-USER; checkUsersTicket verifies the client in the ticket
+// itself.
 func (s *S4U2Self) checkUser(rep *messages.KDCRep, final bool) error {
 	if !final && sameClient(rep, s.cfg.TGT.Client) == nil {
 		return nil
@@ -268,20 +213,21 @@ func (s *S4U2Self) checkUser(rep *messages.KDCRep, final bool) error {
 	return nil
 }
 
-// ourselves tells whether an enterprise name may well be our own account's: the part before the at sign is our name.
+// ourselves reports whether an enterprise name may be our own account's: the part before the at
+// sign is our name.
 func (s *S4U2Self) ourselves() bool {
 	name, _, _ := strings.Cut(strings.Join(s.user.Name.NameString, "/"), "@")
 	return strings.EqualFold(name, s.cfg.TGT.Client.Name.String())
 }
 
-// verify checks the KDC's PA-S4U-X509-USER, by which it binds its reply to the user that we named. KDCs that do not know
-// that element answer to PA-FOR-USER and send none.
-func (s *S4U2Self) verify(a *tgsAnswer, q *tgsQuestion) error {
-	if a.renamed || a.referral == "" && q.realm != s.home { // only our own KDC issues tickets to us
+// verify checks the KDC's PA-S4U-X509-USER, which binds its reply to the requested user. KDCs that
+// do not support it answer PA-FOR-USER and send none.
+func (s *S4U2Self) verify(a *tgsReply, q *tgsRequest) error {
+	if a.renamed || a.referral == "" && q.realm != s.home() { // only our own KDC issues tickets for us
 		return mismatch("sname", s.cfg.Service, a.part.SName)
 	}
 	if a.referral == "" {
-		if err := s.checkUsersTicket(a); err != nil {
+		if err := checkUsersTicket(a, s.cfg.Keys, s.cfg.Hint, s.cfg.TGT.Client); err != nil {
 			return err
 		}
 	}
@@ -311,9 +257,9 @@ func (s *S4U2Self) verify(a *tgsAnswer, q *tgsQuestion) error {
 	return s.checkUserID(&got.UserID, a)
 }
 
-// verifySum verifies the checksum of a PA-S4U-X509-USER. Where it has no key, the encrypted padata must hold the
-// checksums of request and reply.
-func (s *S4U2Self) verifySum(got *messages.PAS4UX509User, usage enctype.Usage, q *tgsQuestion, enc []byte, hasEnc bool) error {
+// verifySum verifies the checksum of a PA-S4U-X509-USER. If it has no key, the encrypted padata
+// must hold the checksums of request and reply.
+func (s *S4U2Self) verifySum(got *messages.PAS4UX509User, usage enctype.Usage, q *tgsRequest, enc []byte, hasEnc bool) error {
 	if got.Checksum.Type != enctype.CKSUMTYPE_RSA_MD4 {
 		return q.subkey.VerifyChecksum(got.Checksum.Type, usage, got.UserID.Raw, got.Checksum.Value)
 	}
@@ -333,12 +279,12 @@ func (s *S4U2Self) verifySum(got *messages.PAS4UX509User, usage enctype.Usage, q
 	return nil
 }
 
-// checkUserID holds the user that the KDC names in PA-S4U-X509-USER against the one asked for and the reply's client.
-// Some KDCs repeat the name asked for, others tell the one they know.
-func (s *S4U2Self) checkUserID(id *messages.S4UUserID, a *tgsAnswer) error {
+// checkUserID compares the user in the KDC's PA-S4U-X509-USER with the requested one and the
+// reply's client. Some KDCs repeat the requested name, others send the account's.
+func (s *S4U2Self) checkUserID(id *messages.S4UUserID, a *tgsReply) error {
 	asAsked := foldEqual(id.CName, s.user.Name) && strings.EqualFold(id.CRealm, s.user.Realm)
 	asReplied := a.referral == "" && foldEqual(id.CName, a.rep.CName) && strings.EqualFold(id.CRealm, a.rep.CRealm)
-	// The realm of a UPN's owner tells his name; whose ticket it is in the end, checkUser looks at.
+	// The realm of a UPN's account names it; checkUser checks the client of the final ticket.
 	asFound := a.referral != "" && s.user.Name.NameType == messages.KRB_NT_ENTERPRISE && strings.EqualFold(id.CRealm, s.user.Realm)
 	if !asAsked && !asReplied && !asFound {
 		return mismatch("PA-S4U-X509-USER user", s.user, messages.Principal{Name: id.CName, Realm: id.CRealm})

@@ -1,15 +1,15 @@
 package exchange
 
 import (
-	"encoding/json"
 	"errors"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/vectors"
 )
 
 var (
@@ -20,17 +20,12 @@ var (
 func newSelf(t testing.TB, change func(*S4U2SelfConfig)) *S4U2Self {
 	t.Helper()
 	cfg := S4U2SelfConfig{
-		TGT: tgtFor(t, proxy, realm, realm), Service: proxy.Name, User: alice, Options: messages.KDC_OPT_FORWARDABLE,
-		ETypes: bothAES, Now: atEpoch, Rand: testRand,
+		Session: testSession(tgtFor(t, proxy, realm, realm)), Service: proxy.Name, User: alice, Options: messages.KDC_OPT_FORWARDABLE,
 	}
 	if change != nil {
 		change(&cfg)
 	}
-	s, err := NewS4U2Self(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return must.OK(NewS4U2Self(cfg))(t)
 }
 
 // selfIssue is a good answer to an S4U2Self request. It verifies both elements as a KDC does.
@@ -38,10 +33,7 @@ func selfIssue(t testing.TB, request []byte, tgt *messages.Credential) *issue {
 	t.Helper()
 	i := newTGSIssue(t, request, tgt)
 	value, _ := i.req.PAData.Find(messages.PA_FOR_USER)
-	forUser, err := messages.ParsePAForUser(value)
-	if err != nil {
-		t.Fatal(err)
-	}
+	forUser := must.OK(messages.ParsePAForUser(value))(t)
 	sum, err := enctype.HMACMD5(tgt.Key, enctype.KEY_USAGE_PA_FOR_USER, forUser.ChecksumInput())
 	if err != nil || forUser.Cksum.Type != enctype.KERB_CHECKSUM_HMAC_MD5 || !slices.Equal(sum, forUser.Cksum.Value) {
 		t.Fatalf("PA-FOR-USER: %+v, %v", forUser, err)
@@ -51,9 +43,7 @@ func selfIssue(t testing.TB, request []byte, tgt *messages.Credential) *issue {
 		t.Fatalf("PA-S4U-X509-USER: %+v", x509)
 	}
 	if i.subkey.EType() != enctype.RC4_HMAC {
-		if err := i.subkey.VerifyChecksum(x509.Checksum.Type, enctype.KEY_USAGE_PA_S4U_X509_USER_REQUEST, x509.UserID.Raw, x509.Checksum.Value); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, i.subkey.VerifyChecksum(x509.Checksum.Type, enctype.KEY_USAGE_PA_S4U_X509_USER_REQUEST, x509.UserID.Raw, x509.Checksum.Value))
 	}
 	i.client(messages.Principal{Name: forUser.UserName, Realm: forUser.UserRealm})
 	return i
@@ -62,11 +52,7 @@ func selfIssue(t testing.TB, request []byte, tgt *messages.Credential) *issue {
 func (i *issue) x509(t testing.TB) *messages.PAS4UX509User {
 	t.Helper()
 	value, _ := i.req.PAData.Find(messages.PA_S4U_X509_USER)
-	x509, err := messages.ParsePAS4UX509User(value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return x509
+	return must.OK(messages.ParsePAS4UX509User(value))(t)
 }
 
 // bind puts the KDC's PA-S4U-X509-USER into the reply, after a change.
@@ -75,10 +61,7 @@ func (i *issue) bind(t testing.TB, change func(*messages.PAS4UX509User)) {
 	x509 := i.x509(t)
 	x509.UserID.Raw = nil
 	x509.UserID.CName, x509.UserID.CRealm = i.rep.CName, i.rep.CRealm
-	sum, err := i.subkey.Checksum(enctype.KEY_USAGE_PA_S4U_X509_USER_REPLY, x509.UserID.Marshal())
-	if err != nil {
-		t.Fatal(err)
-	}
+	sum := must.OK(i.subkey.Checksum(enctype.KEY_USAGE_PA_S4U_X509_USER_REPLY, x509.UserID.Marshal()))(t)
 	x509.Checksum = messages.Checksum{Type: i.subkey.ChecksumType(), Value: sum}
 	if change != nil {
 		change(x509)
@@ -86,20 +69,15 @@ func (i *issue) bind(t testing.TB, change func(*messages.PAS4UX509User)) {
 	i.rep.PAData = append(i.rep.PAData, messages.PAData{Type: messages.PA_S4U_X509_USER, Value: x509.Marshal()})
 }
 
-func TestTicketToOurselvesForAUser(t *testing.T) {
+func TestS4U2Self(t *testing.T) {
 	for _, bound := range []bool{false, true} {
 		s := newSelf(t, nil)
-		requests, err := drive(t, s, func(_ int, r *Request) []byte {
-			i := selfIssue(t, r.Message, s.cfg.TGT)
+		requests := must.OK(run(t, s, impersonating(t, s.cfg.TGT, func(i *issue) {
 			i.part.Flags = 0 // not forwardable, which is no verdict
 			if bound {
 				i.bind(t, nil)
 			}
-			return i.seal(t)
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		})))(t)
 		wantAsked(t, requests, "HTTP/proxy.krb5.test@KRB5.TEST canonicalize")
 		if c := s.Result().Credential; !c.Client.Equal(alice) || !c.Service.Equal(proxy) {
 			t.Errorf("ticket: %v", c)
@@ -107,44 +85,39 @@ func TestTicketToOurselvesForAUser(t *testing.T) {
 	}
 }
 
-func TestS4U2SelfRepliesWithOneThingWrongAreRefused(t *testing.T) {
+func TestS4U2Self_SpoiltReplies(t *testing.T) {
+	bound := func(change func(*issue, *messages.PAS4UX509User)) func(*testing.T, *issue) {
+		return func(t *testing.T, i *issue) {
+			i.bind(t, func(x *messages.PAS4UX509User) { change(i, x) })
+		}
+	}
 	for name, f := range map[string]struct {
 		spoil func(t *testing.T, i *issue)
 		field string
 	}{
-		"another user's ticket":   {func(_ *testing.T, i *issue) { i.client(bob) }, "cname"},
-		"our own ticket":          {func(_ *testing.T, i *issue) { i.client(proxy) }, "cname"},
-		"a user of another realm": {func(_ *testing.T, i *issue) { i.rep.CRealm = other }, "crealm"},
-		"to another service":      {func(_ *testing.T, i *issue) { i.service(web) }, "sname"},
-		"wrong nonce":             {func(_ *testing.T, i *issue) { i.part.Nonce++ }, "nonce"},
-		"bound with another nonce": {func(t *testing.T, i *issue) {
-			i.bind(t, func(x *messages.PAS4UX509User) { x.UserID.Nonce++ })
-		}, "PA-S4U-X509-USER nonce"},
-		"bound with a wrong checksum": {func(t *testing.T, i *issue) {
-			i.bind(t, func(x *messages.PAS4UX509User) { x.Checksum.Value[0] ^= 1 })
-		}, "PA-S4U-X509-USER checksum"},
-		"bound with the request's usage": {func(t *testing.T, i *issue) {
-			i.bind(t, func(x *messages.PAS4UX509User) {
-				x.Checksum.Value, _ = i.subkey.Checksum(enctype.KEY_USAGE_PA_S4U_X509_USER_REQUEST, x.UserID.Marshal())
-			})
-		}, "PA-S4U-X509-USER checksum"},
-		"bound without a key": {func(t *testing.T, i *issue) {
-			i.bind(t, func(x *messages.PAS4UX509User) {
-				x.Checksum.Type = enctype.CKSUMTYPE_RSA_MD4
-				x.Checksum.Value, _ = enctype.Digest(x.Checksum.Type, x.UserID.Marshal())
-			})
-		}, "PA-S4U-X509-USER checksum"},
+		"another user's ticket":       {func(_ *testing.T, i *issue) { i.client(bob) }, "cname"},
+		"our own ticket":              {func(_ *testing.T, i *issue) { i.client(proxy) }, "cname"},
+		"a user of another realm":     {func(_ *testing.T, i *issue) { i.rep.CRealm = other }, "crealm"},
+		"to another service":          {func(_ *testing.T, i *issue) { i.service(web) }, "sname"},
+		"wrong nonce":                 {func(_ *testing.T, i *issue) { i.part.Nonce++ }, "nonce"},
+		"bound with another nonce":    {bound(func(_ *issue, x *messages.PAS4UX509User) { x.UserID.Nonce++ }), "PA-S4U-X509-USER nonce"},
+		"bound with a wrong checksum": {bound(func(_ *issue, x *messages.PAS4UX509User) { x.Checksum.Value[0] ^= 1 }), "PA-S4U-X509-USER checksum"},
+		"bound with the request's usage": {bound(func(i *issue, x *messages.PAS4UX509User) {
+			x.Checksum.Value, _ = i.subkey.Checksum(enctype.KEY_USAGE_PA_S4U_X509_USER_REQUEST, x.UserID.Marshal())
+		}), "PA-S4U-X509-USER checksum"},
+		"bound without a key": {bound(func(_ *issue, x *messages.PAS4UX509User) {
+			x.Checksum.Type = enctype.CKSUMTYPE_RSA_MD4
+			x.Checksum.Value, _ = enctype.Digest(x.Checksum.Type, x.UserID.Marshal())
+		}), "PA-S4U-X509-USER checksum"},
 		"bound to another user": {func(t *testing.T, i *issue) {
 			i.client(bob)
 			i.bind(t, nil)
 			i.client(alice)
 		}, "PA-S4U-X509-USER user"},
-		"bound to nobody": {func(t *testing.T, i *issue) {
-			i.bind(t, func(x *messages.PAS4UX509User) {
-				x.UserID.CName = messages.PrincipalName{}
-				x.Checksum.Value, _ = i.subkey.Checksum(enctype.KEY_USAGE_PA_S4U_X509_USER_REPLY, x.UserID.Marshal())
-			})
-		}, "PA-S4U-X509-USER user"},
+		"bound to an empty name": {bound(func(i *issue, x *messages.PAS4UX509User) {
+			x.UserID.CName = messages.PrincipalName{}
+			x.Checksum.Value, _ = i.subkey.Checksum(enctype.KEY_USAGE_PA_S4U_X509_USER_REPLY, x.UserID.Marshal())
+		}), "PA-S4U-X509-USER user"},
 		"bound inside only": {func(_ *testing.T, i *issue) {
 			i.part.EncryptedPAData = messages.MethodData{{Type: messages.PA_S4U_X509_USER, Value: []byte{1}}}
 		}, "PA-S4U-X509-USER"},
@@ -154,38 +127,27 @@ func TestS4U2SelfRepliesWithOneThingWrongAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSelf(t, nil)
-			_, err := drive(t, s, func(_ int, r *Request) []byte {
-				i := selfIssue(t, r.Message, s.cfg.TGT)
-				f.spoil(t, i)
-				return i.seal(t)
-			})
+			_, err := run(t, s, impersonating(t, s.cfg.TGT, func(i *issue) { f.spoil(t, i) }))
 			wantField(t, err, f.field)
 		})
 	}
 }
 
-func TestLetterCaseOfTheUserIsTheKDCs(t *testing.T) {
+func TestS4U2Self_LetterCase(t *testing.T) {
 	s := newSelf(t, func(c *S4U2SelfConfig) { c.User.Name = messages.NewPrincipalName(1, "ALICE") })
-	if _, err := drive(t, s, func(_ int, r *Request) []byte {
-		i := selfIssue(t, r.Message, s.cfg.TGT)
-		i.client(alice)
-		return i.seal(t)
-	}); err != nil {
-		t.Fatal(err)
-	}
+	must.OK(run(t, s, impersonating(t, s.cfg.TGT, func(i *issue) { i.client(alice) })))(t)
 	if c := s.Result().Credential.Client; !c.Equal(alice) {
 		t.Errorf("client is %s", c)
 	}
 }
 
-func TestRC4BindingIsMadeGoodInside(t *testing.T) {
+func TestS4U2Self_RC4Checksum(t *testing.T) {
 	rc4 := func(c *S4U2SelfConfig) {
 		c.TGT.Key, c.ETypes = newKey(t, enctype.RC4_HMAC), []enctype.ID{enctype.RC4_HMAC}
 	}
 	for _, spoilt := range []bool{false, true} {
 		s := newSelf(t, rc4)
-		_, err := drive(t, s, func(_ int, r *Request) []byte {
-			i := selfIssue(t, r.Message, s.cfg.TGT)
+		_, err := run(t, s, impersonating(t, s.cfg.TGT, func(i *issue) {
 			request := i.x509(t).Checksum.Value
 			i.bind(t, func(x *messages.PAS4UX509User) {
 				x.Checksum.Type = enctype.CKSUMTYPE_RSA_MD4
@@ -196,27 +158,20 @@ func TestRC4BindingIsMadeGoodInside(t *testing.T) {
 				}
 				i.part.EncryptedPAData = messages.MethodData{{Type: messages.PA_S4U_X509_USER, Value: both}}
 			})
-			return i.seal(t)
-		})
-		if spoilt {
-			wantField(t, err, "PA-S4U-X509-USER checksum")
-		} else if err != nil {
-			t.Fatal(err)
-		}
+		}))
+		wantField(t, err, map[bool]string{true: "PA-S4U-X509-USER checksum"}[spoilt])
 	}
 }
 
-func TestUserOfAnotherRealmByUPN(t *testing.T) {
+func TestS4U2Self_ForeignUPN(t *testing.T) {
 	canonical := messages.Principal{Name: messages.NewPrincipalName(1, "bob"), Realm: other}
 	var events trail
 	s := newSelf(t, func(c *S4U2SelfConfig) { c.User, c.Trace = bobUPN, events.add })
 	n := newRealms(t, s.cfg.TGT)
-	requests, err := drive(t, s, func(step int, r *Request) []byte {
+	requests := must.OK(run(t, s, func(step int, r *Request) []byte {
 		switch step {
 		case 0: // who has bob?
-			e := errorFor(t, r.Message, messages.KDC_ERR_WRONG_REALM)
-			e.CRealm = other
-			return e.Marshal()
+			return wrongRealm(t, r, other)
 		case 1:
 			return preAuthRequired(t, r.Message, entry(aes256, "x"))
 		case 2: // the way there
@@ -225,7 +180,7 @@ func TestUserOfAnotherRealmByUPN(t *testing.T) {
 			i := selfIssue(t, r.Message, n.tgts[other])
 			i.service(messages.TGSName(realm))
 			i.client(canonical)
-			i.bind(t, nil) // as the user's realm knows him
+			i.bind(t, nil) // by the name in the user's realm
 			i.client(proxy)
 			i.rep.Ticket.EncPart.Cipher = []byte("bob's way home")
 			b := i.seal(t)
@@ -236,10 +191,7 @@ func TestUserOfAnotherRealmByUPN(t *testing.T) {
 		i.client(canonical)
 		i.bind(t, nil)
 		return i.seal(t)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	}))(t)
 	wantAsked(t, requests,
 		"krbtgt/KRB5.TEST@KRB5.TEST canonicalize",
 		"krbtgt/OTHER.TEST@OTHER.TEST canonicalize",
@@ -257,40 +209,29 @@ func TestUserOfAnotherRealmByUPN(t *testing.T) {
 		t.Errorf("client is %s", c)
 	}
 	// The way back is in our name with bob's authorization data: nothing else may go by it.
-	if won := s.Result().Referrals; len(won) != 1 || tgtRealm(won[0]) != other {
-		t.Errorf("tickets to be kept: %v", won)
+	if got := s.Result().Referrals; len(got) != 1 || tgtRealm(got[0]) != other {
+		t.Errorf("tickets to be kept: %v", got)
 	}
 	events.wants(t, "user bob@krb5.example has an account in realm OTHER.TEST")
 }
 
-func TestUPNMustNotYieldOurOwnTicket(t *testing.T) {
-	s := newSelf(t, func(c *S4U2SelfConfig) { c.User = bobUPN })
-	_, err := drive(t, s, func(step int, r *Request) []byte {
-		if step == 0 {
-			return preAuthRequired(t, r.Message, entry(aes256, "x"))
-		}
-		return newTGSIssue(t, r.Message, s.cfg.TGT).seal(t) // as a KDC does that knows no S4U
-	})
-	wantField(t, err, "cname")
+func TestS4U2Self_UPNYieldsNoUser(t *testing.T) {
+	for name, client := range map[string]messages.Principal{
+		"our own name, as by a KDC without S4U": proxy,
+		"no name":                               {Name: messages.NewPrincipalName(1, ""), Realm: realm},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSelf(t, func(c *S4U2SelfConfig) { c.User = bobUPN })
+			_, err := run(t, s, inTurn(demanding(t), impersonating(t, s.cfg.TGT, func(i *issue) { i.client(client) })))
+			wantField(t, err, "cname")
+		})
+	}
 }
 
-func TestUPNMustYieldSomebody(t *testing.T) {
-	s := newSelf(t, func(c *S4U2SelfConfig) { c.User = bobUPN })
-	_, err := drive(t, s, func(step int, r *Request) []byte {
-		if step == 0 {
-			return preAuthRequired(t, r.Message, entry(aes256, "x"))
-		}
-		i := selfIssue(t, r.Message, s.cfg.TGT)
-		i.client(messages.Principal{Name: messages.NewPrincipalName(1, ""), Realm: realm})
-		return i.seal(t)
-	})
-	wantField(t, err, "cname")
-}
-
-func TestUserWithoutPreAuthHasHisRealm(t *testing.T) {
+func TestS4U2Self_UserWithoutPreAuth(t *testing.T) {
 	for _, foreign := range []bool{false, true} {
 		s := newSelf(t, func(c *S4U2SelfConfig) { c.User = bobUPN })
-		requests, err := drive(t, s, func(step int, r *Request) []byte {
+		requests, err := run(t, s, func(step int, r *Request) []byte {
 			if step == 0 {
 				i := newASIssue(t, r.Message, newKey(t, aes256))
 				if foreign {
@@ -308,10 +249,10 @@ func TestUserWithoutPreAuthHasHisRealm(t *testing.T) {
 	}
 }
 
-func TestS4U2SelfReferralLoopsEnd(t *testing.T) {
+func TestS4U2Self_ReferralLoop(t *testing.T) {
 	s := newSelf(t, nil)
 	n := newRealms(t, s.cfg.TGT)
-	requests, err := drive(t, s, func(_ int, r *Request) []byte {
+	requests, err := run(t, s, func(_ int, r *Request) []byte {
 		return n.refer(r, map[string]string{realm: other, other: realm}[r.Realm])
 	})
 	var e *ReferralError
@@ -320,10 +261,10 @@ func TestS4U2SelfReferralLoopsEnd(t *testing.T) {
 	}
 }
 
-func TestTicketOfAForeignKDCToUsIsRefused(t *testing.T) {
+func TestS4U2Self_ForeignIssuer(t *testing.T) {
 	s := newSelf(t, func(c *S4U2SelfConfig) { c.User.Realm = other })
 	n := newRealms(t, s.cfg.TGT)
-	_, err := drive(t, s, func(step int, r *Request) []byte {
+	_, err := run(t, s, func(step int, r *Request) []byte {
 		if step == 0 {
 			return n.refer(r, other)
 		}
@@ -332,7 +273,7 @@ func TestTicketOfAForeignKDCToUsIsRefused(t *testing.T) {
 	wantField(t, err, "sname")
 }
 
-func TestUserRealmIsNotSoughtForEver(t *testing.T) {
+func TestS4U2Self_RealmProbeBounded(t *testing.T) {
 	for name, c := range map[string]struct {
 		next     func(n int) string
 		requests int
@@ -342,11 +283,7 @@ func TestUserRealmIsNotSoughtForEver(t *testing.T) {
 		"no realm":    {func(int) string { return "" }, 1},
 	} {
 		s := newSelf(t, func(c *S4U2SelfConfig) { c.User = bobUPN })
-		requests, err := drive(t, s, func(n int, r *Request) []byte {
-			e := errorFor(t, r.Message, messages.KDC_ERR_WRONG_REALM)
-			e.CRealm = c.next(n)
-			return e.Marshal()
-		})
+		requests, err := run(t, s, func(n int, r *Request) []byte { return wrongRealm(t, r, c.next(n)) })
 		var e *ReferralError
 		if !errors.As(err, &e) || len(requests) != c.requests {
 			t.Errorf("%s: %d requests, error %v", name, len(requests), err)
@@ -354,17 +291,17 @@ func TestUserRealmIsNotSoughtForEver(t *testing.T) {
 	}
 }
 
-func TestS4UErrorsAreFinal(t *testing.T) {
+func TestS4U_ErrorsFinal(t *testing.T) {
 	for _, code := range []messages.ErrorCode{
 		messages.KDC_ERR_C_PRINCIPAL_UNKNOWN, messages.KDC_ERR_S_PRINCIPAL_UNKNOWN, messages.KDC_ERR_BADOPTION, messages.KDC_ERR_CLIENT_REVOKED,
 	} {
-		refuse := func(_ int, r *Request) []byte { return errorFor(t, r.Message, code).Marshal() }
+		refuse := refusing(t, code)
 		for name, m := range map[string]Machine{
 			"S4U2Self":        newSelf(t, nil),
 			"S4U2Self by UPN": newSelf(t, func(c *S4U2SelfConfig) { c.User = bobUPN }),
 			"S4U2Proxy":       newProxy(t, nil),
 		} {
-			requests, err := drive(t, m, refuse)
+			requests, err := run(t, m, refuse)
 			wantCode(t, err, code)
 			if len(requests) != 1 {
 				t.Errorf("%s, %s: asked %v", name, code, asked(t, requests))
@@ -376,42 +313,34 @@ func TestS4UErrorsAreFinal(t *testing.T) {
 // sfu is what of the file of [MS-SFU] vectors is used here.
 type sfu struct {
 	ForUser struct {
-		Value      hexBytes    `json:"padata_value"`
-		SessionKey recordedKey `json:"session_key"`
+		Value      vectors.Hex `json:"padata_value"`
+		SessionKey vectors.Key `json:"session_key"`
 	} `json:"captured_pa_for_user"`
-	X509, X509Reply struct {
-		Value hexBytes `json:"padata_value"`
-		Key   recordedKey
-	}
+	X509      x509User `json:"captured_pa_s4u_x509_user"`
+	X509Reply x509User `json:"captured_pa_s4u_x509_user_reply"`
 }
 
-func TestCapturedS4UElements(t *testing.T) {
-	b, err := os.ReadFile("../../tests/vectors/ms-sfu.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+type x509User struct {
+	Value vectors.Hex `json:"padata_value"`
+	Key   vectors.Key
+}
+
+func TestS4U_CapturedElements(t *testing.T) {
 	var v sfu
-	var raw map[string]json.RawMessage
-	if err := errors.Join(json.Unmarshal(b, &v), json.Unmarshal(b, &raw), json.Unmarshal(raw["captured_pa_s4u_x509_user"], &v.X509),
-		json.Unmarshal(raw["captured_pa_s4u_x509_user_reply"], &v.X509Reply)); err != nil {
-		t.Fatal(err)
-	}
+	vectors.Load(t, "ms-sfu.json", &v)
 	user := messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_ENTERPRISE, "alice"), Realm: realm}
-	s := newSelf(t, func(c *S4U2SelfConfig) { c.User, c.TGT.Key = user, v.ForUser.SessionKey.key(t) })
+	s := newSelf(t, func(c *S4U2SelfConfig) { c.User, c.TGT.Key = user, keyOf(t, v.ForUser.SessionKey) })
 	s.route = newRoute(s.cfg.TGT, nil, nil)
 	const nonce = 0x73a7f901
-	padata, err := s.padata(nonce, v.X509.Key.key(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	padata := must.OK(s.padata(nonce, keyOf(t, v.X509.Key)))(t)
 	if got, _ := padata.Find(messages.PA_FOR_USER); !slices.Equal(got, v.ForUser.Value) {
 		t.Errorf("PA-FOR-USER\n%x, not\n%x", got, v.ForUser.Value)
 	}
 	if got, _ := padata.Find(messages.PA_S4U_X509_USER); !slices.Equal(got, v.X509.Value) {
 		t.Errorf("PA-S4U-X509-USER\n%x, not\n%x", got, v.X509.Value)
 	}
-	q := &tgsQuestion{realm: realm, nonce: nonce, subkey: v.X509Reply.Key.key(t)}
-	answer := &tgsAnswer{
+	q := &tgsRequest{realm: realm, nonce: nonce, subkey: keyOf(t, v.X509Reply.Key)}
+	answer := &tgsReply{
 		rep: &messages.KDCRep{
 			CName: user.Name, CRealm: realm, PAData: messages.MethodData{{Type: messages.PA_S4U_X509_USER, Value: v.X509Reply.Value}},
 		},
@@ -424,7 +353,7 @@ func TestCapturedS4UElements(t *testing.T) {
 	wantField(t, s.verify(answer, q), "nonce")
 }
 
-func TestRecordedS4U2SelfReplyIsUnderstood(t *testing.T) {
+func TestTranscript_S4U2Self(t *testing.T) {
 	done := 0
 	for name, exchanges := range transcripts(t) {
 		for i := range exchanges {
@@ -432,20 +361,16 @@ func TestRecordedS4U2SelfReplyIsUnderstood(t *testing.T) {
 			if x.Kind != "TGS" || !x.isS4U(t) {
 				continue
 			}
-			rep, err := messages.ParseKDCRep(x.Reply)
-			if err != nil {
-				t.Fatal(err)
-			}
+			rep := must.OK(messages.ParseKDCRep(x.Reply))(t)
 			body := parseRequest(t, x.Request).Body
 			s := newSelf(t, func(c *S4U2SelfConfig) {
-				c.TGT, c.Service, c.ETypes = x.tgtOf(t), body.SName, body.EType
+				c.Service, c.ETypes = body.SName, body.EType
+				c.TGT, _ = x.presented(t)
 				c.User = messages.Principal{Name: rep.CName, Realm: rep.CRealm}
 				c.User.Name.NameType = messages.KRB_NT_PRINCIPAL // its realm is known
 				c.Rand = &forced{nonce: body.Nonce}
 			})
-			if _, err := s.Step(nil); err != nil {
-				t.Fatal(err)
-			}
+			must.OK(s.Step(nil))(t)
 			if _, err := s.Step(x.resealed(t, s.open.subkey)); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
@@ -459,44 +384,32 @@ func TestRecordedS4U2SelfReplyIsUnderstood(t *testing.T) {
 }
 
 // The checksum of PA-FOR-USER is of one type, whatever the key's ([MS-SFU] 2.2.1).
-func TestComputedChecksumsForUsers(t *testing.T) {
-	b, err := os.ReadFile("../../tests/vectors/ms-sfu.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+func TestS4U_ForUserChecksums(t *testing.T) {
 	var v struct {
 		ForUser []struct {
-			SessionKey recordedKey       `json:"session_key"`
+			SessionKey vectors.Key       `json:"session_key"`
 			NameType   messages.NameType `json:"name_type"`
 			Name       []string
 			Realm      string
 			Package    string               `json:"auth_package"`
 			Type       enctype.ChecksumType `json:"checksum_type"`
 			Usage      enctype.Usage
-			Checksum   hexBytes
+			Checksum   vectors.Hex
 		} `json:"pa_for_user"`
 	}
-	if err := json.Unmarshal(b, &v); err != nil {
-		t.Fatal(err)
-	}
+	vectors.Load(t, "ms-sfu.json", &v)
 	if len(v.ForUser) < 10 {
 		t.Fatalf("%d vectors only", len(v.ForUser))
 	}
 	for _, c := range v.ForUser {
 		user := messages.Principal{Name: messages.NewPrincipalName(c.NameType, c.Name...), Realm: c.Realm}
-		s := newSelf(t, func(cfg *S4U2SelfConfig) { cfg.User, cfg.TGT.Key = user, c.SessionKey.key(t) })
+		s := newSelf(t, func(cfg *S4U2SelfConfig) { cfg.User, cfg.TGT.Key = user, keyOf(t, c.SessionKey) })
 		s.route = newRoute(s.cfg.TGT, nil, nil)
-		padata, err := s.padata(1, newKey(t, enctype.AES256_CTS_HMAC_SHA1_96))
-		if err != nil {
-			t.Fatal(err)
-		}
+		padata := must.OK(s.padata(1, newKey(t, enctype.AES256_CTS_HMAC_SHA1_96)))(t)
 		value, _ := padata.Find(messages.PA_FOR_USER)
-		pa, err := messages.ParsePAForUser(value)
-		if err != nil {
-			t.Fatal(err)
-		}
+		pa := must.OK(messages.ParsePAForUser(value))(t)
 		if pa.Cksum.Type != c.Type || c.Usage != enctype.KEY_USAGE_PA_FOR_USER || pa.AuthPackage != c.Package || !slices.Equal(pa.Cksum.Value, c.Checksum) {
-			t.Errorf("%s with a key of %v: %x, want %x", user, c.SessionKey.key(t).EType(), pa.Cksum.Value, c.Checksum)
+			t.Errorf("%s with a key of %v: %x, want %x", user, keyOf(t, c.SessionKey).EType(), pa.Cksum.Value, c.Checksum)
 		}
 	}
 }

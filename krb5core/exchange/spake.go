@@ -6,20 +6,21 @@ import (
 	"slices"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange/spake"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
-	"github.com/caddy-negotiate/caddy-negotiate/krb5core/spake"
 )
 
-// ErrSecondFactor means that the KDC wants a second factor beside the key. It is final.
-var ErrSecondFactor = errors.New("the KDC demands a second factor (RFC 9588), which nobody is here to give: exempt the account from it")
+// ErrSecondFactor means that the KDC requires a second factor besides the key. It is final.
+var ErrSecondFactor = errors.New("the KDC demands a second factor (RFC 9588), which a service cannot provide: exempt the account from it")
 
-// passwordAuthenticated proves knowledge of the key without anything that passwords could be tried on (RFC 9588): the
-// client tells its groups, the KDC challenges, the client responds. The KDC may challenge at once.
+// passwordAuthenticated proves knowledge of the key without exposing it to password guessing (RFC
+// 9588): the client sends its groups, the KDC challenges, the client responds. The KDC may
+// challenge at once.
 var passwordAuthenticated = mechanism{padata: messages.PA_SPAKE, rounds: true, respond: respondSPAKE}
 
 func respondSPAKE(c challenge) (response, error) {
 	if c.round > 0 && c.said == nil {
-		// What can follow our response is a question about a second factor.
+		// After our response the KDC can only ask for a second factor.
 		return response{}, ErrSecondFactor
 	}
 	offer, err := readSPAKEChallenge(c.value)
@@ -49,8 +50,8 @@ func readSPAKEChallenge(value []byte) (*messages.SPAKEChallenge, error) {
 	return m.Challenge, nil
 }
 
-// answerSPAKE responds to a challenge: with our public value, and the factor "none" encrypted to show that we have come to
-// the same keys. The reply will be encrypted with one of them.
+// answerSPAKE responds to a challenge with our public value, and with the factor "none", encrypted
+// to prove that both sides have the same keys. The reply is encrypted with one of them.
 func answerSPAKE(c challenge, offer *messages.SPAKEChallenge) (response, error) {
 	party, err := spake.New(spake.Client, offer.Group, c.key, c.rand)
 	if err != nil {

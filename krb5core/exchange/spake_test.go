@@ -7,8 +7,9 @@ import (
 	"testing"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange/spake"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
-	"github.com/caddy-negotiate/caddy-negotiate/krb5core/spake"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 // spakeKDC is a KDC that takes SPAKE alone.
@@ -32,15 +33,16 @@ func newSPAKEKDC(t testing.TB, group messages.SPAKEGroup) *spakeKDC {
 
 func (k *spakeKDC) newChallenge() []byte {
 	k.t.Helper()
-	var err error
-	if k.party, err = spake.New(spake.KDC, k.group, k.key, testRand); err != nil {
-		k.t.Fatal(err)
-	}
-	m := messages.PASPAKE{Challenge: &messages.SPAKEChallenge{
-		Group: k.group, Pubkey: k.party.Public(), Factors: []messages.SPAKESecondFactor{{Type: k.factor}},
-	}}
-	k.challenge = m.Marshal()
+	k.party = must.OK(spake.New(spake.KDC, k.group, k.key, testRand))(k.t)
+	k.challenge = spakeChallenge(k.group, k.party.Public(), k.factor)
 	return k.challenge
+}
+
+func spakeChallenge(group messages.SPAKEGroup, element []byte, factor int32) []byte {
+	m := messages.PASPAKE{Challenge: &messages.SPAKEChallenge{
+		Group: group, Pubkey: element, Factors: []messages.SPAKESecondFactor{{Type: factor}},
+	}}
+	return m.Marshal()
 }
 
 func (k *spakeKDC) answer(_ int, q *Request) []byte {
@@ -66,10 +68,7 @@ func (k *spakeKDC) answer(_ int, q *Request) []byte {
 			messages.PAData{Type: messages.PA_ENC_TIMESTAMP}, // which is to be passed over
 			offer, messages.PAData{Type: messages.PA_FX_COOKIE, Value: []byte("first")}))
 	}
-	m, err := messages.ParsePASPAKE(value)
-	if err != nil {
-		k.t.Fatal(err)
-	}
+	m := must.OK(messages.ParsePASPAKE(value))(k.t)
 	if m.Support != nil {
 		if q.PreAuth {
 			k.t.Error("the offer of groups counts as a proof")
@@ -90,10 +89,7 @@ func (k *spakeKDC) answer(_ int, q *Request) []byte {
 		k.t.Errorf("a response with the cookie %q, proof %v", cookie, q.PreAuth)
 	}
 	k.responses++
-	keys, err := k.party.Keys(k.support, k.challenge, m.Response.Pubkey)
-	if err != nil {
-		k.t.Fatal(err)
-	}
+	keys := must.OK(k.party.Keys(k.support, k.challenge, m.Response.Pubkey))(k.t)
 	check, _ := keys.Derive(1, req.Body.Raw)
 	if _, err := check.Decrypt(enctype.KEY_USAGE_SPAKE, m.Response.Factor.Cipher); err != nil {
 		return fail(errorFor(k.t, request, messages.KDC_ERR_PREAUTH_FAILED))
@@ -109,7 +105,7 @@ func newSPAKELogin(t testing.TB, change ...func(*ASConfig)) *AS {
 	return newFASTLogin(t, nil, change...)
 }
 
-func TestSPAKELogin(t *testing.T) {
+func TestSPAKE_Login(t *testing.T) {
 	for _, group := range spake.Groups() {
 		for name, c := range map[string]struct{ optimistic, fast bool }{"": {}, "optimistic": {optimistic: true}, "with FAST": {fast: true}} {
 			k := newSPAKEKDC(t, group)
@@ -118,7 +114,7 @@ func TestSPAKELogin(t *testing.T) {
 				k.armor = machineTGT(t)
 			}
 			a := newFASTLogin(t, k.armor)
-			requests, err := drive(t, a, k.answer)
+			requests, err := run(t, a, k.answer)
 			if err != nil {
 				t.Fatalf("group %d, %s: %v", group, name, err)
 			}
@@ -127,24 +123,22 @@ func TestSPAKELogin(t *testing.T) {
 				want = 2
 			}
 			r := a.Result()
-			if len(requests) != want || r.PreAuthRequests != 1 || r.Hint.PAType != messages.PA_SPAKE || !r.Credential.Client.Equal(alice) {
+			if len(requests) != want || a.cfg.Budget.Sent() != 1 || r.Hint.PAType != messages.PA_SPAKE || !r.Credential.Client.Equal(alice) {
 				t.Errorf("group %d, %s: %d requests, %+v", group, name, len(requests), r)
 			}
 			// The next login begins with the groups.
-			if requests, err = drive(t, newFASTLogin(t, k.armor, func(c *ASConfig) { c.Hint = r.Hint }), k.answer); err != nil || len(requests) != 2 {
+			if requests, err = run(t, newFASTLogin(t, k.armor, func(c *ASConfig) { c.Hint = r.Hint }), k.answer); err != nil || len(requests) != 2 {
 				t.Errorf("group %d, %s: %d requests of the next login, %v", group, name, len(requests), err)
 			}
 		}
 	}
 }
 
-func TestSPAKEPassesOverAnOfferInAGroupThatWeLack(t *testing.T) {
+func TestSPAKE_UnsupportedGroup(t *testing.T) {
 	k := newSPAKEKDC(t, messages.SPAKE_GROUP_P256)
-	challenge := messages.PASPAKE{Challenge: &messages.SPAKEChallenge{
-		Group: messages.SPAKE_GROUP_P521, Pubkey: []byte("element"), Factors: []messages.SPAKESecondFactor{{Type: messages.SPAKE_SF_NONE}},
-	}}
-	for _, offer := range [][]byte{challenge.Marshal(), []byte("garbage")} {
-		_, err := drive(t, newSPAKELogin(t), func(n int, q *Request) []byte {
+	challenge := spakeChallenge(messages.SPAKE_GROUP_P521, []byte("element"), messages.SPAKE_SF_NONE)
+	for _, offer := range [][]byte{challenge, []byte("garbage")} {
+		_, err := run(t, newSPAKELogin(t), func(n int, q *Request) []byte {
 			if n > 0 {
 				return k.answer(n, q)
 			}
@@ -158,18 +152,18 @@ func TestSPAKEPassesOverAnOfferInAGroupThatWeLack(t *testing.T) {
 	}
 }
 
-func TestSPAKESecondFactorIsRefusedByName(t *testing.T) {
+func TestSPAKE_SecondFactor(t *testing.T) {
 	k := newSPAKEKDC(t, messages.SPAKE_GROUP_EDWARDS25519)
 	k.factor = -1
 	for _, k.optimistic = range []bool{false, true} {
-		_, err := drive(t, newSPAKELogin(t), k.answer)
+		_, err := run(t, newSPAKELogin(t), k.answer)
 		if !errors.Is(err, ErrSecondFactor) || !strings.Contains(err.Error(), "second factor") || k.responses != 0 {
 			t.Errorf("optimistic %v: %v after %d responses", k.optimistic, err, k.responses)
 		}
 	}
 	// A question after the response can be nothing else.
 	k = newSPAKEKDC(t, messages.SPAKE_GROUP_EDWARDS25519)
-	_, err := drive(t, newSPAKELogin(t), func(n int, q *Request) []byte {
+	_, err := run(t, newSPAKELogin(t), func(n int, q *Request) []byte {
 		reply := k.answer(n, q)
 		if k.responses == 0 {
 			return reply
@@ -182,34 +176,28 @@ func TestSPAKESecondFactorIsRefusedByName(t *testing.T) {
 	}
 }
 
-func TestSPAKEWrongKeyIsProvedOnce(t *testing.T) {
+func TestSPAKE_WrongKey(t *testing.T) {
 	k := newSPAKEKDC(t, messages.SPAKE_GROUP_EDWARDS25519)
 	for _, hint := range []*PreAuthHint{nil, {EType: aes256, Salt: salt, HasSalt: true, PAType: messages.PA_SPAKE}} {
 		k.responses = 0
 		a := newSPAKELogin(t, func(c *ASConfig) { c.Keys, c.Hint = passwordKeys{password: "wrong"}, hint })
-		_, err := drive(t, a, k.answer)
+		_, err := run(t, a, k.answer)
 		wantCode(t, err, messages.KDC_ERR_PREAUTH_FAILED)
-		if k.responses != 1 || a.Result().PreAuthRequests != 1 {
+		if k.responses != 1 || a.cfg.Budget.Sent() != 1 {
 			t.Errorf("hint %v: the key was proved %d times", hint != nil, k.responses)
 		}
 	}
 }
 
-// Who cannot come to the same keys is not the KDC, though he may have listened to one.
-func TestSPAKEReplyMustBeWithTheKeyOfTheExchange(t *testing.T) {
+// A party that cannot derive the same keys is not the KDC, even if it eavesdropped on one.
+func TestSPAKE_ReplyKey(t *testing.T) {
 	k := newSPAKEKDC(t, messages.SPAKE_GROUP_P256)
 	k.ownKey = true
-	_, err := drive(t, newSPAKELogin(t), k.answer)
+	_, err := run(t, newSPAKELogin(t), k.answer)
 	wantField(t, err, "enc-part")
 }
 
-func TestSPAKEBadChallengesEndTheExchange(t *testing.T) {
-	challenge := func(group messages.SPAKEGroup, pubkey string) []byte {
-		m := messages.PASPAKE{Challenge: &messages.SPAKEChallenge{
-			Group: group, Pubkey: []byte(pubkey), Factors: []messages.SPAKESecondFactor{{Type: messages.SPAKE_SF_NONE}},
-		}}
-		return m.Marshal()
-	}
+func TestSPAKE_BadChallenges(t *testing.T) {
 	support := messages.PASPAKE{Support: &messages.SPAKESupport{Groups: spake.Groups()}}
 	for name, c := range map[string]struct {
 		value []byte
@@ -217,11 +205,11 @@ func TestSPAKEBadChallengesEndTheExchange(t *testing.T) {
 	}{
 		"garbage":             {[]byte("garbage"), "cannot be read"},
 		"another message":     {support.Marshal(), "cannot be read"},
-		"a group not offered": {challenge(messages.SPAKE_GROUP_P384, "element"), "not offered"},
-		"no element":          {challenge(messages.SPAKE_GROUP_P256, "element"), "element"},
+		"a group not offered": {spakeChallenge(messages.SPAKE_GROUP_P384, []byte("element"), messages.SPAKE_SF_NONE), "not offered"},
+		"no element":          {spakeChallenge(messages.SPAKE_GROUP_P256, []byte("element"), messages.SPAKE_SF_NONE), "element"},
 	} {
 		k := newSPAKEKDC(t, messages.SPAKE_GROUP_EDWARDS25519)
-		requests, err := drive(t, newSPAKELogin(t), func(n int, q *Request) []byte {
+		requests, err := run(t, newSPAKELogin(t), func(n int, q *Request) []byte {
 			reply := k.answer(n, q)
 			if n == 0 {
 				return reply
@@ -235,9 +223,9 @@ func TestSPAKEBadChallengesEndTheExchange(t *testing.T) {
 }
 
 // A KDC, or who plays it, that asks the same again and again gets no more than a few answers.
-func TestSPAKEDoesNotGoInCircles(t *testing.T) {
+func TestSPAKE_RoundsBounded(t *testing.T) {
 	k := newSPAKEKDC(t, messages.SPAKE_GROUP_EDWARDS25519)
-	requests, err := drive(t, newSPAKELogin(t), func(n int, q *Request) []byte {
+	requests, err := run(t, newSPAKELogin(t), func(n int, q *Request) []byte {
 		bare := parseRequest(t, q.Message)
 		bare.PAData = nil
 		e, _ := messages.ParseKRBError(k.answer(n, &Request{Message: bare.Marshal()}))
@@ -250,9 +238,9 @@ func TestSPAKEDoesNotGoInCircles(t *testing.T) {
 	}
 }
 
-func TestMorePreAuthDataUnaskedForIsFinal(t *testing.T) {
+func TestPreAuth_UnexpectedMoreData(t *testing.T) {
 	for name, padata := range map[string][]messages.PAData{"nothing": nil, "SPAKE": {{Type: messages.PA_SPAKE}}} {
-		requests, err := drive(t, newSPAKELogin(t), func(_ int, q *Request) []byte {
+		requests, err := run(t, newSPAKELogin(t), func(_ int, q *Request) []byte {
 			return errorFor(t, q.Message, messages.KDC_ERR_MORE_PREAUTH_DATA_REQUIRED, padata...).Marshal()
 		})
 		wantCode(t, err, messages.KDC_ERR_MORE_PREAUTH_DATA_REQUIRED)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 const other = "OTHER.TEST"
@@ -31,15 +32,11 @@ func tgtFor(t testing.TB, client messages.Principal, to, from string) *messages.
 
 func newTGS(t testing.TB, change func(*TGSConfig)) *TGS {
 	t.Helper()
-	cfg := TGSConfig{TGT: tgtFor(t, alice, realm, realm), Service: web, ETypes: bothAES, Now: atEpoch, Rand: testRand}
+	cfg := TGSConfig{Session: testSession(tgtFor(t, alice, realm, realm)), Service: web}
 	if change != nil {
 		change(&cfg)
 	}
-	m, err := NewTGS(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
+	return must.OK(NewTGS(cfg))(t)
 }
 
 func canonicalize(t testing.TB, r *Request) bool {
@@ -65,14 +62,13 @@ func wantAsked(t testing.TB, requests []*Request, want ...string) {
 	}
 }
 
-func TestTicketOfOurOwnRealm(t *testing.T) {
+func TestTGS_Ticket(t *testing.T) {
 	var events trail
 	m := newTGS(t, func(c *TGSConfig) {
 		c.Trace = events.add
 		c.Options = messages.KDC_OPT_FORWARDABLE | messages.KDC_OPT_PROXIABLE
 	})
-	requests, err := drive(t, m, func(_ int, r *Request) []byte {
-		i := newTGSIssue(t, r.Message, m.cfg.TGT)
+	requests := must.OK(run(t, m, granting(t, m.cfg.TGT, func(i *issue) {
 		if got := i.auth.CTime.Add(time.Duration(i.auth.CUSec) * time.Microsecond); !got.Equal(epoch) {
 			t.Errorf("authenticator's time is %s", got)
 		}
@@ -83,11 +79,7 @@ func TestTicketOfOurOwnRealm(t *testing.T) {
 		if body.KDCOptions != messages.KDC_OPT_FORWARDABLE|messages.KDC_OPT_CANONICALIZE || !body.Till.Equal(m.cfg.TGT.EndTime) || !body.CName.IsZero() {
 			t.Errorf("body: %+v", body)
 		}
-		return i.seal(t)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	})))(t)
 	wantAsked(t, requests, "HTTP/web.krb5.test@KRB5.TEST canonicalize")
 	if r := m.Result(); !r.Credential.Service.Name.Equal(web) || !r.Credential.Client.Equal(alice) || r.Referrals != nil {
 		t.Errorf("result: %+v", r)
@@ -98,144 +90,85 @@ func TestTicketOfOurOwnRealm(t *testing.T) {
 	events.wants(t, "ticket for HTTP/web.krb5.test@KRB5.TEST as alice@KRB5.TEST")
 }
 
-func TestTGSRepWithOneThingWrongIsRefused(t *testing.T) {
+func TestTGS_SpoiltReplies(t *testing.T) {
 	for name, f := range replyFaults {
 		t.Run(name, func(t *testing.T) {
 			// Without canonicalize, for with it another sname is answered by asking again.
 			m := newTGS(t, func(c *TGSConfig) { c.Service = messages.TGSName(realm) })
-			_, err := drive(t, m, func(_ int, r *Request) []byte {
-				i := newTGSIssue(t, r.Message, m.cfg.TGT)
-				f.spoil(i)
-				return i.seal(t)
-			})
+			_, err := run(t, m, granting(t, m.cfg.TGT, f.spoil))
 			wantField(t, err, f.field)
 		})
 	}
 	t.Run("AS-REP", func(t *testing.T) {
 		m := newTGS(t, nil)
-		_, err := drive(t, m, func(_ int, r *Request) []byte {
-			i := newTGSIssue(t, r.Message, m.cfg.TGT)
-			i.rep.MsgType = messages.KRB_AS_REP
-			return i.seal(t)
-		})
+		_, err := run(t, m, granting(t, m.cfg.TGT, func(i *issue) { i.rep.MsgType = messages.KRB_AS_REP }))
 		wantField(t, err, "msg-type")
 	})
 	t.Run("session key under the subkey's usage", func(t *testing.T) {
 		m := newTGS(t, nil)
-		_, err := drive(t, m, func(_ int, r *Request) []byte {
-			i := newTGSIssue(t, r.Message, m.cfg.TGT)
-			i.key = m.cfg.TGT.Key
-			return i.seal(t)
-		})
+		_, err := run(t, m, granting(t, m.cfg.TGT, func(i *issue) { i.key = m.cfg.TGT.Key }))
 		wantField(t, err, "enc-part")
 	})
 }
 
-func TestKDCThatIgnoresTheSubkeyIsUnderstood(t *testing.T) {
-	var events trail
-	m := newTGS(t, func(c *TGSConfig) { c.Trace = events.add })
-	if _, err := drive(t, m, func(_ int, r *Request) []byte {
-		i := newTGSIssue(t, r.Message, m.cfg.TGT)
-		i.key, i.usage = m.cfg.TGT.Key, enctype.KEY_USAGE_TGS_REP_SESSION
-		return i.seal(t)
-	}); err != nil {
-		t.Fatal(err)
-	}
-	events.wants(t, "ignored our subkey")
-}
-
-func TestRC4ReplyWithUsage8IsUnderstood(t *testing.T) {
-	m := newTGS(t, func(c *TGSConfig) {
-		c.TGT.Key, c.ETypes = newKey(t, enctype.RC4_HMAC), []enctype.ID{enctype.RC4_HMAC}
-	})
-	if _, err := drive(t, m, func(_ int, r *Request) []byte {
-		i := newTGSIssue(t, r.Message, m.cfg.TGT)
-		i.usage = enctype.KEY_USAGE_TGS_REP_SESSION
-		return i.seal(t)
-	}); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestTicketUnderAnotherTypeIsTheServicesBusiness(t *testing.T) {
-	m := newTGS(t, nil)
-	if _, err := drive(t, m, func(_ int, r *Request) []byte {
-		i := newTGSIssue(t, r.Message, m.cfg.TGT)
-		i.rep.Ticket.EncPart.EType = enctype.RC4_HMAC // as Active Directory does
-		return i.seal(t)
-	}); err != nil {
-		t.Fatal(err)
+func TestTGS_Accepted(t *testing.T) {
+	const rc4 = enctype.RC4_HMAC
+	for name, c := range map[string]struct {
+		etype  enctype.ID // of the TGT's key and all that is asked for
+		change func(*issue, *messages.Credential)
+		event  string
+	}{
+		"the session key, our subkey ignored": {aes256, func(i *issue, tgt *messages.Credential) {
+			i.key, i.usage = tgt.Key, enctype.KEY_USAGE_TGS_REP_SESSION
+		}, "ignored our subkey"},
+		"RC4 with usage 8": {rc4, func(i *issue, _ *messages.Credential) { i.usage = enctype.KEY_USAGE_TGS_REP_SESSION }, ""},
+		"a ticket of a type not asked for, as Active Directory's": {aes256, func(i *issue, _ *messages.Credential) {
+			i.rep.Ticket.EncPart.EType = rc4
+		}, ""},
+		"another srealm": {aes256, func(i *issue, _ *messages.Credential) { corrected(i, "SUB."+realm, web) }, ""},
+		"another case with canonicalize": {aes256, func(i *issue, _ *messages.Credential) {
+			i.service(messages.NewPrincipalName(messages.KRB_NT_SRV_INST, "http", "WEB.krb5.test"))
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var events trail
+			m := newTGS(t, func(cfg *TGSConfig) {
+				cfg.Trace, cfg.TGT.Key, cfg.ETypes = events.add, newKey(t, c.etype), []enctype.ID{c.etype}
+			})
+			must.OK(run(t, m, granting(t, m.cfg.TGT, func(i *issue) { c.change(i, m.cfg.TGT) })))(t)
+			events.wants(t, c.event)
+		})
 	}
 }
 
-func TestServiceNames(t *testing.T) {
-	name := func(parts ...string) messages.PrincipalName {
-		return messages.NewPrincipalName(messages.KRB_NT_SRV_INST, parts...)
-	}
-	t.Run("another srealm is taken", func(t *testing.T) {
-		m := newTGS(t, nil)
-		if _, err := drive(t, m, func(_ int, r *Request) []byte {
-			i := newTGSIssue(t, r.Message, m.cfg.TGT)
-			i.part.SRealm, i.rep.Ticket.Realm = "SUB."+realm, "SUB."+realm
-			return i.seal(t)
-		}); err != nil {
-			t.Fatal(err)
-		}
-	})
-	t.Run("another case is taken with canonicalize", func(t *testing.T) {
-		m := newTGS(t, nil)
-		if _, err := drive(t, m, func(_ int, r *Request) []byte {
-			i := newTGSIssue(t, r.Message, m.cfg.TGT)
-			i.service(name("http", "WEB.krb5.test"))
-			return i.seal(t)
-		}); err != nil {
-			t.Fatal(err)
-		}
-	})
+func TestTGS_ServiceNames(t *testing.T) {
+	real := messages.NewPrincipalName(messages.KRB_NT_SRV_INST, "HTTP", "real.krb5.test")
 	t.Run("another name is asked again without canonicalize", func(t *testing.T) {
 		var events trail
 		m := newTGS(t, func(c *TGSConfig) { c.Trace = events.add })
-		requests, err := drive(t, m, func(n int, r *Request) []byte {
-			i := newTGSIssue(t, r.Message, m.cfg.TGT)
-			if n == 0 {
-				i.service(name("HTTP", "real.krb5.test"))
-			}
-			return i.seal(t)
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		other := granting(t, m.cfg.TGT, func(i *issue) { i.service(real) })
+		requests := must.OK(run(t, m, inTurn(other, granting(t, m.cfg.TGT))))(t)
 		wantAsked(t, requests, "HTTP/web.krb5.test@KRB5.TEST canonicalize", "HTTP/web.krb5.test@KRB5.TEST")
 		events.wants(t, "without canonicalize: the answer was for another service")
 	})
 	t.Run("another name without canonicalize is refused", func(t *testing.T) {
 		m := newTGS(t, nil)
-		_, err := drive(t, m, func(_ int, r *Request) []byte {
-			i := newTGSIssue(t, r.Message, m.cfg.TGT)
-			i.service(name("HTTP", "real.krb5.test"))
-			return i.seal(t)
-		})
+		_, err := run(t, m, granting(t, m.cfg.TGT, func(i *issue) { i.service(real) }))
 		wantField(t, err, "sname")
 	})
 	t.Run("a referral without canonicalize is refused", func(t *testing.T) {
 		m := newTGS(t, nil)
-		_, err := drive(t, m, func(n int, r *Request) []byte {
-			if n == 0 {
-				return errorFor(t, r.Message, messages.KDC_ERR_S_PRINCIPAL_UNKNOWN).Marshal()
-			}
-			i := newTGSIssue(t, r.Message, m.cfg.TGT)
-			i.service(messages.TGSName(other))
-			return i.seal(t)
-		})
+		referral := granting(t, m.cfg.TGT, func(i *issue) { i.service(messages.TGSName(other)) })
+		_, err := run(t, m, inTurn(refusing(t, messages.KDC_ERR_S_PRINCIPAL_UNKNOWN), referral))
 		wantField(t, err, "sname")
 	})
 }
 
-func TestUnknownServiceIsAskedForOnceWithoutCanonicalize(t *testing.T) {
+func TestTGS_UnknownServicePlain(t *testing.T) {
 	for code, want := range map[messages.ErrorCode]int{
 		messages.KDC_ERR_S_PRINCIPAL_UNKNOWN: 2, messages.KDC_ERR_BADOPTION: 2, messages.KDC_ERR_POLICY: 1, messages.KDC_ERR_ETYPE_NOSUPP: 1,
 	} {
-		requests, err := drive(t, newTGS(t, nil), func(_ int, r *Request) []byte { return errorFor(t, r.Message, code).Marshal() })
+		requests, err := run(t, newTGS(t, nil), refusing(t, code))
 		wantCode(t, err, code)
 		if len(requests) != want {
 			t.Errorf("%s: asked %v", code, asked(t, requests))
@@ -243,32 +176,25 @@ func TestUnknownServiceIsAskedForOnceWithoutCanonicalize(t *testing.T) {
 	}
 }
 
-func TestErrorWithAnotherAuthenticatorsTimeIsStale(t *testing.T) {
+func TestTGS_StaleError(t *testing.T) {
 	m := newTGS(t, nil)
-	req, err := m.Step(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	req := must.OK(m.Step(nil))(t)
 	e := errorFor(t, req.Message, messages.KDC_ERR_S_PRINCIPAL_UNKNOWN)
 	e.CTime, e.CUSec = epoch.Truncate(time.Second), 17190
-	if err := m.Check(e.Marshal()); err != nil {
-		t.Errorf("our own time: %v", err)
-	}
+	must.Do(t, m.Check(e.Marshal())) // our own time
 	e.CUSec++
 	wantField(t, m.Check(e.Marshal()), "ctime")
-	e.CTime, e.CUSec = time.Unix(1306652245, 0), 0 // a nonce
-	if err := m.Check(e.Marshal()); err != nil {
-		t.Errorf("a ctime without cusec: %v", err)
-	}
+	e.CTime, e.CUSec = time.Unix(1306652245, 0), 0
+	must.Do(t, m.Check(e.Marshal())) // a ctime without cusec
 	e = errorFor(t, req.Message, messages.KDC_ERR_S_PRINCIPAL_UNKNOWN)
 	e.CName = messages.NewPrincipalName(1, "mallory")
 	wantField(t, m.Check(e.Marshal()), "cname")
 }
 
-func TestTGSSkewIsCorrectedOnce(t *testing.T) {
+func TestTGS_Skew(t *testing.T) {
 	const off = -20 * time.Minute
 	m := newTGS(t, nil)
-	requests, err := drive(t, m, func(n int, r *Request) []byte {
+	requests, err := run(t, m, func(n int, r *Request) []byte {
 		if n == 0 {
 			e := errorFor(t, r.Message, messages.KRB_AP_ERR_SKEW)
 			e.STime = e.STime.Add(off)
@@ -287,66 +213,47 @@ func TestTGSSkewIsCorrectedOnce(t *testing.T) {
 	if r := m.Result(); r.Offset.Round(time.Second) != off || !r.OffsetConfirmed || r.OffsetRealm != realm {
 		t.Errorf("result: %+v", r)
 	}
-	requests, err = drive(t, newTGS(t, nil), func(_ int, r *Request) []byte {
-		return errorFor(t, r.Message, messages.KRB_AP_ERR_SKEW).Marshal()
-	})
+	requests, err = run(t, newTGS(t, nil), refusing(t, messages.KRB_AP_ERR_SKEW))
 	wantCode(t, err, messages.KRB_AP_ERR_SKEW)
-	if len(requests) != 2 {
-		t.Errorf("%d requests", len(requests))
-	}
+	wantRequests(t, requests, 2)
 }
 
-func TestRenewal(t *testing.T) {
+func TestTGS_Renewal(t *testing.T) {
 	m := newTGS(t, func(c *TGSConfig) { c.Renew, c.Service = true, messages.PrincipalName{} })
-	requests, err := drive(t, m, func(_ int, r *Request) []byte {
-		i := newTGSIssue(t, r.Message, m.cfg.TGT)
+	requests := must.OK(run(t, m, granting(t, m.cfg.TGT, func(i *issue) {
 		if o := i.req.Body.KDCOptions; o != messages.KDC_OPT_RENEW|messages.KDC_OPT_RENEWABLE {
 			t.Errorf("options: %s", o)
 		}
-		return i.seal(t)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	})))(t)
 	wantAsked(t, requests, "krbtgt/KRB5.TEST@KRB5.TEST")
 	if c := m.Result().Credential; !c.Service.Equal(m.cfg.TGT.Service) || c.RenewTill.IsZero() {
 		t.Errorf("renewed: %+v", c)
 	}
 
 	m = newTGS(t, func(c *TGSConfig) { c.Renew = true })
-	_, err = drive(t, m, func(_ int, r *Request) []byte {
-		i := newTGSIssue(t, r.Message, m.cfg.TGT)
-		i.service(messages.TGSName(other))
-		return i.seal(t)
-	})
+	_, err := run(t, m, granting(t, m.cfg.TGT, func(i *issue) { i.service(messages.TGSName(other)) }))
 	wantField(t, err, "sname")
 
 	tgt := tgtFor(t, alice, realm, realm)
 	tgt.Flags = 0
-	if _, err := NewTGS(TGSConfig{TGT: tgt, Renew: true}); err == nil || !strings.Contains(err.Error(), "not renewable") {
+	if _, err := NewTGS(TGSConfig{Session: Session{TGT: tgt}, Renew: true}); err == nil || !strings.Contains(err.Error(), "not renewable") {
 		t.Errorf("a TGT that cannot be renewed: %v", err)
 	}
 }
 
-func TestForwardedTGT(t *testing.T) {
+func TestTGS_Forwarded(t *testing.T) {
 	forwarded := func(c *TGSConfig) {
 		c.Service, c.Options = messages.TGSName(realm), messages.KDC_OPT_FORWARDED|messages.KDC_OPT_FORWARDABLE
 	}
 	m := newTGS(t, forwarded)
-	if _, err := drive(t, m, func(_ int, r *Request) []byte { return newTGSIssue(t, r.Message, m.cfg.TGT).seal(t) }); err != nil {
-		t.Fatal(err)
-	}
+	must.OK(run(t, m, granting(t, m.cfg.TGT)))(t)
 	if f := m.Result().Credential.Flags; f != messages.TKT_FLG_FORWARDED|messages.TKT_FLG_FORWARDABLE {
 		t.Errorf("flags: %s", f)
 	}
 	m = newTGS(t, forwarded)
-	_, err := drive(t, m, func(_ int, r *Request) []byte {
-		i := newTGSIssue(t, r.Message, m.cfg.TGT)
-		i.part.Flags &^= messages.TKT_FLG_FORWARDED
-		return i.seal(t)
-	})
+	_, err := run(t, m, granting(t, m.cfg.TGT, func(i *issue) { i.part.Flags &^= messages.TKT_FLG_FORWARDED }))
 	wantField(t, err, "flags")
-	cfg := TGSConfig{TGT: tgtFor(t, alice, realm, realm)}
+	cfg := TGSConfig{Session: Session{TGT: tgtFor(t, alice, realm, realm)}}
 	forwarded(&cfg)
 	cfg.TGT.Flags = 0
 	if _, err := NewTGS(cfg); err == nil || !strings.Contains(err.Error(), "cannot be forwarded") {
@@ -354,17 +261,17 @@ func TestForwardedTGT(t *testing.T) {
 	}
 }
 
-func TestOnlyTGTsServe(t *testing.T) {
+func TestTGS_UnusableTGT(t *testing.T) {
 	ticket := tgtFor(t, alice, realm, realm)
 	ticket.Service.Name = web
 	empty := tgtFor(t, alice, realm, realm)
 	empty.Ticket = nil
 	for _, tgt := range []*messages.Credential{nil, ticket, empty} {
-		if _, err := NewTGS(TGSConfig{TGT: tgt, Service: web}); err == nil {
+		if _, err := NewTGS(TGSConfig{Session: Session{TGT: tgt}, Service: web}); err == nil {
 			t.Errorf("%v serves", tgt)
 		}
 	}
-	if _, err := NewTGS(TGSConfig{TGT: tgtFor(t, alice, realm, realm)}); err == nil || errors.Is(err, ErrForeign) {
+	if _, err := NewTGS(TGSConfig{Session: Session{TGT: tgtFor(t, alice, realm, realm)}}); err == nil || errors.Is(err, ErrForeign) {
 		t.Errorf("no service: %v", err)
 	}
 }

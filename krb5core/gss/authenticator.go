@@ -2,18 +2,18 @@ package gss
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/der"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// [MS-KILE] 2.2.5 (KERB_AUTH_DATA_AP_OPTIONS) with KERB_AP_OPTIONS_CBT, little endian: the client knows channel bindings.
-// An acceptor that is content with zero bindings elsewhere refuses them beside it.
+// [MS-KILE] 2.2.5 (KERB_AUTH_DATA_AP_OPTIONS) with KERB_AP_OPTIONS_CBT, little endian: the client
+// supports channel bindings. An acceptor that accepts zero bindings from other clients then refuses
+// them.
 const apOptionsCBT = "\x00\x40\x00\x00"
 
-// Sequence numbers have an INTEGER of four octets, and no sign, which some acceptors mistake.
+// Sequence numbers have an INTEGER of four bytes and a sign bit of 0, which some acceptors misread.
 const (
 	seqFirst = 1 << 29
 	seqMask  = 1<<29 - 1
@@ -21,7 +21,8 @@ const (
 
 const timeLen = len("20060102150405Z")
 
-// authenticator is the plaintext of an authenticator in which some octets are yet to be filled in, each at a fixed place.
+// authenticator is the plaintext of an authenticator with gaps to be filled in, each at a fixed
+// place.
 //
 //	Authenticator   ::= [APPLICATION 2] SEQUENCE  {
 //	        authenticator-vno       [0] INTEGER (5),
@@ -35,69 +36,44 @@ const timeLen = len("20060102150405Z")
 //	        authorization-data      [8] AuthorizationData OPTIONAL
 //	}
 //
-// (RFC 4120 5.5.1)
+// (RFC 4120, Section 5.5.1)
 type authenticator struct {
 	plain []byte
-	// Where the gaps begin.
+	// Offsets of the gaps.
 	bnd, cusec, ctime, subkey, seq int
 	subkeyLen                      int
 }
 
-// newAuthenticator writes all of an authenticator that a ticket and a configuration determine.
-func newAuthenticator(cred *messages.Credential, cfg *TemplateConfig) authenticator {
-	checksum := Checksum{Flags: cfg.Flags, DelegatedCred: cfg.DelegatedCred}
+// newAuthenticator writes all of an authenticator that is the same for all tokens of a template.
+// bindings adds the element by which Windows recognizes a client that supports channel bindings.
+func newAuthenticator(cred *messages.Credential, checksum Checksum, bindings bool) authenticator {
 	value := checksum.Append(nil)
-	a := authenticator{subkeyLen: len(cred.Key.Bytes())}
-
-	// A field's value is the end of its encoding, so that gaps are found from there.
-	b := der.AppendField(nil, 0, der.AppendInt, messages.PVNO)
-	b = der.AppendField(b, 1, der.AppendGeneralString, cred.Client.Realm)
-	b = der.AppendField(b, 2, der.AppendValue, cred.Client.Name)
-	b = der.AppendField(b, 3, der.AppendValue, messages.Checksum{Type: CKSUMTYPE_GSS, Value: value})
-	a.bnd = len(b) - len(value) + bndOffset
-	b = der.AppendField(b, 4, der.AppendInt, cusecFirst)
-	a.cusec = len(b) - 3
-	b = der.AppendField(b, 5, der.AppendTime, Stamp{}.CTime())
-	a.ctime = len(b) - timeLen
-	b = der.Append(b, der.Context(6), func(b []byte) []byte {
-		return appendKey(b, cred.Key.EType(), make([]byte, a.subkeyLen))
-	})
-	a.subkey = len(b) - a.subkeyLen
-	b = der.AppendField(b, 7, der.AppendInt, seqFirst)
-	a.seq = len(b) - 4
-	if cfg.Bindings {
-		b = der.Append(b, der.Context(8), messages.AuthorizationData{messages.IfRelevant(
-			messages.AuthorizationDataElement{Type: messages.AD_AUTH_DATA_AP_OPTIONS, Value: []byte(apOptionsCBT)},
-		)}.Append)
+	contents := messages.Authenticator{
+		CRealm: cred.Client.Realm, CName: cred.Client.Name, Cksum: &messages.Checksum{Type: CKSUMTYPE_GSS, Value: value},
+		CUSec: cusecFirst, CTime: Stamp{}.CTime(), Subkey: cred.Key, SeqNumber: seqFirst, HasSeqNumber: true,
 	}
-
-	sequence := der.AppendBytes(nil, der.TagSequence, b)
-	a.plain = der.AppendBytes(make([]byte, 0, len(sequence)+4), der.Application(2), sequence)
-	shift := len(a.plain) - len(b)
-	a.bnd += shift
-	a.cusec += shift
-	a.ctime += shift
-	a.subkey += shift
-	a.seq += shift
+	last := 0 // bytes of authorization-data
+	if bindings {
+		contents.AuthorizationData = messages.AuthorizationData{messages.IfRelevant(
+			messages.AuthorizationDataElement{Type: messages.AD_AUTH_DATA_AP_OPTIONS, Value: []byte(apOptionsCBT)},
+		)}
+		n := len(contents.AuthorizationData.Marshal())
+		last = der.HeaderLen(n) + n
+	}
+	a := authenticator{plain: contents.Marshal(), subkeyLen: len(cred.Key.Bytes())}
+	// A field's value is the end of its encoding, so that gaps are found from the end. What lies
+	// between them are headers of two bytes each, and the type of the subkey.
+	a.seq = len(a.plain) - last - 4
+	a.subkey = a.seq - 4 - a.subkeyLen
+	a.ctime = a.subkey - 13 - timeLen
+	a.cusec = a.ctime - 4 - 3
+	a.bnd = a.cusec - 4 - len(value) + bndOffset
+	clear(a.plain[a.subkey:][:a.subkeyLen])
 	return a
 }
 
-// appendKey appends a key of these octets.
-//
-//	EncryptionKey   ::= SEQUENCE {
-//	        keytype         [0] Int32 -- actually encryption type --,
-//	        keyvalue        [1] OCTET STRING
-//	}
-//
-// (RFC 4120 5.2.9)
-func appendKey(dst []byte, id enctype.ID, octets []byte) []byte {
-	return der.AppendSequence(dst, func(dst []byte) []byte {
-		dst = der.AppendField(dst, 0, der.AppendInt, id)
-		return der.AppendField(dst, 1, der.AppendOctetString, octets)
-	})
-}
-
-// fill writes the authenticator to dst, which has its length, gaps filled in but for the subkey, of which it returns the place.
+// fill writes the authenticator to dst, which has its length, with all gaps filled in but the
+// subkey, whose place it returns.
 func (a *authenticator) fill(dst []byte, bindings *ChannelBindings, stamp Stamp, ctime *[timeLen]byte, seq uint32) (subkey []byte) {
 	copy(dst, a.plain)
 	if bindings != nil {
@@ -110,9 +86,9 @@ func (a *authenticator) fill(dst []byte, bindings *ChannelBindings, stamp Stamp,
 	return dst[a.subkey : a.subkey+a.subkeyLen]
 }
 
-// randomOctetsAreKeys tells whether any octets make a key of the type, as with all but those of DES, which has parity
-// and weak keys (RFC 3961 6.2).
-func randomOctetsAreKeys(id enctype.ID) bool {
+// anyBytesAreKeys reports whether any bytes make a key of the type, as with all but those of DES,
+// which has parity and weak keys (RFC 3961, Section 6.2).
+func anyBytesAreKeys(id enctype.ID) bool {
 	switch id {
 	case enctype.AES128_CTS_HMAC_SHA1_96, enctype.AES256_CTS_HMAC_SHA1_96,
 		enctype.AES128_CTS_HMAC_SHA256_128, enctype.AES256_CTS_HMAC_SHA384_192,
@@ -121,19 +97,4 @@ func randomOctetsAreKeys(id enctype.ID) bool {
 	default:
 		return false
 	}
-}
-
-// checkCredential refuses what no token can be made of.
-func checkCredential(cred *messages.Credential, cfg *TemplateConfig) error {
-	switch {
-	case cred.Key.IsZero() || len(cred.Ticket) == 0:
-		return fmt.Errorf("ticket for %s has no session key or no ticket: get another", cred.Service)
-	case cred.Client.IsZero():
-		return fmt.Errorf("ticket for %s names no client", cred.Service)
-	case len(cfg.DelegatedCred) > maxDelegated:
-		return fmt.Errorf("delegated ticket of %d octets exceeds the %d of a GSS checksum", len(cfg.DelegatedCred), maxDelegated)
-	case cfg.Flags&GSS_C_DELEG_FLAG != 0 != (cfg.DelegatedCred != nil):
-		return fmt.Errorf("GSS_C_DELEG_FLAG and a delegated ticket go together")
-	}
-	return nil
 }

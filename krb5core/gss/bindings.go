@@ -6,13 +6,14 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 )
 
-// ChannelBindings are GSS-API channel bindings as they go into the checksum: the MD5 of their encoding, called Bnd (RFC 4121
-// 4.1.1.2). The zero value means none.
+// ChannelBindings are GSS-API channel bindings as in the checksum: the MD5 of their encoding,
+// called Bnd (RFC 4121, Section 4.1.1.2). The zero value means none.
 type ChannelBindings [16]byte
 
-// NewChannelBindings hashes channel bindings that have application data only, no addresses: MD5 over two address types and
-// lengths of zero each, the length of the data in 32 bits, little endian as all of these, and the data (RFC 4121 4.1.1.2).
-// The error wraps enctype.ErrNotApproved where FIPS 140 is enforced.
+// NewChannelBindings hashes channel bindings of application data without addresses: MD5 over two
+// address types and lengths of zero each, the length of the data in 32 bits, little endian as all
+// of these, and the data (RFC 4121, Section 4.1.1.2). The error wraps enctype.ErrNotApproved where
+// FIPS 140 is enforced.
 func NewChannelBindings(applicationData []byte) (ChannelBindings, error) {
 	b := make([]byte, 16, 20+len(applicationData))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(applicationData)))
@@ -23,8 +24,8 @@ func NewChannelBindings(applicationData []byte) (ChannelBindings, error) {
 	return ChannelBindings(sum), nil
 }
 
-// TLSServerEndPointBindings are the bindings of a TLS connection (RFC 5929 4): certHash is the hash of the server's
-// certificate, as EndPointHash computes it.
+// TLSServerEndPointBindings are the bindings of a TLS connection (RFC 5929, Section 4): certHash is
+// the hash of the server's certificate, as EndPointHash computes it.
 func TLSServerEndPointBindings(certHash []byte) (ChannelBindings, error) {
 	return NewChannelBindings(append([]byte("tls-server-end-point:"), certHash...))
 }

@@ -3,86 +3,99 @@ package gss
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// ErrNotAuthenticated is wrapped by the error for an acceptor's token that does not prove that the acceptor knows the session key
-// and answers this very token of ours.
+// ErrNotAuthenticated is wrapped by the error for an acceptor's token that does not prove that the
+// acceptor knows the session key and answers this token.
 var ErrNotAuthenticated = errors.New("acceptor has not authenticated itself")
 
-// Context is what is kept of a token that was sent, to judge the acceptor's answer. It is a small value.
+// Context is what is kept of a sent token to verify the acceptor's reply. It is a small value.
 type Context struct {
-	template *Template
-	stamp    Stamp
+	key   *replyKey // nil if no token was sent
+	stamp Stamp
 }
 
 // Stamp is the time in the token's authenticator.
 func (c Context) Stamp() Stamp { return c.stamp }
 
-// VerifyToken judges an acceptor's context token, framed or not. It returns nil if the token is an AP-REP that
-// authenticates the acceptor, the *messages.KRBError if it is a KRB-ERROR (which anybody can write), and else an
-// error that wraps ErrNotAuthenticated.
+// VerifyToken verifies an acceptor's context token, framed or not. It returns nil if the token is
+// an AP-REP that authenticates the acceptor, the *messages.KRBError if it is a KRB-ERROR (which is
+// not authenticated), and else an error that wraps ErrNotAuthenticated.
 func (c Context) VerifyToken(b []byte) error {
-	token, err := ParseToken(b)
-	if err != nil {
+	krbError, err := c.verify(b)
+	switch {
+	case err != nil:
 		return fmt.Errorf("%w: %w", ErrNotAuthenticated, err)
-	}
-	switch token.ID {
-	case TOK_AP_REP:
-		return c.VerifyAPRep(token.Body)
-	case TOK_KRB_ERROR:
-		krbError, err := messages.ParseKRBError(token.Body)
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrNotAuthenticated, err)
-		}
+	case krbError != nil:
 		return krbError
-	default:
-		return fmt.Errorf("%w: it sent token ID %04x", ErrNotAuthenticated, uint16(token.ID))
-	}
-}
-
-// VerifyAPRep verifies an AP-REP, without frame: it must be encrypted in the ticket's session key, and repeat the time of our
-// authenticator (RFC 4120 3.2.5). Its errors wrap ErrNotAuthenticated.
-func (c Context) VerifyAPRep(b []byte) error {
-	if c.template == nil {
-		return fmt.Errorf("%w: no token was sent", ErrNotAuthenticated)
-	}
-	rep, err := messages.ParseAPRep(b)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNotAuthenticated, err)
-	}
-	if want := c.template.key.EType(); rep.EncPart.EType != want {
-		return fmt.Errorf("%w: AP-REP is encrypted with %s, not the session key's %s", ErrNotAuthenticated, rep.EncPart.EType, want)
-	}
-	opener, err := c.template.apRepOpener()
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNotAuthenticated, err)
-	}
-	plain, err := opener.Open(nil, rep.EncPart.Cipher)
-	if err != nil {
-		return fmt.Errorf("%w: AP-REP: %w", ErrNotAuthenticated, err)
-	}
-	part, err := messages.ParseEncAPRepPart(plain)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNotAuthenticated, err)
-	}
-	if part.CTime.Unix() != c.stamp.Second || part.CUSec != c.stamp.Cusec {
-		return fmt.Errorf("%w: AP-REP answers an authenticator of %s and %d us, not of %s and %d us",
-			ErrNotAuthenticated, part.CTime, part.CUSec, c.stamp.CTime(), c.stamp.Cusec)
 	}
 	return nil
 }
 
-// apRepOpener is the key for AP-REPs, derived for the first of them.
-func (t *Template) apRepOpener() (*enctype.Sealer, error) {
-	if opener := t.opener.Load(); opener != nil {
-		return opener, nil
+func (c Context) verify(b []byte) (*messages.KRBError, error) {
+	token, err := ParseToken(b)
+	if err != nil {
+		return nil, err
 	}
-	opener, err := t.key.Sealer(enctype.KEY_USAGE_AP_REP)
+	switch token.ID {
+	case TOK_AP_REP:
+		return nil, c.verifyAPRep(token.Body)
+	case TOK_KRB_ERROR:
+		return messages.ParseKRBError(token.Body)
+	default:
+		return nil, fmt.Errorf("it sent token ID %04x", uint16(token.ID))
+	}
+}
+
+// verifyAPRep verifies an AP-REP: it must be encrypted with the ticket's session key and repeat the
+// time of the authenticator (RFC 4120, Section 3.2.5).
+func (c Context) verifyAPRep(b []byte) error {
+	if c.key == nil {
+		return errors.New("no token was sent")
+	}
+	rep, err := messages.ParseAPRep(b)
+	if err != nil {
+		return err
+	}
+	if want := c.key.key.EType(); rep.EncPart.EType != want {
+		return fmt.Errorf("AP-REP is encrypted with %s, not the session key's %s", rep.EncPart.EType, want)
+	}
+	sealer, err := c.key.apRepSealer()
+	if err != nil {
+		return err
+	}
+	plain, err := sealer.Open(nil, rep.EncPart.Cipher)
+	if err != nil {
+		return fmt.Errorf("AP-REP: %w", err)
+	}
+	part, err := messages.ParseEncAPRepPart(plain)
+	if err != nil {
+		return err
+	}
+	if part.CTime.Unix() != c.stamp.Second || part.CUSec != c.stamp.Cusec {
+		return fmt.Errorf("AP-REP answers an authenticator of %s and %d us, not of %s and %d us",
+			part.CTime, part.CUSec, c.stamp.CTime(), c.stamp.Cusec)
+	}
+	return nil
+}
+
+// replyKey is a session key, and the key derived from it for AP-REPs, when the first arrives.
+type replyKey struct {
+	key   enctype.Key
+	apRep atomic.Pointer[enctype.Sealer]
+}
+
+func (k *replyKey) apRepSealer() (*enctype.Sealer, error) {
+	if sealer := k.apRep.Load(); sealer != nil {
+		return sealer, nil
+	}
+	sealer, err := k.key.Sealer(enctype.KEY_USAGE_AP_REP)
 	if err == nil {
-		t.opener.Store(opener)
+		k.apRep.Store(sealer)
 	}
-	return opener, err
+	return sealer, err
 }

@@ -9,9 +9,10 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// BuildDelegatedCred returns the KRB-CRED that hands tgt, a forwarded ticket-granting ticket, to an acceptor, for
-// TemplateConfig.DelegatedCred. Its secret part is encrypted under ticketKey, the session key of the service ticket that it
-// will travel with (RFC 4121 4.1.1); now is the realm's time. Rand nil means crypto/rand.
+// BuildDelegatedCred returns the KRB-CRED that hands tgt, a forwarded ticket-granting ticket, to an
+// acceptor, for TemplateConfig.DelegatedCred. Its secret part is encrypted under ticketKey, the
+// session key of the service ticket that it is sent with (RFC 4121, Section 4.1.1); now is the
+// realm's time. Rand nil means crypto/rand.
 func BuildDelegatedCred(tgt *messages.Credential, ticketKey enctype.Key, now time.Time, rand io.Reader) ([]byte, error) {
 	if tgt.Key.IsZero() || len(tgt.Ticket) == 0 {
 		return nil, fmt.Errorf("no key or no ticket to delegate for %s", tgt.Client)
@@ -35,7 +36,7 @@ func BuildDelegatedCred(tgt *messages.Credential, ticketKey enctype.Key, now tim
 	}
 	b := cred.Marshal()
 	if len(b) > maxDelegated {
-		return nil, fmt.Errorf("delegated ticket of %d octets exceeds the %d of a GSS checksum", len(b), maxDelegated)
+		return nil, fmt.Errorf("delegated ticket of %d bytes exceeds the %d of a GSS checksum", len(b), maxDelegated)
 	}
 	return b, nil
 }

@@ -7,19 +7,20 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
-func TestDelegatedTicketsOfMITAreReadAndRebuilt(t *testing.T) {
+func TestDelegate_MIT(t *testing.T) {
 	delegated := 0
 	for _, c := range mitContexts(t) {
 		if c.Expect.Checksum.KRBCred == nil {
 			continue
 		}
 		delegated++
-		sessionKey := c.Expect.APReq.Ticket.EncPart.Key.key(t)
+		sessionKey := keyOf(t, c.Expect.APReq.Ticket.EncPart.Key)
 		cred, part := openDelegated(t, c.Expect.Checksum.KRBCred, sessionKey)
-		if again := part.Marshal(); !bytes.Equal(again, c.Expect.Checksum.EncPart) {
-			t.Errorf("EncKrbCredPart encoded again: %x", again)
+		if !bytes.Equal(part.Marshal(), c.Expect.Checksum.EncPart) || !bytes.Equal(cred.Marshal(), c.Expect.Checksum.KRBCred) {
+			t.Errorf("encoded again: %x of %x", cred.Marshal(), part.Marshal())
 		}
 
 		info := part.TicketInfo[0]
@@ -30,12 +31,9 @@ func TestDelegatedTicketsOfMITAreReadAndRebuilt(t *testing.T) {
 			Flags: info.Flags, Ticket: cred.Tickets[0].Raw,
 		}
 		now := part.Timestamp.Add(time.Duration(part.USec) * time.Microsecond)
-		ours, err := BuildDelegatedCred(tgt, sessionKey, now, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		ours := must.OK(BuildDelegatedCred(tgt, sessionKey, now, nil))(t)
 		again, ourPart := openDelegated(t, ours, sessionKey)
-		ourPart.Nonce = part.Nonce // MIT sends one that nobody reads
+		ourPart.Nonce = part.Nonce // MIT sends one that is not read
 		if !bytes.Equal(ourPart.Marshal(), c.Expect.Checksum.EncPart) || !bytes.Equal(again.Tickets[0].Raw, cred.Tickets[0].Raw) {
 			t.Errorf("rebuilt: %x", ourPart.Marshal())
 		}
@@ -51,10 +49,7 @@ func openDelegated(tb testing.TB, b []byte, sessionKey enctype.Key) (*messages.K
 	if err != nil || len(cred.Tickets) != 1 {
 		tb.Fatal(err, cred)
 	}
-	plain, err := sessionKey.Decrypt(enctype.KEY_USAGE_KRB_CRED, cred.EncPart.Cipher)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	plain := must.OK(sessionKey.Decrypt(enctype.KEY_USAGE_KRB_CRED, cred.EncPart.Cipher))(tb)
 	part, err := messages.ParseEncKrbCredPart(plain)
 	if err != nil || len(part.TicketInfo) != 1 {
 		tb.Fatal(err, part)
@@ -62,10 +57,10 @@ func openDelegated(tb testing.TB, b []byte, sessionKey enctype.Key) (*messages.K
 	return cred, part
 }
 
-func TestTicketsTooLargeToDelegateAreRefused(t *testing.T) {
+func TestDelegate_TooLarge(t *testing.T) {
 	cred := testCredential(t, enctype.AES256_CTS_HMAC_SHA1_96, 66000)
 	if _, err := BuildDelegatedCred(cred, cred.Key, time.Now(), nil); err == nil {
-		t.Error("a KRB-CRED beyond 65535 octets was built")
+		t.Error("a KRB-CRED beyond 65535 bytes was built")
 	}
 	if _, err := BuildDelegatedCred(&messages.Credential{}, cred.Key, time.Now(), nil); err == nil {
 		t.Error("a KRB-CRED without a ticket was built")

@@ -12,25 +12,25 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/internal/der"
 )
 
-// ErrNoEndPointHash means that tls-server-end-point is not defined for a certificate: RFC 5929 4.1 knows only signatures
-// with one hash function of their own, which Ed25519 has not.
+// ErrNoEndPointHash means that tls-server-end-point is not defined for a certificate: RFC 5929,
+// Section 4.1 covers only signatures with one hash function, which Ed25519 does not have.
 var ErrNoEndPointHash = errors.New("RFC 5929 defines no tls-server-end-point channel binding for the certificate's signature")
 
-// Object identifiers, as the content octets of their DER encoding.
+// Object identifiers, as the content of their DER encoding.
 const (
 	oidPKCS1    = "\x2a\x86\x48\x86\xf7\x0d\x01\x01" // 1.2.840.113549.1.1, RSA (RFC 8017 A, RFC 4055)
-	oidECDSA    = "\x2a\x86\x48\xce\x3d\x04"         // 1.2.840.10045.4, ECDSA (RFC 3279 2.2.3, RFC 5758 3.2)
+	oidECDSA    = "\x2a\x86\x48\xce\x3d\x04"         // 1.2.840.10045.4, ECDSA (RFC 3279, Section 2.2.3, RFC 5758, Section 3.2)
 	oidSigAlgs  = "\x60\x86\x48\x01\x65\x03\x04\x03" // 2.16.840.1.101.3.4.3, NIST's signatures
 	oidHashAlgs = "\x60\x86\x48\x01\x65\x03\x04\x02" // 2.16.840.1.101.3.4.2, NIST's hashes
-	oidPSS      = oidPKCS1 + "\x0a"                  // id-RSASSA-PSS (RFC 4055 3.1)
+	oidPSS      = oidPKCS1 + "\x0a"                  // id-RSASSA-PSS (RFC 4055, Section 3.1)
 	oidMGF1     = oidPKCS1 + "\x08"                  // id-mgf1
 	oidSHA1     = "\x2b\x0e\x03\x02\x1a"             // 1.3.14.3.2.26
-	oidDSASHA1  = "\x2a\x86\x48\xce\x38\x04\x03"     // 1.2.840.10040.4.3 (RFC 3279 2.2.2)
+	oidDSASHA1  = "\x2a\x86\x48\xce\x38\x04\x03"     // 1.2.840.10040.4.3 (RFC 3279, Section 2.2.2)
 	oidOIWRSA   = "\x2b\x0e\x03\x02\x1d"             // 1.3.14.3.2.29, sha1WithRSASignature of the OIW
 )
 
-// endPointHashes are the hash functions of signature algorithms (and of RSASSA-PSS's parameters), MD2, MD5 and SHA-1 already
-// replaced by SHA-256, as RFC 5929 4.1 says.
+// endPointHashes are the hash functions of signature algorithms (and of RSASSA-PSS's parameters),
+// MD2, MD5 and SHA-1 already replaced by SHA-256, as RFC 5929, Section 4.1 says.
 var endPointHashes = map[string]crypto.Hash{
 	oidPKCS1 + "\x02": crypto.SHA256, // md2WithRSAEncryption
 	oidPKCS1 + "\x04": crypto.SHA256, // md5WithRSAEncryption
@@ -50,7 +50,7 @@ var endPointHashes = map[string]crypto.Hash{
 	oidECDSA + "\x03\x04": crypto.SHA512,
 
 	oidDSASHA1:          crypto.SHA256,
-	oidSigAlgs + "\x01": crypto.SHA224, // DSA (RFC 5758 3.1)
+	oidSigAlgs + "\x01": crypto.SHA224, // DSA (RFC 5758, Section 3.1)
 	oidSigAlgs + "\x02": crypto.SHA256,
 	oidSigAlgs + "\x03": crypto.SHA384,
 	oidSigAlgs + "\x04": crypto.SHA512,
@@ -73,11 +73,13 @@ var endPointHashes = map[string]crypto.Hash{
 	oidHashAlgs + "\x06": crypto.SHA512_256,
 }
 
-// EndPointHash is the hash of a server's certificate that tls-server-end-point binds to (RFC 5929 4.1): with the hash
-// function of its signature, or SHA-256 if that is MD5 or SHA-1. For a certificate whose signature has no such function, it
-// returns an error that wraps ErrNoEndPointHash.
+// EndPointHash returns the hash of a server's certificate for tls-server-end-point (RFC 5929,
+// Section 4.1): with the hash function of its signature, or SHA-256 if that is MD5 or SHA-1. For a
+// certificate whose signature has no such function, it returns an error that wraps
+// ErrNoEndPointHash.
 //
-// The algorithm is read from the certificate itself: crypto/x509 does not tell those apart that it cannot verify.
+// The algorithm is read from the certificate itself: crypto/x509 does not distinguish those that it
+// cannot verify.
 func EndPointHash(cert *x509.Certificate) ([]byte, error) {
 	algorithm, params, ok := signatureAlgorithm(cert.Raw)
 	if !ok {
@@ -104,31 +106,31 @@ func EndPointHash(cert *x509.Certificate) ([]byte, error) {
 //	     signatureAlgorithm   AlgorithmIdentifier,
 //	     signatureValue       BIT STRING  }
 //
-// (RFC 5280 4.1)
+// (RFC 5280, Section 4.1)
 func signatureAlgorithm(cert []byte) (algorithm string, params der.String, ok bool) {
 	s := der.String(cert)
 	var fields der.String
 	var tbs []byte
-	if !der.ReadSequence(&s, &fields) || !der.ReadRaw(&fields, &tbs) {
+	if !s.ReadASN1(&fields, der.TagSequence) || !der.ReadRaw(&fields, &tbs) {
 		return "", nil, false
 	}
 	return readAlgorithm(&fields)
 }
 
-// readAlgorithm reads an identifier and leaves what parameters it has.
+// readAlgorithm reads an identifier and returns its parameters, if any.
 //
 //	AlgorithmIdentifier  ::=  SEQUENCE  {
 //	     algorithm               OBJECT IDENTIFIER,
 //	     parameters              ANY DEFINED BY algorithm OPTIONAL  }
 //
-// (RFC 5280 4.1.1.2)
+// (RFC 5280, Section 4.1.1.2)
 func readAlgorithm(s *der.String) (algorithm string, params der.String, ok bool) {
 	var oid []byte
-	ok = der.ReadSequence(s, &params) && der.ReadOID(&params, &oid)
+	ok = s.ReadASN1(&params, der.TagSequence) && der.ReadOID(&params, &oid)
 	return string(oid), params, ok
 }
 
-// pssHash reads the one hash function that RSASSA-PSS uses, if the message and the mask have the same.
+// pssHash reads the hash function of RSASSA-PSS, if message and mask use the same.
 //
 //	RSASSA-PSS-params  ::=  SEQUENCE  {
 //	   hashAlgorithm     [0] HashAlgorithm DEFAULT sha1Identifier,
@@ -136,7 +138,7 @@ func readAlgorithm(s *der.String) (algorithm string, params der.String, ok bool)
 //	   saltLength        [2] INTEGER DEFAULT 20,
 //	   trailerField      [3] INTEGER DEFAULT 1  }
 //
-// (RFC 4055 3.1)
+// (RFC 4055, Section 3.1)
 func pssHash(params der.String) (algorithm string, ok bool) {
 	var fields der.String
 	hash, mask := oidSHA1, oidSHA1
@@ -148,7 +150,7 @@ func pssHash(params der.String) (algorithm string, ok bool) {
 		generator, params, ok := readAlgorithm(s)
 		return ok && generator == oidMGF1 && readHash(&params, out)
 	}
-	ok = der.ReadSequence(&params, &fields) &&
+	ok = params.ReadASN1(&fields, der.TagSequence) &&
 		der.ReadOptional(&fields, 0, readHash, &hash) &&
 		der.ReadOptional(&fields, 1, readMask, &mask)
 	return hash, ok && hash == mask

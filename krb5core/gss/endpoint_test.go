@@ -6,14 +6,17 @@ import (
 	"encoding/base64"
 	"errors"
 	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/vectors"
 )
 
 type endPointVector struct {
-	Name            string   `json:"name"`
-	Hash            *string  `json:"hash"`
-	Certificate     string   `json:"certificate"`
-	ApplicationData hexBytes `json:"application_data"`
-	Bnd             hexBytes `json:"gss_bnd_md5"`
+	Name            string      `json:"name"`
+	Hash            *string     `json:"hash"`
+	Certificate     string      `json:"certificate"`
+	ApplicationData vectors.Hex `json:"application_data"`
+	Bnd             vectors.Hex `json:"gss_bnd_md5"`
 }
 
 func endPointVectors(tb testing.TB) []endPointVector {
@@ -21,7 +24,7 @@ func endPointVectors(tb testing.TB) []endPointVector {
 	var v struct {
 		Cases []endPointVector `json:"cases"`
 	}
-	readJSON(tb, "rfc5929.json", &v)
+	vectors.Load(tb, "rfc5929.json", &v)
 	if len(v.Cases) == 0 {
 		tb.Fatal("no certificates among the vectors")
 	}
@@ -30,18 +33,11 @@ func endPointVectors(tb testing.TB) []endPointVector {
 
 func (v endPointVector) certificate(tb testing.TB) *x509.Certificate {
 	tb.Helper()
-	b, err := base64.StdEncoding.DecodeString(v.Certificate)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(b)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return cert
+	b := must.OK(base64.StdEncoding.DecodeString(v.Certificate))(tb)
+	return must.OK(x509.ParseCertificate(b))(tb)
 }
 
-func TestCertificatesBindAsRFC5929Says(t *testing.T) {
+func TestEndPointHash(t *testing.T) {
 	for _, v := range endPointVectors(t) {
 		t.Run(v.Name, func(t *testing.T) {
 			hash, err := EndPointHash(v.certificate(t))
@@ -51,9 +47,7 @@ func TestCertificatesBindAsRFC5929Says(t *testing.T) {
 				}
 				return
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, err)
 			if data := append([]byte("tls-server-end-point:"), hash...); !bytes.Equal(data, v.ApplicationData) {
 				t.Errorf("application data %x, want %x", data, v.ApplicationData)
 			}
@@ -64,7 +58,7 @@ func TestCertificatesBindAsRFC5929Says(t *testing.T) {
 	}
 }
 
-func TestRSASSAPSSWithTwoHashFunctionsBindsNothing(t *testing.T) {
+func TestEndPointHash_PSSTwoHashes(t *testing.T) {
 	// Hash SHA-256 (field [0]), mask MGF1 with its default, SHA-1.
 	params := append([]byte{0x30, 0x0f, 0xa0, 0x0d, 0x30, 0x0b, 0x06, 0x09}, oidHashAlgs+"\x01"...)
 	if hash, ok := pssHash(params); ok {
@@ -79,7 +73,7 @@ func TestRSASSAPSSWithTwoHashFunctionsBindsNothing(t *testing.T) {
 	}
 }
 
-func TestCertificatesThatAreNoneBindNothing(t *testing.T) {
+func TestEndPointHash_Malformed(t *testing.T) {
 	for _, raw := range [][]byte{nil, {0x30, 0x00}, []byte("garbage"), {0x30, 0x04, 0x30, 0x00, 0x30, 0x00}} {
 		if hash, err := EndPointHash(&x509.Certificate{Raw: raw}); !errors.Is(err, ErrNoEndPointHash) {
 			t.Errorf("%x: %x %v", raw, hash, err)

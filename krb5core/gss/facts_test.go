@@ -6,9 +6,10 @@ import (
 	"testing"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/vectors"
 )
 
-func TestNumbersAreThoseOfRFC4121(t *testing.T) {
+func TestRFC4121_Numbers(t *testing.T) {
 	var file struct {
 		GSS struct {
 			TokenIDs map[string]string `json:"token_ids"`
@@ -17,7 +18,7 @@ func TestNumbersAreThoseOfRFC4121(t *testing.T) {
 			APRep    enctype.Usage `json:"ap_rep_usage"`
 		}
 	}
-	readJSON(t, "protocol-facts.json", &file)
+	vectors.Load(t, "protocol-facts.json", &file)
 	for name, flag := range map[string]Flags{
 		"DELEG": GSS_C_DELEG_FLAG, "MUTUAL": GSS_C_MUTUAL_FLAG, "REPLAY": GSS_C_REPLAY_FLAG, "SEQUENCE": GSS_C_SEQUENCE_FLAG,
 		"CONF": GSS_C_CONF_FLAG, "INTEG": GSS_C_INTEG_FLAG, "DCE_STYLE": GSS_C_DCE_STYLE, "IDENTIFY": GSS_C_IDENTIFY_FLAG,
@@ -37,16 +38,16 @@ func TestNumbersAreThoseOfRFC4121(t *testing.T) {
 	}
 }
 
-func TestBindingsWithoutAddressesAreHashedAsRFC4121Says(t *testing.T) {
+func TestChannelBindings_Hash(t *testing.T) {
 	var file struct {
-		NoBinding hexBytes `json:"no_binding_bnd"`
+		NoBinding vectors.Hex `json:"no_binding_bnd"`
 		Fixed     []struct {
-			AddrType        int      `json:"initiator_addrtype"`
-			ApplicationData hexBytes `json:"application_data"`
-			Bnd             hexBytes `json:"gss_bnd_md5"`
+			AddrType        int         `json:"initiator_addrtype"`
+			ApplicationData vectors.Hex `json:"application_data"`
+			Bnd             vectors.Hex `json:"gss_bnd_md5"`
 		}
 	}
-	readJSON(t, "rfc5929.json", &file)
+	vectors.Load(t, "rfc5929.json", &file)
 	if none := (ChannelBindings{}); !bytes.Equal(none[:], file.NoBinding) {
 		t.Errorf("no bindings are %x, want %x", none, file.NoBinding)
 	}

@@ -7,27 +7,17 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/vectors"
 )
 
 // openAuthenticator does what the acceptor does: ticket, session key, authenticator.
 func openAuthenticator(tb testing.TB, request []byte, serviceKey enctype.Key) (*messages.APReq, *messages.EncTicketPart, []byte) {
 	tb.Helper()
-	req, err := messages.ParseAPReq(request)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	plain, err := serviceKey.Decrypt(enctype.KEY_USAGE_TICKET, req.Ticket.EncPart.Cipher)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	ticket, err := messages.ParseEncTicketPart(plain)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	plain, err = ticket.Key.Decrypt(enctype.KEY_USAGE_AP_REQ_AUTHENTICATOR, req.Authenticator.Cipher)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	req := must.OK(messages.ParseAPReq(request))(tb)
+	plain := must.OK(serviceKey.Decrypt(enctype.KEY_USAGE_TICKET, req.Ticket.EncPart.Cipher))(tb)
+	ticket := must.OK(messages.ParseEncTicketPart(plain))(tb)
+	plain = must.OK(ticket.Key.Decrypt(enctype.KEY_USAGE_AP_REQ_AUTHENTICATOR, req.Authenticator.Cipher))(tb)
 	return req, ticket, plain
 }
 
@@ -37,16 +27,16 @@ func (c *mitContext) open(tb testing.TB) (*messages.APReq, *messages.EncTicketPa
 	if err != nil || token.ID != TOK_AP_REQ {
 		tb.Fatalf("%v %+v", err, token)
 	}
-	serviceKey := vectorKey{c.Expect.APReq.Ticket.EType, c.Expect.APReq.Ticket.ServiceKey}.key(tb)
+	serviceKey := keyOf(tb, vectors.Key{EType: c.Expect.APReq.Ticket.EType, Key: c.Expect.APReq.Ticket.ServiceKey})
 	req, ticket, plain := openAuthenticator(tb, token.Body, serviceKey)
-	authenticator, err := messages.ParseAuthenticator(plain)
-	if err != nil {
-		tb.Fatal(err)
+	authenticator := must.OK(messages.ParseAuthenticator(plain))(tb)
+	if again := authenticator.Marshal(); !bytes.Equal(again, plain) {
+		tb.Errorf("authenticator encoded again: %x", again)
 	}
 	return req, ticket, authenticator
 }
 
-func TestTokensOfMITSayWhatTheyShould(t *testing.T) {
+func TestMIT_Tokens(t *testing.T) {
 	for _, c := range mitContexts(t) {
 		t.Run(c.Mech+" "+c.Target, func(t *testing.T) {
 			req, ticket, authenticator := c.open(t)
@@ -54,27 +44,18 @@ func TestTokensOfMITSayWhatTheyShould(t *testing.T) {
 			if authenticator.CUSec != want.CUSec || !authenticator.CTime.Equal(want.CTime.Time) || authenticator.SeqNumber != want.Seq {
 				t.Errorf("authenticator: %+v, want %+v", authenticator, want)
 			}
-			if !authenticator.Subkey.Equal(want.Subkey.key(t)) || !ticket.Key.Equal(c.Expect.APReq.Ticket.EncPart.Key.key(t)) {
+			if !authenticator.Subkey.Equal(keyOf(t, want.Subkey)) || !ticket.Key.Equal(keyOf(t, c.Expect.APReq.Ticket.EncPart.Key)) {
 				t.Error("keys differ")
 			}
 			if authenticator.Cksum.Type != CKSUMTYPE_GSS {
 				t.Fatalf("checksum of type %d", authenticator.Cksum.Type)
 			}
-			sum, err := ParseChecksum(authenticator.Cksum.Value)
-			if err != nil {
-				t.Fatal(err)
-			}
 			expect := c.Expect.Checksum
-			if !bytes.Equal(sum.Bindings[:], expect.Bnd) || sum.Flags != expect.Flags || !bytes.Equal(sum.DelegatedCred, expect.KRBCred) {
-				t.Errorf("checksum: %+v, want %+v", sum, expect)
+			sum := Checksum{ChannelBindings(expect.Bnd), expect.Flags, expect.KRBCred}
+			if encoded := sum.Append(nil); !bytes.Equal(encoded, authenticator.Cksum.Value) {
+				t.Errorf("checksum %x, want %x", encoded, authenticator.Cksum.Value)
 			}
-			if again := sum.Append(nil); !bytes.Equal(again, authenticator.Cksum.Value) {
-				t.Errorf("checksum encoded again: %x", again)
-			}
-			bindings, err := NewChannelBindings(c.CBAppData)
-			if err != nil {
-				t.Fatal(err)
-			}
+			bindings := must.OK(NewChannelBindings(c.CBAppData))(t)
 			if len(c.CBAppData) > 0 && bindings != sum.Bindings {
 				t.Errorf("bindings %x, want %x", bindings, sum.Bindings)
 			}
@@ -89,10 +70,10 @@ func TestTokensOfMITSayWhatTheyShould(t *testing.T) {
 func (c *mitContext) sent(tb testing.TB) Context {
 	tb.Helper()
 	a := c.Expect.APReq.Authenticator
-	return Context{&Template{key: c.Expect.APReq.Ticket.EncPart.Key.key(tb)}, Stamp{a.CTime.Unix(), a.CUSec}}
+	return Context{&replyKey{key: keyOf(tb, c.Expect.APReq.Ticket.EncPart.Key)}, Stamp{a.CTime.Unix(), a.CUSec}}
 }
 
-func TestAPRepsOfMITVerify(t *testing.T) {
+func TestMIT_APReps(t *testing.T) {
 	verified := 0
 	for _, c := range mitContexts(t) {
 		token := c.acceptorToken()
@@ -111,6 +92,12 @@ func TestAPRepsOfMITVerify(t *testing.T) {
 		if err := sent.VerifyToken(inner.Body); err != nil {
 			t.Errorf("without frame: %v", err)
 		}
+		rep := must.OK(messages.ParseAPRep(inner.Body))(t)
+		plain := must.OK(sent.key.key.Decrypt(enctype.KEY_USAGE_AP_REP, rep.EncPart.Cipher))(t)
+		part := must.OK(messages.ParseEncAPRepPart(plain))(t)
+		if !bytes.Equal(rep.Marshal(), inner.Body) || !bytes.Equal(part.Marshal(), plain) {
+			t.Errorf("encoded again: %x of %x", rep.Marshal(), part.Marshal())
+		}
 		ms := bytes.Replace(token, []byte(mechKRB5), []byte(mechMSKRB5), 1)
 		if err := sent.VerifyToken(ms); err != nil {
 			t.Errorf("framed as Windows might: %v", err)
@@ -121,17 +108,11 @@ func TestAPRepsOfMITVerify(t *testing.T) {
 	}
 }
 
-func TestAPRepsForOthersAreRefused(t *testing.T) {
+func TestMIT_ForeignAPReps(t *testing.T) {
 	c := mitContexts(t)[0]
 	good, token := c.sent(t), c.acceptorToken()
-	other, err := enctype.NewKey(enctype.AES256_CTS_HMAC_SHA1_96, make([]byte, 32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	short, err := enctype.NewKey(enctype.AES128_CTS_HMAC_SHA1_96, make([]byte, 16))
-	if err != nil {
-		t.Fatal(err)
-	}
+	other := must.OK(enctype.NewKey(enctype.AES256_CTS_HMAC_SHA1_96, make([]byte, 32)))(t)
+	short := must.OK(enctype.NewKey(enctype.AES128_CTS_HMAC_SHA1_96, make([]byte, 16)))(t)
 	flipped := bytes.Clone(token)
 	flipped[len(flipped)-20] ^= 1
 	for _, tc := range []struct {
@@ -139,10 +120,10 @@ func TestAPRepsForOthersAreRefused(t *testing.T) {
 		sent  Context
 		token []byte
 	}{
-		{"another second", Context{good.template, Stamp{good.stamp.Second + 1, good.stamp.Cusec}}, token},
-		{"another microsecond", Context{good.template, Stamp{good.stamp.Second, good.stamp.Cusec + 1}}, token},
-		{"another key", Context{&Template{key: other}, good.stamp}, token},
-		{"a key of another type", Context{&Template{key: short}, good.stamp}, token},
+		{"another second", Context{good.key, Stamp{good.stamp.Second + 1, good.stamp.Cusec}}, token},
+		{"another microsecond", Context{good.key, Stamp{good.stamp.Second, good.stamp.Cusec + 1}}, token},
+		{"another key", Context{&replyKey{key: other}, good.stamp}, token},
+		{"a key of another type", Context{&replyKey{key: short}, good.stamp}, token},
 		{"a bit flipped", good, flipped},
 		{"nothing sent", Context{}, token},
 		{"our own token", good, c.initiatorToken(t)},
@@ -156,12 +137,12 @@ func TestAPRepsForOthersAreRefused(t *testing.T) {
 	}
 	for n := range token {
 		if good.VerifyToken(token[:n]) == nil {
-			t.Errorf("cut to %d octets it verifies", n)
+			t.Errorf("cut to %d bytes it verifies", n)
 		}
 	}
 }
 
-func TestKRBErrorsComeOutOfAcceptorsTokens(t *testing.T) {
+func TestVerifyToken_KRBError(t *testing.T) {
 	c := mitContexts(t)[0]
 	want := messages.KRBError{
 		STime: c.sent(t).stamp.CTime(), ErrorCode: messages.KRB_AP_ERR_SKEW, Realm: "KRB5.TEST",

@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// scratch is what minting one token needs beside its Template. Scratches are kept per core by a pool.
+// scratch holds the buffers for minting one token. A pool keeps them.
 type scratch struct {
-	tail   []byte // the token's end: up to two octets before the ciphertext, the ciphertext
+	tail   []byte // the token's end: up to two bytes before the ciphertext, and the ciphertext
 	base64 []byte // of tail
 
 	nonce [4 + 16]byte // sequence number and confounder
 
-	second int64 // that ctime holds
+	second int64 // of ctime
 	ctime  [timeLen]byte
 
-	// Octets read ahead from crypto/rand, of which those before used are zero: a read of 1 KiB costs little more
-	// than one of 64 octets where the kernel answers by a system call. They are the kernel's own all the same.
+	// Bytes read ahead from crypto/rand; those before used are zeroed. A read of 1 KiB costs little
+	// more than one of 64 bytes if it is a system call.
 	random [1024]byte
 	used   int
 }
@@ -29,7 +29,7 @@ var scratches = sync.Pool{New: func() any {
 	return &scratch{used: len(scratch{}.random)}
 }}
 
-// readRandom fills dst with random octets from r, or from the operating system if r is nil.
+// readRandom fills dst with random bytes from r, or from the operating system if r is nil.
 func (s *scratch) readRandom(dst []byte, r io.Reader) error {
 	if r != nil {
 		_, err := io.ReadFull(r, dst)
@@ -43,14 +43,14 @@ func (s *scratch) readRandom(dst []byte, r io.Reader) error {
 			s.used = 0
 		}
 		n := copy(dst, s.random[s.used:])
-		clear(s.random[s.used : s.used+n]) // no subkey stays here
+		clear(s.random[s.used : s.used+n]) // keep no subkey here
 		s.used += n
 		dst = dst[n:]
 	}
 	return nil
 }
 
-// timeOf is stamp's ctime as a KerberosTime (RFC 4120 5.2.3), which changes once a second only.
+// timeOf is stamp's ctime as a KerberosTime (RFC 4120, Section 5.2.3), which changes once a second.
 func (s *scratch) timeOf(stamp Stamp) *[timeLen]byte {
 	if stamp.Second != s.second {
 		s.second = stamp.Second
@@ -59,14 +59,13 @@ func (s *scratch) timeOf(stamp Stamp) *[timeLen]byte {
 	return &s.ctime
 }
 
-// encodeTail is the base64 of tail.
 func (s *scratch) encodeTail() []byte {
 	s.base64 = slices.Grow(s.base64[:0], base64.StdEncoding.EncodedLen(len(s.tail)))
 	s.base64 = base64.StdEncoding.AppendEncode(s.base64, s.tail)
 	return s.base64
 }
 
-// randomReader reads random octets as its scratch does.
+// randomReader reads random bytes by way of its scratch.
 type randomReader struct {
 	s *scratch
 	r io.Reader

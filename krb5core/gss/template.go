@@ -9,56 +9,54 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// TemplateConfig says what tokens a Template makes.
+// TemplateConfig says which tokens a Template mints.
 type TemplateConfig struct {
-	// Flags are the context flags. GSS_C_MUTUAL_FLAG asks the acceptor for an AP-REP; GSS_C_DELEG_FLAG goes with
-	// DelegatedCred.
+	// Flags are the context flags. GSS_C_MUTUAL_FLAG requests an AP-REP from the acceptor;
+	// GSS_C_DELEG_FLAG requires DelegatedCred.
 	Flags Flags
-	// Bindings says whether tokens bear channel bindings, and beside them the AP-options element by which Windows
-	// knows a client that can ([MS-KILE] 3.2.5.8).
+	// Bindings says whether tokens have channel bindings, and with them the AP-options element by
+	// which Windows recognizes a client that supports them ([MS-KILE] 3.2.5.8).
 	Bindings bool
-	// DelegatedCred is the KRB-CRED of a delegated ticket (see BuildDelegatedCred), at most 65535 octets.
+	// DelegatedCred is the KRB-CRED of a delegated ticket (see BuildDelegatedCred), at most 65535
+	// bytes.
 	DelegatedCred []byte
-	// Framing appends what stands before a context token of n octets, such as a NegTokenInit in which it is the last
-	// field; nil means nothing.
+	// Framing appends what precedes a context token of n bytes, such as a NegTokenInit whose last
+	// field it is; nil means nothing.
 	Framing func(dst []byte, n int) []byte
-	// Scheme stands before the token in a header, with the space; "" means "Negotiate " (RFC 4559 4).
-	Scheme string
-	// Clock gives the tokens their times. It should be shared by all Templates for one client and service, before
-	// and after a refresh of the ticket. It must not be nil.
+	// Clock returns the times of tokens. All Templates for one client and service should share it,
+	// before and after a refresh of the ticket. It must not be nil.
 	Clock *Clock
-	// Rand is the source of confounders, subkeys and sequence numbers, safe for concurrent use; nil means crypto/rand.
+	// Rand is the source of confounders, subkeys and sequence numbers, safe for concurrent use; nil
+	// means crypto/rand.
 	Rand io.Reader
 }
 
-// A Template makes context tokens from one service ticket: see the package's description. It is safe for concurrent use
-// and never changes; a new ticket, other flags, the presence of bindings make another.
+// A Template mints context tokens from one service ticket: see the package documentation. It is
+// safe for concurrent use and never changes; another ticket, other flags, or the use of
+// bindings require another Template.
 type Template struct {
-	prefix        string  // scheme, then base64 of the token's beginning
-	scheme        int     // length of the scheme
-	rest          [2]byte // of the token before the ciphertext: what base64 could not take
+	prefix        string  // "Negotiate " (RFC 4559, Section 4), then base64 of the token's beginning
+	rest          [2]byte // of the token before the ciphertext: what is not in the base64
 	restLen       int
 	tailLen       int // of rest and ciphertext
-	plainAt       int // where in them the authenticator belongs
+	plainAt       int // offset of the authenticator in them
 	authenticator authenticator
-	key           enctype.Key // session key
+	reply         replyKey
 	sealer        *enctype.Sealer
-	opener        atomic.Pointer[enctype.Sealer] // for AP-REPs, made for the first
 	clock         *Clock
 	rand          io.Reader
 	bindings      bool
-	anyOctets     bool // make a subkey
+	randomSubkey  bool // any random bytes are a valid subkey (not DES)
 }
 
-// NewTemplate returns a template for cred, of which it keeps the key only. It fails for a credential that lacks a ticket
-// or is of an encryption type that cannot be used.
+// NewTemplate returns a template for cred, of which it keeps only the key. It fails for a
+// credential without a ticket or with an encryption type that cannot be used.
 func NewTemplate(cred *messages.Credential, cfg TemplateConfig) (*Template, error) {
 	if cfg.Clock == nil {
 		return nil, errors.New("no clock for the authenticators")
@@ -70,31 +68,43 @@ func NewTemplate(cred *messages.Credential, cfg TemplateConfig) (*Template, erro
 	if err != nil {
 		return nil, fmt.Errorf("session key of the ticket for %s: %w", cred.Service, err)
 	}
-	if cfg.Scheme == "" {
-		cfg.Scheme = "Negotiate "
-	}
 	t := &Template{
-		scheme:        len(cfg.Scheme),
-		authenticator: newAuthenticator(cred, &cfg),
-		key:           cred.Key,
+		authenticator: newAuthenticator(cred, Checksum{Flags: cfg.Flags, DelegatedCred: cfg.DelegatedCred}, cfg.Bindings),
+		reply:         replyKey{key: cred.Key},
 		sealer:        sealer,
 		clock:         cfg.Clock,
 		rand:          cfg.Rand,
 		bindings:      cfg.Bindings,
-		anyOctets:     randomOctetsAreKeys(cred.Key.EType()),
+		randomSubkey:  anyBytesAreKeys(cred.Key.EType()),
 	}
 	header, trailer := sealer.Overhead(len(t.authenticator.plain))
 	cipherLen := header + len(t.authenticator.plain) + trailer
 	token := appendConstant(nil, cred, &cfg, cipherLen)
 	cut := len(token) - len(token)%3
-	t.prefix = cfg.Scheme + base64.StdEncoding.EncodeToString(token[:cut])
+	t.prefix = "Negotiate " + base64.StdEncoding.EncodeToString(token[:cut])
 	t.restLen = copy(t.rest[:], token[cut:])
 	t.tailLen = t.restLen + cipherLen
 	t.plainAt = t.restLen + header
 	return t, nil
 }
 
-// appendConstant appends all of a token that precedes the authenticator's ciphertext of n octets, which is its end.
+// checkCredential refuses a credential and configuration for which no token can be minted.
+func checkCredential(cred *messages.Credential, cfg *TemplateConfig) error {
+	switch {
+	case cred.Key.IsZero() || len(cred.Ticket) == 0:
+		return fmt.Errorf("ticket for %s has no session key or no ticket: get another", cred.Service)
+	case cred.Client.IsZero():
+		return fmt.Errorf("ticket for %s names no client", cred.Service)
+	case len(cfg.DelegatedCred) > maxDelegated:
+		return fmt.Errorf("delegated ticket of %d bytes exceeds the %d of a GSS checksum", len(cfg.DelegatedCred), maxDelegated)
+	case cfg.Flags&GSS_C_DELEG_FLAG != 0 != (cfg.DelegatedCred != nil):
+		return fmt.Errorf("GSS_C_DELEG_FLAG and a delegated ticket go together")
+	}
+	return nil
+}
+
+// appendConstant appends all of a token that precedes the authenticator's ciphertext of n bytes,
+// which is its end.
 func appendConstant(dst []byte, cred *messages.Credential, cfg *TemplateConfig, n int) []byte {
 	request := messages.APReq{
 		Ticket:        messages.Ticket{Raw: cred.Ticket},
@@ -110,24 +120,16 @@ func appendConstant(dst []byte, cred *messages.Credential, cfg *TemplateConfig, 
 	return append(dst, token[:len(token)-n]...)
 }
 
-// HeaderLen is the length of every header value.
-func (t *Template) HeaderLen() int { return len(t.prefix) + base64.StdEncoding.EncodedLen(t.tailLen) }
-
-// TokenLen is the length of every token, before base64.
-func (t *Template) TokenLen() int {
-	return base64.StdEncoding.DecodedLen(len(t.prefix)-t.scheme) + t.tailLen
-}
-
-// Size is about how many octets of memory the Template keeps, for the budget of whoever caches it: its token in base64,
-// its authenticator, and the derived keys.
+// Size is about how many bytes of memory the Template uses, for a cache that bounds it: its token
+// in base64, its authenticator, and the derived keys.
 func (t *Template) Size() int {
 	const fixed = 2048 // Template, key schedules of two usages and their hash states
 	return fixed + len(t.prefix) + len(t.authenticator.plain)
 }
 
-// Header returns the value of an Authorization header with a new token in it, and what is needed to judge the answer to
-// it. bindings must be there, and not zero, if and only if the Template has them. It waits only beyond the rate that the
-// Clock gives; other errors are those of a Rand.
+// Header returns the value of an Authorization header with a new token, and the Context to verify
+// the reply. bindings must be given, and not be zero, if and only if the Template has them. It
+// waits only beyond the Clock's rate; other errors are those of Rand.
 func (t *Template) Header(ctx context.Context, bindings *ChannelBindings) (string, Context, error) {
 	stamp, err := t.clock.Stamp(ctx)
 	if err != nil {
@@ -136,8 +138,8 @@ func (t *Template) Header(ctx context.Context, bindings *ChannelBindings) (strin
 	return t.header(bindings, stamp)
 }
 
-// HeaderAt is Header by a clock that is offset ahead of this machine's, whatever the Clock says; see Clock.StampAt. It is for
-// the one repeat after an acceptor has said KRB_AP_ERR_SKEW and its own time.
+// HeaderAt is Header by a clock that is offset ahead of this machine's; see Clock.StampAt. It is
+// for the one repeat after an acceptor replied KRB_AP_ERR_SKEW with its own time.
 func (t *Template) HeaderAt(ctx context.Context, bindings *ChannelBindings, offset time.Duration) (string, Context, error) {
 	stamp, err := t.clock.StampAt(ctx, offset)
 	if err != nil {
@@ -157,25 +159,9 @@ func (t *Template) header(bindings *ChannelBindings, stamp Stamp) (string, Conte
 	b.Grow(len(t.prefix) + len(encoded))
 	b.WriteString(t.prefix)
 	b.Write(encoded)
-	return b.String(), Context{t, stamp}, nil
+	return b.String(), Context{&t.reply, stamp}, nil
 }
 
-// AppendToken appends a new token as it is, without scheme and base64. It is otherwise as Header.
-func (t *Template) AppendToken(ctx context.Context, dst []byte, bindings *ChannelBindings) ([]byte, Context, error) {
-	stamp, err := t.clock.Stamp(ctx)
-	if err != nil {
-		return dst, Context{}, err
-	}
-	s := scratches.Get().(*scratch)
-	defer scratches.Put(s)
-	if err := t.mint(s, bindings, stamp); err != nil {
-		return dst, Context{}, err
-	}
-	dst, err = base64.StdEncoding.AppendDecode(dst, []byte(t.prefix[t.scheme:]))
-	return append(dst, s.tail...), Context{t, stamp}, err
-}
-
-// mint makes the token's tail in s.
 func (t *Template) mint(s *scratch, bindings *ChannelBindings, stamp Stamp) error {
 	if (bindings != nil) != t.bindings || bindings != nil && *bindings == (ChannelBindings{}) {
 		return errors.New("channel bindings given and those expected differ: use a template of the other kind")
@@ -187,7 +173,7 @@ func (t *Template) mint(s *scratch, bindings *ChannelBindings, stamp Stamp) erro
 	if err := s.readRandom(seq, t.rand); err != nil {
 		return err
 	}
-	// The authenticator is written where its encryption belongs, so that no copy of the subkey stays behind.
+	// The authenticator is written where it is encrypted, so that no copy of the subkey remains.
 	tail := slices.Grow(s.tail[:0], t.tailLen)
 	plain := tail[t.plainAt : t.plainAt+len(t.authenticator.plain)]
 	subkey := t.authenticator.fill(plain, bindings, stamp, s.timeOf(stamp), binary.BigEndian.Uint32(seq))
@@ -200,10 +186,10 @@ func (t *Template) mint(s *scratch, bindings *ChannelBindings, stamp Stamp) erro
 
 // makeSubkey fills subkey with a new key of the session key's type.
 func (t *Template) makeSubkey(s *scratch, subkey []byte) error {
-	if t.anyOctets {
+	if t.randomSubkey {
 		return s.readRandom(subkey, t.rand)
 	}
-	key, err := enctype.GenerateKey(t.key.EType(), randomReader{s, t.rand})
+	key, err := enctype.GenerateKey(t.reply.key.EType(), randomReader{s, t.rand})
 	if err != nil {
 		return err
 	}

@@ -2,11 +2,10 @@ package gss
 
 import (
 	"bytes"
-	"strings"
 	"testing"
 )
 
-func TestTokensOfOtherKindsAreRefused(t *testing.T) {
+func TestParseToken_Invalid(t *testing.T) {
 	good := AppendToken(nil, TOK_AP_REP, []byte{0x6f, 0})
 	if token, err := ParseToken(good); err != nil || token.ID != TOK_AP_REP || !bytes.Equal(token.Body, []byte{0x6f, 0}) {
 		t.Fatalf("%+v %v", token, err)
@@ -30,35 +29,6 @@ func TestTokensOfOtherKindsAreRefused(t *testing.T) {
 	}
 }
 
-func TestChecksumsCutShortAreRefused(t *testing.T) {
-	good := (&Checksum{Flags: GSS_C_DELEG_FLAG, DelegatedCred: []byte("cred")}).Append(nil)
-	for n := range good {
-		if _, err := ParseChecksum(good[:n]); err == nil {
-			t.Errorf("checksum cut to %d octets was accepted", n)
-		}
-	}
-	sum, err := ParseChecksum(append(good, "extension"...))
-	if err != nil || string(sum.DelegatedCred) != "cred" {
-		t.Errorf("with an extension: %+v %v", sum, err)
-	}
-	good[0] = 17 // length of Bnd
-	if _, err := ParseChecksum(good); err == nil {
-		t.Error("Bnd of 17 octets was accepted")
-	}
-}
-
-func TestFlagsHaveNames(t *testing.T) {
-	all := GSS_C_DELEG_FLAG | GSS_C_MUTUAL_FLAG | GSS_C_REPLAY_FLAG | GSS_C_SEQUENCE_FLAG | GSS_C_CONF_FLAG | GSS_C_INTEG_FLAG |
-		GSS_C_DCE_STYLE | GSS_C_IDENTIFY_FLAG | GSS_C_EXTENDED_ERROR_FLAG | 1<<31
-	want := "deleg,mutual,replay,sequence,conf,integ,dce-style,identify,extended-error,0x80000000"
-	if got := all.String(); got != want {
-		t.Errorf("%s, want %s", got, want)
-	}
-	if got := Flags(0).String(); strings.Contains(got, "0") {
-		t.Error(got)
-	}
-}
-
 func FuzzParseToken(f *testing.F) {
 	for _, c := range mitContexts(f) {
 		for _, t := range c.Tokens {
@@ -79,16 +49,6 @@ func FuzzParseToken(f *testing.F) {
 		again := AppendToken(nil, token.ID, token.Body)
 		if want := bytes.Replace(b, []byte(mechMSKRB5), []byte(mechKRB5), 1); !bytes.Equal(again, want) && !bytes.Equal(again, b) {
 			t.Fatalf("%x encoded again is %x", b, again)
-		}
-	})
-}
-
-func FuzzParseChecksum(f *testing.F) {
-	f.Add((&Checksum{Flags: GSS_C_MUTUAL_FLAG}).Append(nil))
-	f.Add((&Checksum{Flags: GSS_C_DELEG_FLAG, DelegatedCred: []byte("cred")}).Append(nil))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if sum, err := ParseChecksum(b); err == nil && !bytes.HasPrefix(b, sum.Append(nil)) {
-			t.Fatalf("%x encoded again is %x", b, sum.Append(nil))
 		}
 	})
 }

@@ -1,78 +1,51 @@
 package gss
 
 import (
-	"encoding/hex"
-	"encoding/json"
-	"os"
-	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/der"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/vectors"
 )
 
-// hexBytes is nil where the file has no value.
-type hexBytes []byte
-
-func (h *hexBytes) UnmarshalText(text []byte) (err error) {
-	*h, err = hex.DecodeString(string(text))
-	return err
-}
-
-type vectorKey struct {
-	EType enctype.ID `json:"etype"`
-	Key   hexBytes   `json:"key"`
-}
-
-func (k vectorKey) key(tb testing.TB) enctype.Key {
+func keyOf(tb testing.TB, k vectors.Key) enctype.Key {
 	tb.Helper()
-	key, err := enctype.NewKey(k.EType, k.Key)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return key
-}
-
-type vectorTime struct{ time.Time }
-
-func (t *vectorTime) UnmarshalJSON(text []byte) (err error) {
-	t.Time, err = time.Parse(`"20060102150405Z"`, string(text))
-	return err
+	return must.OK(enctype.NewKey(enctype.ID(k.EType), k.Key))(tb)
 }
 
 // mitContext is a context established between MIT's initiator and acceptor.
 type mitContext struct {
-	Mech      string   `json:"mech"`
-	Target    string   `json:"target"`
-	CBAppData hexBytes `json:"cb_app_data"`
+	Mech      string      `json:"mech"`
+	Target    string      `json:"target"`
+	CBAppData vectors.Hex `json:"cb_app_data"`
 	Tokens    []struct {
-		Token hexBytes `json:"token"`
+		Token vectors.Hex `json:"token"`
 	} `json:"tokens"`
 	Expect struct {
 		Checksum struct {
-			Bnd     hexBytes `json:"bnd"`
-			Flags   Flags    `json:"flags"`
-			KRBCred hexBytes `json:"krb_cred"`
-			EncPart hexBytes `json:"enc_krb_cred_part"`
+			Bnd     vectors.Hex `json:"bnd"`
+			Flags   Flags       `json:"flags"`
+			KRBCred vectors.Hex `json:"krb_cred"`
+			EncPart vectors.Hex `json:"enc_krb_cred_part"`
 		} `json:"checksum_8003"`
 		APReq struct {
 			Ticket struct {
-				EType      enctype.ID `json:"etype"`
-				ServiceKey hexBytes   `json:"service_key"`
+				EType      int32       `json:"etype"`
+				ServiceKey vectors.Hex `json:"service_key"`
 				EncPart    struct {
-					Key vectorKey `json:"key"`
+					Key vectors.Key `json:"key"`
 				} `json:"enc_part"`
 			} `json:"ticket"`
 			Authenticator struct {
-				CUSec  int32      `json:"cusec"`
-				CTime  vectorTime `json:"ctime"`
-				Subkey vectorKey  `json:"subkey"`
-				Seq    uint32     `json:"seq"`
+				CUSec  int32        `json:"cusec"`
+				CTime  vectors.Time `json:"ctime"`
+				Subkey vectors.Key  `json:"subkey"`
+				Seq    uint32       `json:"seq"`
 			} `json:"authenticator"`
 		} `json:"ap_req"`
 		Resp struct {
-			ResponseToken hexBytes `json:"response_token"`
+			ResponseToken vectors.Hex `json:"response_token"`
 		} `json:"neg_token_resp"`
 	} `json:"expect"`
 }
@@ -82,7 +55,7 @@ func mitContexts(tb testing.TB) []mitContext {
 	var v struct {
 		Cases []mitContext `json:"cases"`
 	}
-	readJSON(tb, "mit-gss.json", &v)
+	vectors.Load(tb, "mit-gss.json", &v)
 	if len(v.Cases) == 0 {
 		tb.Fatal("no contexts among the vectors")
 	}
@@ -98,9 +71,9 @@ func (c *mitContext) initiatorToken(tb testing.TB) []byte {
 	s := der.String(c.Tokens[0].Token)
 	var frame, choice, fields, mechTypes der.String
 	var oid, token []byte
-	if !der.ReadElement(&s, der.Application(0), &frame) || !der.ReadOID(&frame, &oid) ||
-		!der.ReadElement(&frame, der.Context(0), &choice) || !der.ReadSequence(&choice, &fields) ||
-		!der.ReadElement(&fields, der.Context(0), &mechTypes) || !der.ReadField(&fields, 2, der.ReadOctets, &token) {
+	if !s.ReadASN1(&frame, der.Application(0)) || !der.ReadOID(&frame, &oid) ||
+		!frame.ReadASN1(&choice, der.Context(0)) || !choice.ReadASN1(&fields, der.TagSequence) ||
+		!fields.ReadASN1(&mechTypes, der.Context(0)) || !der.ReadField(&fields, 2, der.ReadOctets, &token) {
 		tb.Fatal("no NegTokenInit")
 	}
 	return token
@@ -112,15 +85,4 @@ func (c *mitContext) acceptorToken() []byte {
 		return c.Tokens[1].Token
 	}
 	return c.Expect.Resp.ResponseToken
-}
-
-func readJSON(tb testing.TB, name string, v any) {
-	tb.Helper()
-	b, err := os.ReadFile(filepath.Join("..", "..", "tests", "vectors", name))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	if err := json.Unmarshal(b, v); err != nil {
-		tb.Fatal(err)
-	}
 }

@@ -1,6 +1,7 @@
 package kdc
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"strings"
@@ -15,7 +16,6 @@ type Dialer interface {
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// optionsDialer dials as Options say.
 type optionsDialer struct {
 	options Options
 }
@@ -69,8 +69,5 @@ func (d optionsDialer) control(_ context.Context, network, _ string, raw syscall
 	err := raw.Control(func(fd uintptr) {
 		failed = setSocketOptions(fd, strings.HasSuffix(network, "6"), strings.HasPrefix(network, "udp"), d.options)
 	})
-	if err != nil {
-		return err
-	}
-	return failed
+	return cmp.Or(err, failed)
 }

@@ -11,14 +11,20 @@ var (
 	// silent.
 	ErrNoAnswer = errors.New("no answer")
 	// ErrForeign is wrapped by the error of a reply that is malformed or does
-	// not answer the question.
+	// not answer the request.
 	ErrForeign = errors.New("foreign reply")
 	// ErrReplyTooBig is wrapped when a reply exceeds Options.MaxReplySize, or
-	// does not fit a datagram and TCP does not serve.
+	// does not fit a datagram and TCP cannot be used.
 	ErrReplyTooBig = errors.New("reply too big")
 	// ErrUnsupported is wrapped when an option or a combination of options
 	// cannot be had here.
 	ErrUnsupported = errors.New("not supported")
+)
+
+// errTooBigForUDP and errDeclined are reasons to ask the same KDC by TCP.
+var (
+	errTooBigForUDP = errors.New("the reply is too big for UDP")
+	errDeclined     = errors.New("the KDC declined to serve")
 )
 
 // Attempt is how one try at one KDC ended.
@@ -31,7 +37,6 @@ type Attempt struct {
 	Err      error
 }
 
-// String names the KDC and why it failed.
 func (a Attempt) String() string {
 	var b strings.Builder
 	b.WriteString(a.Server.String())
@@ -59,23 +64,18 @@ type UnreachableError struct {
 	Cause error
 }
 
-// Error names each KDC and why it did not serve.
 func (e *UnreachableError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "no KDC of realm %s could be reached", e.Realm)
 	if e.Cause != nil {
 		fmt.Fprintf(&b, " (%v)", e.Cause)
 	}
-	separator := ": "
-	for _, a := range e.Attempts {
-		b.WriteString(separator)
-		b.WriteString(a.String())
-		separator = "; "
+	for i, a := range e.Attempts {
+		b.WriteString([]string{": ", "; "}[min(i, 1)] + a.String())
 	}
 	return b.String()
 }
 
-// Unwrap gives the cause and the error of each attempt.
 func (e *UnreachableError) Unwrap() []error {
 	var errs []error
 	if e.Cause != nil {

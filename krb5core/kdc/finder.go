@@ -12,13 +12,13 @@ import (
 // ErrNoKDC is wrapped by the error of a [Finder] that knows no KDC of a realm.
 var ErrNoKDC = errors.New("no KDC known")
 
-// Finder tells where the KDCs of a realm are, in order of preference. If there
+// Finder returns the KDCs of a realm, in order of preference. If there
 // are none the error wraps [ErrNoKDC]. Callers do not modify the result.
 type Finder interface {
 	KDCs(ctx context.Context, realm string) ([]Server, error)
 }
 
-// Resolver is what is asked of the DNS. *net.Resolver is one.
+// Resolver looks names up in the DNS. *net.Resolver implements it.
 type Resolver interface {
 	// LookupSRV is called with empty service and proto and the full name.
 	LookupSRV(ctx context.Context, service, proto, name string) (cname string, addrs []*net.SRV, err error)
@@ -27,10 +27,9 @@ type Resolver interface {
 }
 
 // Static is a [Finder] of configured KDCs by realm. Realms are compared
-// exactly, as RFC 4120 section 6.1 has it.
+// exactly (RFC 4120, Section 6.1).
 type Static map[string][]Server
 
-// KDCs implements [Finder].
 func (s Static) KDCs(_ context.Context, realm string) ([]Server, error) {
 	if servers := s[realm]; len(servers) > 0 {
 		return servers, nil

@@ -18,7 +18,7 @@ const (
 	maxRemembered = 1024
 )
 
-// Memory is what is remembered of KDCs between queries. It is safe for
+// Memory keeps the health of KDCs between requests. It is safe for
 // concurrent use.
 type Memory struct {
 	mu      sync.Mutex
@@ -26,12 +26,12 @@ type Memory struct {
 	streams map[Server]bool // to be asked by TCP first
 }
 
-// NewMemory makes an empty memory.
+// NewMemory returns an empty Memory.
 func NewMemory() *Memory {
 	return &Memory{peers: make(map[peer]*Health), streams: make(map[Server]bool)}
 }
 
-// peer is one address of a server; the zero address stands for one that the
+// peer is one address of a server; the zero address means one that the
 // proxy resolves, or that could not be resolved.
 type peer struct {
 	server Server
@@ -45,13 +45,13 @@ func (p peer) addrString() string {
 	return p.addr.String()
 }
 
-// Health is what is remembered of one address of a KDC.
+// Health is what is known of one address of a KDC.
 type Health struct {
 	Server Server
 	// Addr is the IP address; empty if the name could not be resolved or is
 	// left to a proxy.
 	Addr string
-	// Asked counts queries, Answered those that it answered, PassedOver
+	// Asked counts requests, Answered those that it answered, PassedOver
 	// foreign or malformed replies.
 	Asked, Answered, PassedOver uint64
 	// Failures counts failures since the last answer.
@@ -65,16 +65,11 @@ type Health struct {
 	LastErrorTime time.Time
 	// LastAnswer is when it answered last; zero if never.
 	LastAnswer time.Time
-	// TCPFirst says that UDP did not serve, so that TCP is tried first.
+	// TCPFirst reports that UDP failed, so that TCP is tried first.
 	TCPFirst bool
 }
 
-// Health tells what is remembered of each KDC, in the order of their names.
-func (s *Sender) Health() []Health {
-	return s.cfg.Memory.Health()
-}
-
-// Health tells what is remembered of each KDC, in the order of their names.
+// Health returns what is known of each KDC, in the order of their names.
 func (m *Memory) Health() []Health {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -103,7 +98,7 @@ func (m *Memory) entry(p peer) *Health {
 	return h
 }
 
-// forgetOldest drops the entry that has been of no use for longest.
+// forgetOldest drops the least recently used entry.
 func (m *Memory) forgetOldest() {
 	var oldest peer
 	var when time.Time
@@ -133,7 +128,7 @@ func (m *Memory) passedOver(p peer) {
 	m.entry(p).PassedOver++
 }
 
-// answered clears the memory of failures and tells whether it was dead.
+// answered clears the memory of failures and reports whether it was dead.
 func (m *Memory) answered(p peer, now time.Time) (wasDead bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -149,14 +144,14 @@ func (m *Memory) answered(p peer, now time.Time) (wasDead bool) {
 }
 
 // failed remembers a failure of what was asked at began, and until when the
-// peer is put last. Failures of queries that were under way together count
+// peer is put last. Failures of requests that were under way together count
 // once.
 func (m *Memory) failed(p peer, began, now time.Time, err error) (until time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	h := m.entry(p)
 	together := h.Failures > 0 && began.Before(h.LastErrorTime)
-	h.LastError, h.LastErrorTime = detach(err), now
+	h.LastError, h.LastErrorTime = errors.New(err.Error()), now // keeps the text alone
 	if together && now.Before(h.DeadUntil) {
 		return h.DeadUntil
 	}
@@ -166,7 +161,7 @@ func (m *Memory) failed(p peer, began, now time.Time, err error) (until time.Tim
 	return h.DeadUntil
 }
 
-// dead tells whether a peer is to be put last.
+// dead reports whether a peer is to be put last.
 func (m *Memory) dead(p peer, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -189,14 +184,12 @@ func (m *Memory) deadServers(now time.Time) map[Server]bool {
 	return dead
 }
 
-// tcpFirst tells whether TCP is to be tried before UDP.
 func (m *Memory) tcpFirst(s Server) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.streams[s]
 }
 
-// preferTCP remembers whether to try TCP before UDP.
 func (m *Memory) preferTCP(s Server, yes bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -208,12 +201,4 @@ func (m *Memory) preferTCP(s Server, yes bool) {
 		return
 	}
 	delete(m.streams, s)
-}
-
-// detach makes an error that holds on to nothing but its text.
-func detach(err error) error {
-	if err == nil {
-		return nil
-	}
-	return errors.New(err.Error())
 }

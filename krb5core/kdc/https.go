@@ -1,12 +1,12 @@
 package kdc
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -15,34 +15,20 @@ import (
 const (
 	proxyContentType = "application/kerberos"
 	// maxProxyHeader bounds the header of a proxy's response, and maxWrapping
-	// what KDC-PROXY-MESSAGE adds to a Kerberos message, both in octets.
+	// what KDC-PROXY-MESSAGE adds to a Kerberos message, both in bytes.
 	maxProxyHeader = 64 << 10
 	maxWrapping    = 1 << 10
-	// maxInterim is how many 1xx responses may precede the response.
-	maxInterim = 4
 )
 
-// newTLSConfig makes the configuration that all connections to KDC proxies
-// share, so that sessions can be resumed.
-func newTLSConfig(o Options) *tls.Config {
-	return &tls.Config{
-		RootCAs:            o.RootCAs,
-		Certificates:       o.ClientCertificates,
-		ClientSessionCache: tls.NewLRUClientSessionCache(0),
-		NextProtos:         []string{"http/1.1"},
-		MinVersion:         tls.VersionTLS12,
-	}
-}
-
-// https asks a KDC proxy, [MS-KKDCP] section 3.2.5. The connection serves this
-// one question, so that nothing of it is left behind.
+// https asks a KDC proxy, [MS-KKDCP], Section 3.2.5. The connection serves this
+// one request, so that nothing of it is left behind.
 func (a *ask) https(ctx context.Context) (Reply, error) {
 	c, err := a.dial(ctx, HTTPS)
 	if err != nil {
 		return Reply{}, err
 	}
 	defer c.close()
-	cfg := a.sender.tls.Clone()
+	cfg := a.cfg.tls.Clone()
 	cfg.ServerName = strings.TrimSuffix(a.peer.server.Host, ".")
 	secured := tls.Client(c.Conn, cfg)
 	if err := secured.HandshakeContext(ctx); err != nil {
@@ -50,24 +36,29 @@ func (a *ask) https(ctx context.Context) (Reply, error) {
 	}
 	c.Conn = secured
 
-	wrapped := (&ProxyMessage{Message: a.query.Message, TargetDomain: a.query.Realm}).Append(nil)
+	wrapped := (&ProxyMessage{Message: a.request.Message, TargetDomain: a.request.Realm}).Append(nil)
 	request, err := a.proxyRequest(ctx, wrapped)
 	if err != nil {
 		return Reply{}, err
 	}
-	var raw bytes.Buffer
-	if err := request.Write(&raw); err != nil {
-		return Reply{}, err
+	transport := &http.Transport{
+		DialTLSContext:         func(context.Context, string, string) (net.Conn, error) { return secured, nil },
+		DisableKeepAlives:      true,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: maxProxyHeader, // of all responses, 1xx included
 	}
-	if err := c.send(raw.Bytes()); err != nil {
-		return Reply{}, err
+	c.observe(Sent, a.request.Message, nil)
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return c.receive(nil, fmt.Errorf("no HTTP response: %w", err))
 	}
-	message, err := readProxyResponse(c, request, a.sender.cfg.Options.maxReplySize())
+	defer response.Body.Close()
+	message, err := readProxyResponse(response, a.cfg.Options.maxReplySize())
 	return c.receive(message, err)
 }
 
 func (a *ask) proxyRequest(ctx context.Context, body []byte) (*http.Request, error) {
-	target, err := url.Parse(SchemeHTTPS + "://" + a.peer.server.hostPort(DefaultHTTPSPort) + a.peer.server.Path)
+	target, err := url.Parse(a.peer.server.String())
 	if err != nil {
 		return nil, fmt.Errorf("KDC proxy %s: %w", a.peer.server, err)
 	}
@@ -78,25 +69,12 @@ func (a *ask) proxyRequest(ctx context.Context, body []byte) (*http.Request, err
 	request.Header.Set("Content-Type", proxyContentType)
 	request.Header.Set("User-Agent", "kerberos/1.0")
 	request.Header.Set("Cache-Control", "no-cache")
-	request.Close = true
 	return request, nil
 }
 
-// readProxyResponse reads the HTTP response and takes the Kerberos message, of
-// at most limit octets, out of it.
-func readProxyResponse(r io.Reader, request *http.Request, limit int) ([]byte, error) {
-	reader := bufio.NewReader(io.LimitReader(r, int64(limit)+maxProxyHeader+maxWrapping))
-	response, err := http.ReadResponse(reader, request)
-	for range maxInterim {
-		if err != nil || response.StatusCode/100 != 1 {
-			break
-		}
-		response, err = http.ReadResponse(reader, request)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("no HTTP response: %w", err)
-	}
-	defer response.Body.Close()
+// readProxyResponse reads the Kerberos message, of at most limit bytes, that an
+// HTTP response contains.
+func readProxyResponse(response *http.Response, limit int) ([]byte, error) {
 	if response.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("the KDC proxy answered with HTTP status %d", response.StatusCode)
 	}
@@ -112,7 +90,7 @@ func readProxyResponse(r io.Reader, request *http.Request, limit int) ([]byte, e
 		return nil, fmt.Errorf("%w: %w", ErrForeign, err)
 	}
 	if len(m.Message) > limit {
-		return nil, fmt.Errorf("%w: it has %d octets, max_reply_size is %d", ErrReplyTooBig, len(m.Message), limit)
+		return nil, fmt.Errorf("%w: it has %d bytes, max_reply_size is %d", ErrReplyTooBig, len(m.Message), limit)
 	}
 	return m.Message, nil
 }

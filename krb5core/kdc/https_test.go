@@ -1,6 +1,7 @@
 package kdc
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -23,6 +24,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 // authority is a private certificate authority.
@@ -45,24 +48,15 @@ func newAuthority(t testing.TB, name string) *authority {
 // issue makes a certificate, signed by itself if there is no authority yet.
 func (a *authority) issue(template *x509.Certificate) tls.Certificate {
 	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
+	key := must.OK(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(a.t)
 	template.SerialNumber = big.NewInt(time.Now().UnixNano())
 	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
 	parent, signer := a.cert, a.key
 	if parent == nil {
 		parent, signer = template, key
 	}
-	raw, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(raw)
-	if err != nil {
-		a.t.Fatal(err)
-	}
+	raw := must.OK(x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer))(a.t)
+	leaf := must.OK(x509.ParseCertificate(raw))(a.t)
 	return tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key, Leaf: leaf}
 }
 
@@ -111,14 +105,14 @@ func proxyAnswer(status int, body []byte) http.HandlerFunc {
 
 func wrapped(message []byte) []byte { return (&ProxyMessage{Message: message}).Append(nil) }
 
-func TestKDCProxyIsAskedOverTLSWithClientCertificate(t *testing.T) {
+func TestHTTPS_ClientCertificate(t *testing.T) {
 	ca := newAuthority(t, "private")
 	failures := make(chan string, 10)
 	server := startKDCProxy(t, ca.server(), ca, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		m, err := ParseProxyMessage(body)
 		switch {
-		case err != nil || !bytes.Equal(m.Message, question) || m.TargetDomain != realm || m.HasDCLocatorHint:
+		case err != nil || !bytes.Equal(m.Message, requestMessage) || m.TargetDomain != realm:
 			failures <- "the body is wrong"
 		case r.Method != http.MethodPost || r.URL.Path != DefaultPath || r.Header.Get("Content-Type") != proxyContentType:
 			failures <- "the request is wrong: " + r.Method + " " + r.URL.Path
@@ -129,13 +123,12 @@ func TestKDCProxyIsAskedOverTLSWithClientCertificate(t *testing.T) {
 		proxyAnswer(http.StatusOK, wrapped(answer("by proxy")))(w, r)
 	})
 	clock, seen := newManualClock(), newRecorder()
-	s := newTestSender(t, Config{Clock: clock, Observer: seen, Options: Options{
+	s := newTestSender(t, Config{clock: clock, Observer: seen, Options: Options{
 		RootCAs: ca.pool(), ClientCertificates: []tls.Certificate{ca.client()},
 	}}, server)
 	before := goleak.IgnoreCurrent()
 	for range 3 {
-		reply, err := s.Send(t.Context(), query())
-		mustReply(t, reply, err, "by proxy", server)
+		reply := mustSend(t, s, newRequest(), "by proxy", server)
 		if reply.Protocol != HTTPS || reply.Addr != net.JoinHostPort(server.Host, strconv.Itoa(server.Port)) {
 			t.Errorf("got %+v", reply)
 		}
@@ -144,12 +137,12 @@ func TestKDCProxyIsAskedOverTLSWithClientCertificate(t *testing.T) {
 	for len(failures) > 0 {
 		t.Error(<-failures)
 	}
-	if len(seen.messages) != 6 || !bytes.Equal(seen.messages[0].Data, question) || !bytes.Equal(seen.messages[1].Data, answer("by proxy")) {
+	if len(seen.messages) != 6 || !bytes.Equal(seen.messages[0].Data, requestMessage) || !bytes.Equal(seen.messages[1].Data, answer("by proxy")) {
 		t.Errorf("observed %+v", seen.messages)
 	}
 }
 
-func TestKDCProxyMustProveItsName(t *testing.T) {
+func TestHTTPS_ServerCertificate(t *testing.T) {
 	ca, other := newAuthority(t, "private"), newAuthority(t, "other")
 	handle := proxyAnswer(http.StatusOK, wrapped(answer("by proxy")))
 	resolver := &fakeResolver{hosts: map[string][]netip.Addr{}}
@@ -168,24 +161,24 @@ func TestKDCProxyMustProveItsName(t *testing.T) {
 		{"proxy.example.com", nil, false},
 	} {
 		server.Host = test.host
-		s := newTestSender(t, Config{Clock: newManualClock(), Resolver: resolver, Options: Options{RootCAs: test.roots}}, server)
-		_, err := s.Send(t.Context(), query())
+		s := newTestSender(t, Config{clock: newManualClock(), Resolver: resolver, Options: Options{RootCAs: test.roots}}, server)
+		_, err := s.Send(t.Context(), newRequest())
 		if (err == nil) != test.good || err != nil && !strings.Contains(err.Error(), "TLS") {
 			t.Errorf("%s: got %v", test.host, err)
 		}
 	}
 }
 
-func TestKDCProxyDemandsClientCertificate(t *testing.T) {
+func TestHTTPS_ClientCertificateMissing(t *testing.T) {
 	ca := newAuthority(t, "private")
 	server := startKDCProxy(t, ca.server(), ca, proxyAnswer(http.StatusOK, wrapped(answer("by proxy"))))
-	s := newTestSender(t, Config{Clock: newManualClock(), Options: Options{RootCAs: ca.pool()}}, server)
-	if _, err := s.Send(t.Context(), query()); err == nil || !strings.Contains(err.Error(), "certificate") {
+	s := newTestSender(t, Config{clock: newManualClock(), Options: Options{RootCAs: ca.pool()}}, server)
+	if _, err := s.Send(t.Context(), newRequest()); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestBadProxyResponsesAreFollowedByTheNextKDC(t *testing.T) {
+func TestHTTPS_BadResponseThenNextKDC(t *testing.T) {
 	ca := newAuthority(t, "private")
 	next := startKDC(t, nil, answeringStream(framed(answer("next"))))
 	big := wrapped(answer(strings.Repeat("x", minReplySize)))
@@ -198,8 +191,8 @@ func TestBadProxyResponsesAreFollowedByTheNextKDC(t *testing.T) {
 		{"status", proxyAnswer(http.StatusServiceUnavailable, nil), "HTTP status 503", nil},
 		{"redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusFound) }, "HTTP status 302", nil},
 		{"garbage", proxyAnswer(http.StatusOK, []byte("<html>")), "KDC-PROXY-MESSAGE", ErrForeign},
-		{"no Kerberos", proxyAnswer(http.StatusOK, wrapped([]byte("garbage"))), "no Kerberos message", ErrForeign},
-		{"empty", proxyAnswer(http.StatusOK, wrapped(nil)), "no Kerberos message", ErrForeign},
+		{"no Kerberos", proxyAnswer(http.StatusOK, wrapped([]byte("garbage"))), "not a Kerberos message", ErrForeign},
+		{"empty", proxyAnswer(http.StatusOK, wrapped(nil)), "not a Kerberos message", ErrForeign},
 		{"big", proxyAnswer(http.StatusOK, big), "max_reply_size", ErrReplyTooBig},
 		{"endless", func(w http.ResponseWriter, r *http.Request) {
 			for r.Context().Err() == nil {
@@ -211,8 +204,17 @@ func TestBadProxyResponsesAreFollowedByTheNextKDC(t *testing.T) {
 		{"cut", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000")
 			w.Write([]byte{0x30})
+			http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
 		}, "unexpected EOF", io.ErrUnexpectedEOF},
+		{"endless 1xx", func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				w.WriteHeader(http.StatusEarlyHints)
+			}
+		}, "no HTTP response", nil},
+		{"endless header", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Long", strings.Repeat("x", 2*maxProxyHeader))
+		}, "no HTTP response", nil},
 		{"no HTTP", func(w http.ResponseWriter, _ *http.Request) {
 			conn, _, _ := w.(http.Hijacker).Hijack()
 			conn.Write([]byte("nonsense\r\n\r\n"))
@@ -222,35 +224,33 @@ func TestBadProxyResponsesAreFollowedByTheNextKDC(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			server := startKDCProxy(t, ca.server(), nil, test.handle)
 			options := Options{RootCAs: ca.pool(), MaxReplySize: minReplySize}
-			_, err := newTestSender(t, Config{Clock: newManualClock(), Options: options}, server).Send(t.Context(), query())
+			_, err := newTestSender(t, Config{clock: newManualClock(), Options: options}, server).Send(t.Context(), newRequest())
 			if err == nil || !strings.Contains(err.Error(), test.says) || test.is != nil && !errors.Is(err, test.is) {
 				t.Errorf("got %v", err)
 			}
-			s := newTestSender(t, Config{Clock: newManualClock(), Options: options}, server, next.as(SchemeTCP))
-			reply, err := s.Send(t.Context(), query())
-			mustReply(t, reply, err, "next", next.as(SchemeTCP))
+			s := newTestSender(t, Config{clock: newManualClock(), Options: options}, server, next.as(SchemeTCP))
+			mustSend(t, s, newRequest(), "next", next.as(SchemeTCP))
 		})
 	}
 }
 
-func TestStallingProxyIsHedgedAndLeavesNothing(t *testing.T) {
+func TestHTTPS_StallIsHedged(t *testing.T) {
 	ca := newAuthority(t, "private")
 	stalled := startKDC(t, nil, stallingStream) // not even a TLS handshake
 	next := startKDC(t, answering("next"), nil)
 	server := stalled.as(SchemeHTTPS)
 	clock := newManualClock()
-	s := newTestSender(t, Config{Clock: clock, Options: Options{RootCAs: ca.pool()}}, server, next.Server)
+	s := newTestSender(t, Config{clock: clock, Options: Options{RootCAs: ca.pool()}}, server, next.Server)
 	before := goleak.IgnoreCurrent()
-	pending := sendInBackground(t.Context(), s, query())
+	pending := sendInBackground(t.Context(), s, newRequest())
 	stalled.wait(t)
 	clock.pass(t, DefaultHedgeDelay)
-	reply, err := await(t, pending)
-	mustReply(t, reply, err, "next", next.Server)
+	mustAwait(t, pending, "next", next.Server)
 	goleak.VerifyNone(t, before)
 
-	alone := newTestSender(t, Config{Clock: clock, Options: Options{RootCAs: ca.pool()}}, server)
+	alone := newTestSender(t, Config{clock: clock, Options: Options{RootCAs: ca.pool()}}, server)
 	ctx, cancel := context.WithCancel(t.Context())
-	pending = sendInBackground(ctx, alone, query())
+	pending = sendInBackground(ctx, alone, newRequest())
 	stalled.wait(t)
 	cancel()
 	if _, err := await(t, pending); !errors.Is(err, ErrNoAnswer) || !errors.Is(err, context.Canceled) {
@@ -260,17 +260,17 @@ func TestStallingProxyIsHedgedAndLeavesNothing(t *testing.T) {
 
 func FuzzProxyResponse(f *testing.F) {
 	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n\x30\x07\xa0\x05\x04\x03\x00\x00\x00"))
-	f.Add(append([]byte("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"), wrapped(answer("seed"))...))
+	f.Add(append([]byte("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"), wrapped(answer("seed"))...))
 	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		request, err := http.NewRequest(http.MethodPost, "https://proxy/KdcProxy", http.NoBody)
+		response, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(raw)), nil)
 		if err != nil {
-			t.Fatal(err)
+			return
 		}
 		const limit = 1 << 10
-		message, err := readProxyResponse(bytes.NewReader(raw), request, limit)
+		message, err := readProxyResponse(response, limit)
 		if err == nil && len(message) > limit {
-			t.Errorf("%d octets were accepted", len(message))
+			t.Errorf("%d bytes were accepted", len(message))
 		}
 	})
 }

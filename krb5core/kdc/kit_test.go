@@ -16,6 +16,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/der"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 func TestMain(m *testing.M) {
@@ -27,24 +29,16 @@ const realm = "EXAMPLE.COM"
 // patience is how long a test waits for what should come at once.
 const patience = 20 * time.Second
 
-// question, answer and krbError make messages that are framed as Kerberos's are.
-var question = der.AppendBytes(nil, der.Application(10), []byte("question"))
+// request, answer and krbError make messages that are framed as Kerberos's are.
+var requestMessage = der.AppendBytes(nil, der.Application(10), []byte("request"))
 
 func answer(text string) []byte {
 	return der.AppendBytes(nil, der.Application(11), []byte(text))
 }
 
-func krbError(code int32) []byte {
-	return der.Append(nil, der.Application(30), func(dst []byte) []byte {
-		return der.AppendSequence(dst, func(dst []byte) []byte {
-			dst = der.AppendField(dst, 0, der.AppendInt[int32], 5)
-			dst = der.AppendField(dst, 1, der.AppendInt[int32], 30)
-			dst = der.AppendField(dst, 4, der.AppendTime, time.Unix(1_800_000_000, 0))
-			dst = der.AppendField(dst, 5, der.AppendInt[int32], 17)
-			dst = der.AppendField(dst, 6, der.AppendInt[int32], code)
-			return der.AppendField(dst, 9, der.AppendGeneralString, realm)
-		})
-	})
+func krbError(code messages.ErrorCode) []byte {
+	e := messages.KRBError{STime: time.Unix(1_800_000_000, 0), SUSec: 17, ErrorCode: code, Realm: realm, SName: messages.TGSName(realm)}
+	return e.Marshal()
 }
 
 // manualClock moves when the test says so.
@@ -99,8 +93,8 @@ func (c *manualClock) Advance(d time.Duration) {
 	})
 }
 
-// wait returns when n timers of the given length are running.
-func (c *manualClock) wait(t *testing.T, d time.Duration, n int) {
+// wait returns when a timer of the given length is running.
+func (c *manualClock) wait(t *testing.T, d time.Duration) {
 	t.Helper()
 	late := false
 	watchdog := time.AfterFunc(patience, func() {
@@ -113,24 +107,18 @@ func (c *manualClock) wait(t *testing.T, d time.Duration, n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for !late {
-		running := 0
-		for _, timer := range c.timers {
-			if timer.d == d {
-				running++
-			}
-		}
-		if running >= n {
+		if slices.ContainsFunc(c.timers, func(timer *manualTimer) bool { return timer.d == d }) {
 			return
 		}
 		c.armed.Wait()
 	}
-	t.Fatalf("there are not %d timers of %s", n, d)
+	t.Fatalf("there is no timer of %s", d)
 }
 
 // pass waits for a timer of the given length and lets it run out.
 func (c *manualClock) pass(t *testing.T, d time.Duration) {
 	t.Helper()
-	c.wait(t, d, 1)
+	c.wait(t, d)
 	c.Advance(d)
 }
 
@@ -196,7 +184,7 @@ type fakeKDC struct {
 }
 
 // datagramHandler answers the nth datagram, counted from 1.
-type datagramHandler func(n int, question []byte, send func([]byte), client net.Addr)
+type datagramHandler func(n int, requestMessage []byte, send func([]byte), client net.Addr)
 
 // streamHandler serves the nth connection, counted from 1.
 type streamHandler func(n int, conn net.Conn)
@@ -294,7 +282,7 @@ func (k *fakeKDC) as(scheme string) Server {
 	return s
 }
 
-// wait returns when the KDC has got one more question.
+// wait returns when the KDC has got one more request.
 func (k *fakeKDC) wait(t *testing.T) {
 	t.Helper()
 	select {
@@ -305,14 +293,21 @@ func (k *fakeKDC) wait(t *testing.T) {
 }
 
 // answering answers each datagram with the text.
-func answering(text string) datagramHandler {
-	return func(_ int, _ []byte, send func([]byte), _ net.Addr) { send(answer(text)) }
+func answering(text string) datagramHandler { return sending(answer(text)) }
+
+// sending answers each datagram with all of these.
+func sending(all ...[]byte) datagramHandler {
+	return func(_ int, _ []byte, send func([]byte), _ net.Addr) {
+		for _, b := range all {
+			send(b)
+		}
+	}
 }
 
 // silentDatagrams answers nothing.
 func silentDatagrams(int, []byte, func([]byte), net.Addr) {}
 
-// answeringStream reads the question and writes the octets.
+// answeringStream reads the request and writes the bytes.
 func answeringStream(raw []byte) streamHandler {
 	return func(_ int, conn net.Conn) {
 		if _, err := readFrame(conn, maxReplySize); err == nil {
@@ -334,11 +329,7 @@ func newTestSender(t testing.TB, cfg Config, servers ...Server) *Sender {
 	if cfg.Finder == nil {
 		cfg.Finder = Static{realm: servers}
 	}
-	s, err := NewSender(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return must.OK(NewSender(cfg))(t)
 }
 
 // sent is what a Send in the background returns.
@@ -347,7 +338,7 @@ type sent struct {
 	err   error
 }
 
-func sendInBackground(ctx context.Context, s *Sender, q Query) <-chan sent {
+func sendInBackground(ctx context.Context, s *Sender, q Request) <-chan sent {
 	c := make(chan sent, 1)
 	go func() {
 		reply, err := s.Send(ctx, q)
@@ -371,16 +362,38 @@ func await(t *testing.T, c <-chan sent) (Reply, error) {
 // mustReply demands a reply with the text from the server.
 func mustReply(t *testing.T, reply Reply, err error, text string, from Server) {
 	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	if string(reply.Message) != string(answer(text)) || reply.Server != from {
 		t.Fatalf("got %q from %s, want %q from %s", reply.Message, reply.Server, answer(text), from)
 	}
 }
 
-// query asks the question.
-func query() Query { return Query{Realm: realm, Message: question} }
+// mustSend sends, and demands a reply with the text from the server.
+func mustSend(t *testing.T, s *Sender, q Request, text string, from Server) Reply {
+	t.Helper()
+	reply, err := s.Send(t.Context(), q)
+	mustReply(t, reply, err, text, from)
+	return reply
+}
+
+// mustAwait is mustSend for a Send in the background.
+func mustAwait(t *testing.T, c <-chan sent, text string, from Server) {
+	t.Helper()
+	reply, err := await(t, c)
+	mustReply(t, reply, err, text, from)
+}
+
+// declines judges one reply as that of a KDC that cannot serve.
+func declines(unavailable []byte) func([]byte) Verdict {
+	return func(reply []byte) Verdict {
+		if slices.Equal(reply, unavailable) {
+			return NextKDC
+		}
+		return Accept
+	}
+}
+
+func newRequest() Request { return Request{Realm: realm, Message: requestMessage} }
 
 // fakeResolver knows the addresses and records that the test gives it.
 type fakeResolver struct {

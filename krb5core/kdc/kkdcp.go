@@ -2,13 +2,14 @@ package kdc
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/der"
 )
 
-// ProxyMessage is what a KDC proxy is sent and what it answers, [MS-KKDCP]
-// section 2.2.2:
+// ProxyMessage is the message to and from a KDC proxy, [MS-KKDCP],
+// Section 2.2.2:
 //
 //	KDC-PROXY-MESSAGE ::= SEQUENCE {
 //	    kerb-message  [0] OCTET STRING,
@@ -23,27 +24,25 @@ type ProxyMessage struct {
 	Message []byte
 	// TargetDomain is the realm; empty if absent.
 	TargetDomain string
-	// DCLocatorHint are flags for the search of a domain controller, absent
-	// unless HasDCLocatorHint.
-	DCLocatorHint    int32
-	HasDCLocatorHint bool
 }
 
 // Append appends the DER of the message.
 func (m *ProxyMessage) Append(dst []byte) []byte {
-	return der.AppendSequence(dst, func(dst []byte) []byte {
-		dst = der.Append(dst, der.Context(0), func(dst []byte) []byte {
-			return der.Append(dst, der.TagOctetString, func(dst []byte) []byte {
-				return appendFrame(dst, m.Message)
-			})
-		})
-		if m.TargetDomain != "" {
-			dst = der.AppendField(dst, 1, der.AppendGeneralString, m.TargetDomain)
-		}
-		if m.HasDCLocatorHint {
-			dst = der.AppendField(dst, 2, der.AppendInt[int32], m.DCLocatorHint)
-		}
-		return dst
+	w := proxyMessage{framed: appendFrame(nil, m.Message), domain: m.TargetDomain}
+	return der.AppendCoded(dst, codeProxyMessage, &w)
+}
+
+type proxyMessage struct {
+	framed []byte
+	domain string
+	hint   int32 // for the proxy's search of a domain controller; not used
+}
+
+func codeProxyMessage(c *der.Codec, m *proxyMessage) {
+	c.Sequence(func() {
+		der.Field(c, 0, der.Octets, &m.framed)
+		der.Optional(c, 1, m.domain != "", der.GeneralString, &m.domain)
+		der.Optional(c, 2, false, der.Int32, &m.hint)
 	})
 }
 
@@ -51,24 +50,16 @@ func (m *ProxyMessage) Append(dst []byte) []byte {
 // memory with b.
 func ParseProxyMessage(b []byte) (*ProxyMessage, error) {
 	input := der.String(b)
-	var m ProxyMessage
-	var content der.String
-	var framed []byte
-	if !der.ReadSequence(&input, &content) || !input.Empty() ||
-		!der.ReadField(&content, 0, der.ReadOctets, &framed) ||
-		!der.ReadOptional(&content, 1, der.ReadGeneralString, &m.TargetDomain) {
-		return nil, fmt.Errorf("KDC-PROXY-MESSAGE is malformed")
+	var m proxyMessage
+	if !der.ReadCoded(&input, codeProxyMessage, &m) || !input.Empty() {
+		return nil, errors.New("KDC-PROXY-MESSAGE is malformed")
 	}
-	m.HasDCLocatorHint = der.Next(&content, der.Context(2))
-	if !der.ReadOptional(&content, 2, der.ReadInt32[int32], &m.DCLocatorHint) || !der.SkipUnknown(&content, 2) {
-		return nil, fmt.Errorf("KDC-PROXY-MESSAGE is malformed")
-	}
+	framed := m.framed
 	if len(framed) < frameLen {
-		return nil, fmt.Errorf("kerb-message of %d octets is shorter than the length that it begins with", len(framed))
+		return nil, fmt.Errorf("kerb-message of %d bytes is shorter than the length that it begins with", len(framed))
 	}
 	if n := binary.BigEndian.Uint32(framed); uint64(n) != uint64(len(framed)-frameLen) {
-		return nil, fmt.Errorf("kerb-message announces %d octets but holds %d", n, len(framed)-frameLen)
+		return nil, fmt.Errorf("kerb-message announces %d bytes but holds %d", n, len(framed)-frameLen)
 	}
-	m.Message = framed[frameLen:]
-	return &m, nil
+	return &ProxyMessage{Message: framed[frameLen:], TargetDomain: m.domain}, nil
 }

@@ -1,17 +1,17 @@
 package kdc
 
-import "github.com/caddy-negotiate/caddy-negotiate/internal/der"
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
 
-const (
-	// krbErrResponseTooBig is KRB_ERR_RESPONSE_TOO_BIG, RFC 4120 section 7.5.9.
-	krbErrResponseTooBig = 52
-	// tagKRBError is the application tag of KRB-ERROR, and codeField the field
-	// of its error-code: RFC 4120 section 5.9.1.
-	tagKRBError = 30
-	codeField   = 6
+	"github.com/caddy-negotiate/caddy-negotiate/internal/der"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// isMessage tells whether b is framed as all Kerberos messages are: one element
+// isMessage reports whether b is framed as all Kerberos messages are: one element
 // of the application class that fills b.
 func isMessage(b []byte) bool {
 	input := der.String(b)
@@ -19,28 +19,51 @@ func isMessage(b []byte) bool {
 		return false
 	}
 	var content der.String
-	return der.ReadElement(&input, der.Tag(b[0]), &content) && input.Empty()
+	return input.ReadASN1(&content, der.Tag(b[0])) && input.Empty()
 }
 
-// isTooBig tells whether b is a KRB-ERROR that says that the reply does not fit
-// a datagram. What is not understood is left to the caller of Send.
-//
-//	KRB-ERROR ::= [APPLICATION 30] SEQUENCE {
-//	    pvno [0], msg-type [1], ctime [2] OPTIONAL, cusec [3] OPTIONAL,
-//	    stime [4], susec [5], error-code [6] Int32, ...
-//	}
+// isTooBig reports whether b is a KRB-ERROR that says that the reply does not fit
+// a datagram. The caller of Send judges what cannot be parsed.
 func isTooBig(b []byte) bool {
-	input := der.String(b)
-	var body, fields der.String
-	if !der.ReadElement(&input, der.Application(tagKRBError), &body) || !der.ReadSequence(&body, &fields) {
-		return false
-	}
-	var code int32
-	for !fields.Empty() && !der.Next(&fields, der.Context(codeField)) {
-		var skipped []byte
-		if !der.ReadRaw(&fields, &skipped) {
-			return false
+	e, err := messages.ParseKRBError(b)
+	return err == nil && e.ErrorCode == messages.KRB_ERR_RESPONSE_TOO_BIG
+}
+
+// frameLen is the number of bytes of length before a message on TCP: RFC 4120,
+// Section 7.2.2.
+const frameLen = 4
+
+func appendFrame(dst, message []byte) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(message)))
+	return append(dst, message...)
+}
+
+// readFrame reads one message of at most limit bytes. Memory grows as bytes
+// arrive, whatever length is announced.
+func readFrame(r io.Reader, limit int) ([]byte, error) {
+	var prefix [frameLen]byte
+	if n, err := io.ReadFull(r, prefix[:]); err != nil {
+		if n == 0 && errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("closed the connection without an answer: %w", err)
 		}
+		return nil, fmt.Errorf("after %d bytes of the reply's length: %w", n, err)
 	}
-	return der.ReadField(&fields, codeField, der.ReadInt32[int32], &code) && code == krbErrResponseTooBig
+	size := binary.BigEndian.Uint32(prefix[:])
+	switch {
+	case size == 0:
+		return nil, fmt.Errorf("%w: it is empty", ErrForeign)
+	case size&(1<<31) != 0:
+		// The bit is reserved, RFC 4120, Section 7.2.2.
+		return nil, fmt.Errorf("%w: its length begins with %#02x, whose top bit must be zero", ErrForeign, prefix[0])
+	case uint64(size) > uint64(limit):
+		return nil, fmt.Errorf("%w: %d bytes are announced, max_reply_size is %d", ErrReplyTooBig, size, limit)
+	}
+	var reply bytes.Buffer
+	if n, err := io.CopyN(&reply, r, int64(size)); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, fmt.Errorf("the reply was cut after %d of %d bytes: %w", n, size, err)
+	}
+	return reply.Bytes(), nil
 }

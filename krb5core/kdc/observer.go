@@ -2,7 +2,6 @@ package kdc
 
 import (
 	"context"
-	"strconv"
 	"time"
 )
 
@@ -25,7 +24,6 @@ const (
 	Received
 )
 
-// String is for logs.
 func (d Direction) String() string {
 	if d == Received {
 		return "received"
@@ -42,16 +40,16 @@ type MessageEvent struct {
 	// Local and Remote are IP address and port of the socket's two ends; the
 	// remote one is the proxy's if there is a proxy.
 	Local, Remote string
-	// Size is the length of Data in octets.
+	// Size is the length of Data in bytes.
 	Size int
 	// Elapsed is the time since this KDC was first asked by this protocol.
 	Elapsed time.Duration
 	// Data is the Kerberos message without framing. It holds secrets (tickets,
-	// names, what a password can be guessed from): whoever shows it must
+	// names, what a password can be guessed from): callers that show it must
 	// redact it. It is valid only during the call.
 	Data []byte
-	// Question is the request that the message is, or answers; as Data.
-	Question []byte
+	// Request is the request that the message is, or answers; as Data.
+	Request []byte
 	// Err is why the message could not be sent, or why what was received is
 	// no message; nil otherwise.
 	Err error
@@ -72,7 +70,7 @@ const (
 	UsingTCP
 	// UsingUDP: the KDC that could not be asked by TCP is asked by UDP.
 	UsingUDP
-	// PassedOver: datagrams were malformed or foreign. It is told once, when the
+	// PassedOver: datagrams were malformed or foreign. It is reported once, when the
 	// wait is over, and why of the last one; each is a [MessageEvent].
 	PassedOver
 	// Dead: the KDC is put last for some time.
@@ -89,28 +87,23 @@ var decisionNames = [...]string{
 	"asking", "hedging", "retransmitting", "using tcp", "using udp", "passed over", "dead", "alive", "declined", "given up",
 }
 
-// String is for logs.
 func (k DecisionKind) String() string {
-	if k >= 0 && int(k) < len(decisionNames) {
-		return decisionNames[k]
-	}
-	return "decision " + strconv.Itoa(int(k))
+	return decisionNames[k]
 }
 
 // Decision is a choice that a [Sender] made.
 type Decision struct {
 	Kind  DecisionKind
 	Realm string
-	// Server and Addr (IP address; empty if unknown) are whom it is about.
+	// Server and Addr (IP address; empty if unknown) are the KDC concerned.
 	Server Server
 	Addr   string
 	// Datagrams is how many were passed over.
 	Datagrams int
 	// Until is when a dead KDC takes its place again.
 	Until time.Time
-	// Question is the request that it is about, nil if it is about none. It is
-	// valid only during the call.
-	Question []byte
+	// Request is the request that it is about. It is valid only during the call.
+	Request []byte
 	// Reason is why; may be nil.
 	Reason error
 }

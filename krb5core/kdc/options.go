@@ -1,6 +1,7 @@
 package kdc
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -22,26 +23,26 @@ const (
 	maxDSCP     = 63
 )
 
-// Options are the settings of the sockets towards KDCs. The zero value is the
+// Options are the settings of the sockets to KDCs. The zero value is the
 // system's.
 type Options struct {
 	// LocalAddress is the address to send from: an IP address, optionally
 	// with a port. With a port there is one exchange at a time.
 	LocalAddress string
-	// IPVersion is 4 or 6 to use but one of them, 0 for both.
+	// IPVersion is 4 or 6 to use only one of them, 0 for both.
 	IPVersion int
 	// DSCP is the differentiated services code point (RFC 2474), 0 to 63.
 	DSCP int
 	// DontFragment forbids fragments of datagrams. What is too big for the
 	// path then goes over TCP.
 	DontFragment bool
-	// ReadBuffer and WriteBuffer are the sockets' buffers in octets; 0 leaves
+	// ReadBuffer and WriteBuffer are the sockets' buffers in bytes; 0 leaves
 	// them as they are.
 	ReadBuffer, WriteBuffer int
-	// MaxReplySize is the longest reply accepted, in octets, 4096 to 2^30; 0
+	// MaxReplySize is the longest reply accepted, in bytes, 4096 to 2^30; 0
 	// is DefaultMaxReplySize.
 	MaxReplySize int
-	// UDPPreferenceLimit is the longest message, in octets, that tries UDP
+	// UDPPreferenceLimit is the longest message, in bytes, that tries UDP
 	// first, 1 to 65507; 0 is DefaultUDPPreferenceLimit. With 1 all go over
 	// TCP first.
 	UDPPreferenceLimit int
@@ -49,7 +50,7 @@ type Options struct {
 	// HTTPS go. UDP is not used then, and names of KDCs are resolved by the
 	// proxy. A user and password in it are offered to the proxy.
 	Proxy *url.URL
-	// RootCAs are who may vouch for KDC proxies; nil is the system's roots.
+	// RootCAs are the certificate authorities of KDC proxies; nil is the system's.
 	RootCAs *x509.CertPool
 	// ClientCertificates are shown to a KDC proxy that asks for one.
 	ClientCertificates []tls.Certificate
@@ -88,11 +89,8 @@ func (o Options) checkRanges() error {
 }
 
 func (o Options) checkLocalAddress() error {
-	if o.LocalAddress == "" {
-		return nil
-	}
 	local, err := o.local()
-	if err != nil {
+	if err != nil || !local.IsValid() {
 		return err
 	}
 	if v := o.IPVersion; v == 4 && !local.Addr().Is4() || v == 6 && !local.Addr().Is6() {
@@ -121,7 +119,6 @@ func (o Options) checkProxy() error {
 	return nil
 }
 
-// checkSystem refuses what the operating system lacks.
 func (o Options) checkSystem() error {
 	if o.DSCP != 0 && !hasDSCP {
 		return fmt.Errorf("dscp: %w by %s; %s", ErrUnsupported, systemName, dscpRemedy)
@@ -132,8 +129,11 @@ func (o Options) checkSystem() error {
 	return nil
 }
 
-// local is LocalAddress as address and port, which is 0 if there is none.
+// local is LocalAddress as address and port, which is 0 if absent; zero without LocalAddress.
 func (o Options) local() (netip.AddrPort, error) {
+	if o.LocalAddress == "" {
+		return netip.AddrPort{}, nil
+	}
 	if addr, err := netip.ParseAddr(strings.Trim(o.LocalAddress, "[]")); err == nil {
 		return netip.AddrPortFrom(addr.Unmap(), 0), nil
 	}
@@ -144,63 +144,34 @@ func (o Options) local() (netip.AddrPort, error) {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), nil
 }
 
-// usable tells whether the address may be connected to: of the IP version that
+// usable reports whether the address may be connected to: of the IP version that
 // ip_version or local_address prescribe.
 func (o Options) usable(addr netip.Addr) bool {
-	switch {
-	case o.IPVersion == 4:
-		return addr.Is4()
-	case o.IPVersion == 6:
-		return addr.Is6()
-	case o.LocalAddress != "":
-		local, err := o.local()
-		return err == nil && local.Addr().Is4() == addr.Is4()
-	}
-	return true
+	local, _ := o.local()
+	is4 := o.IPVersion == 4 || o.IPVersion == 0 && local.Addr().Is4()
+	return o.IPVersion == 0 && !local.IsValid() || is4 == addr.Is4()
 }
 
-// network is the network to look names up in.
 func (o Options) network() string {
-	switch o.IPVersion {
-	case 4:
-		return "ip4"
-	case 6:
-		return "ip6"
-	}
-	return "ip"
+	return map[int]string{0: "ip", 4: "ip4", 6: "ip6"}[o.IPVersion]
 }
 
-// fixedPort tells whether all sockets are bound to one port.
 func (o Options) fixedPort() bool {
-	if o.LocalAddress == "" {
-		return false
-	}
-	local, err := o.local()
-	return err == nil && local.Port() != 0
+	local, _ := o.local()
+	return local.Port() != 0
 }
 
-func (o Options) maxReplySize() int {
-	if o.MaxReplySize == 0 {
-		return DefaultMaxReplySize
-	}
-	return o.MaxReplySize
-}
+func (o Options) maxReplySize() int { return cmp.Or(o.MaxReplySize, DefaultMaxReplySize) }
 
 func (o Options) udpPreferenceLimit() int {
-	if o.UDPPreferenceLimit == 0 {
-		return DefaultUDPPreferenceLimit
-	}
-	return o.UDPPreferenceLimit
+	return cmp.Or(o.UDPPreferenceLimit, DefaultUDPPreferenceLimit)
 }
 
 // localAddr is the local end for net.Dialer, nil for the system's choice.
 func (o Options) localAddr(network string) net.Addr {
-	if o.LocalAddress == "" {
+	local, _ := o.local() // Check has refused what cannot be read
+	if !local.IsValid() {
 		return nil
-	}
-	local, err := o.local()
-	if err != nil {
-		return nil // Check has refused it
 	}
 	if strings.HasPrefix(network, "udp") {
 		return net.UDPAddrFromAddrPort(local)

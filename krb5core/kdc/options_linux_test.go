@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 func TestSocketOptionsAreSetOnLinux(t *testing.T) {
@@ -25,10 +27,7 @@ func TestSocketOptionsAreSetOnLinux(t *testing.T) {
 			dscp, fragment = [2]int{unix.IPPROTO_IPV6, unix.IPV6_TCLASS}, [2]int{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER}
 		}
 		for _, network := range []string{"udp" + suffix, "tcp" + suffix} {
-			conn, err := optionsDialer{o}.DialContext(t.Context(), network, kdc.udp.LocalAddr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
+			conn := must.OK(optionsDialer{o}.DialContext(t.Context(), network, kdc.udp.LocalAddr().String()))(t)
 			check := func(name string, option [2]int, good func(int) bool) {
 				t.Helper()
 				if v := socketOption(t, conn, option); !good(v) {
@@ -48,10 +47,7 @@ func TestSocketOptionsAreSetOnLinux(t *testing.T) {
 
 func socketOption(t *testing.T, conn net.Conn, option [2]int) (value int) {
 	t.Helper()
-	raw, err := conn.(syscall.Conn).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
+	raw := must.OK(conn.(syscall.Conn).SyscallConn())(t)
 	var failed error
 	if err := raw.Control(func(fd uintptr) { value, failed = unix.GetsockoptInt(int(fd), option[0], option[1]) }); err != nil || failed != nil {
 		t.Fatal(err, failed)

@@ -7,15 +7,14 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
-func parseURLForTest(t *testing.T, text string) *url.URL {
+func mustURL(t *testing.T, text string) *url.URL {
 	t.Helper()
-	u, err := url.Parse(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return u
+	return must.OK(url.Parse(text))(t)
 }
 
 func TestOptionsThatServeAreAccepted(t *testing.T) {
@@ -27,8 +26,8 @@ func TestOptionsThatServeAreAccepted(t *testing.T) {
 		{LocalAddress: "[2001:db8::1]"},
 		{LocalAddress: "[2001:db8::1]:1088"},
 		{ReadBuffer: 1 << 20, WriteBuffer: 1 << 20, MaxReplySize: minReplySize, UDPPreferenceLimit: 1},
-		{Proxy: parseURLForTest(t, "socks5://user:secret@proxy:1080")},
-		{Proxy: parseURLForTest(t, "http://proxy.example.com/")},
+		{Proxy: mustURL(t, "socks5://user:secret@proxy:1080")},
+		{Proxy: mustURL(t, "http://proxy.example.com/")},
 	} {
 		if err := o.Check(); err != nil {
 			t.Errorf("%+v: %v", o, err)
@@ -36,7 +35,7 @@ func TestOptionsThatServeAreAccepted(t *testing.T) {
 	}
 }
 
-func TestOptionsThatCannotBeAreRefusedByName(t *testing.T) {
+func TestOptions_ErrorsNameTheOption(t *testing.T) {
 	for _, test := range []struct {
 		options Options
 		says    string
@@ -54,10 +53,10 @@ func TestOptionsThatCannotBeAreRefusedByName(t *testing.T) {
 		{Options{MaxReplySize: -1}, "max_reply_size"},
 		{Options{UDPPreferenceLimit: 65508}, "udp_preference_limit"},
 		{Options{UDPPreferenceLimit: -1}, "udp_preference_limit"},
-		{Options{Proxy: parseURLForTest(t, "https://user:secret@proxy")}, "proxy"},
-		{Options{Proxy: parseURLForTest(t, "socks5://")}, "proxy"},
-		{Options{Proxy: parseURLForTest(t, "http://proxy/path")}, "proxy"},
-		{Options{Proxy: parseURLForTest(t, "proxy:1080")}, "proxy"},
+		{Options{Proxy: mustURL(t, "https://user:secret@proxy")}, "proxy"},
+		{Options{Proxy: mustURL(t, "socks5://")}, "proxy"},
+		{Options{Proxy: mustURL(t, "http://proxy/path")}, "proxy"},
+		{Options{Proxy: mustURL(t, "proxy:1080")}, "proxy"},
 	} {
 		err := test.options.Check()
 		if err == nil || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "secret") {
@@ -69,7 +68,7 @@ func TestOptionsThatCannotBeAreRefusedByName(t *testing.T) {
 	}
 }
 
-func TestOptionsThatTheSystemLacksAreRefused(t *testing.T) {
+func TestOptions_UnsupportedBySystem(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		options Options
@@ -95,14 +94,12 @@ func TestNewSenderDemandsAFinder(t *testing.T) {
 }
 
 func TestLocalAddressIsSentFrom(t *testing.T) {
-	// Of an address that nobody else uses, all ports are free; only Linux has it.
+	// Of an unused address, all ports are free; only Linux has it.
 	reserved, err := net.Listen("tcp", "127.99.88.77:0")
 	if err != nil {
 		reserved, err = net.Listen("tcp", "127.0.0.1:0")
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	free := reserved.Addr().String()
 	reserved.Close()
 	for _, test := range []struct {
@@ -112,15 +109,14 @@ func TestLocalAddressIsSentFrom(t *testing.T) {
 		clients := make(chan string, 10)
 		kdc := startKDC(t, func(_ int, _ []byte, send func([]byte), client net.Addr) {
 			clients <- client.String()
-			send(krbError(krbErrResponseTooBig))
+			send(krbError(messages.KRB_ERR_RESPONSE_TOO_BIG))
 		}, func(n int, conn net.Conn) {
 			clients <- conn.RemoteAddr().String()
 			answeringStream(framed(answer("reply")))(n, conn)
 		})
-		s := newTestSender(t, Config{Clock: newManualClock(), Options: Options{LocalAddress: test.local}}, kdc.Server)
+		s := newTestSender(t, Config{clock: newManualClock(), Options: Options{LocalAddress: test.local}}, kdc.Server)
 		for range 3 { // a fixed port must be free again at once
-			reply, err := s.Send(t.Context(), query())
-			mustReply(t, reply, err, "reply", kdc.Server)
+			mustSend(t, s, newRequest(), "reply", kdc.Server)
 		}
 		for range 4 {
 			if client := <-clients; !strings.HasPrefix(client, test.want) {

@@ -9,38 +9,32 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/net/proxy"
 )
 
-// maxConnectReply bounds a proxy's reply to CONNECT, in octets.
+// maxConnectReply bounds a proxy's reply to CONNECT, in bytes.
 const maxConnectReply = 64 << 10
 
-// newProxyDialer makes a dialer that goes through the proxy, which forward
+// newProxyDialer returns a dialer that goes through the proxy, which forward
 // connects to. Options.Check has accepted the URL.
 func newProxyDialer(u *url.URL, forward Dialer) Dialer {
+	address := func(defaultPort string) string {
+		if u.Port() != "" {
+			return u.Host
+		}
+		return net.JoinHostPort(u.Hostname(), defaultPort)
+	}
 	if strings.EqualFold(u.Scheme, "http") {
-		return &connectDialer{address: proxyAddress(u, 80), user: u.User, forward: forward}
+		return &connectDialer{address("80"), u.User, forward}
 	}
-	return &socksDialer{address: proxyAddress(u, 1080), user: u.User, forward: forward}
-}
-
-func proxyAddress(u *url.URL, defaultPort int) string {
-	if u.Port() != "" {
-		return u.Host
-	}
-	return net.JoinHostPort(u.Hostname(), strconv.Itoa(defaultPort))
+	return &socksDialer{address("1080"), u.User, forward}
 }
 
 // socksDialer connects through a SOCKS5 proxy (RFC 1928, RFC 1929).
-type socksDialer struct {
-	address string
-	user    *url.Userinfo
-	forward Dialer
-}
+type socksDialer connectDialer
 
 func (d *socksDialer) DialContext(ctx context.Context, _, address string) (net.Conn, error) {
 	var auth *proxy.Auth
@@ -69,7 +63,7 @@ func (f forwarder) Dial(network, address string) (net.Conn, error) {
 	return f.DialContext(f.ctx, network, address)
 }
 
-// connectDialer connects through an HTTP proxy (RFC 9110 section 9.3.6).
+// connectDialer connects through an HTTP proxy (RFC 9110, Section 9.3.6).
 type connectDialer struct {
 	address string
 	user    *url.Userinfo
@@ -93,7 +87,6 @@ func (d *connectDialer) DialContext(ctx context.Context, _, address string) (net
 	return tunnel, nil
 }
 
-// connect asks for the tunnel.
 func (d *connectDialer) connect(conn net.Conn, address string) (net.Conn, error) {
 	request := "CONNECT " + address + " HTTP/1.1\r\nHost: " + address + "\r\n"
 	if d.user != nil {
@@ -120,7 +113,7 @@ func (d *connectDialer) connect(conn net.Conn, address string) (net.Conn, error)
 	return &tunnelConn{Conn: conn, ahead: ahead}, nil
 }
 
-// tunnelConn gives back first what was read ahead of the tunnel's beginning.
+// tunnelConn first returns what was read beyond the reply to CONNECT.
 type tunnelConn struct {
 	net.Conn
 	ahead []byte

@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 // fakeProxy forwards connections; every name leads to 127.0.0.1.
@@ -29,10 +31,7 @@ type fakeProxy struct {
 // returns it with what is to be written before the tunnel begins.
 func startProxy(t *testing.T, handshake func(r *bufio.Reader, w io.Writer) (target, granted string, err error)) *fakeProxy {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := must.OK(net.Listen("tcp", "127.0.0.1:0"))(t)
 	p := &fakeProxy{listener: listener}
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -83,11 +82,7 @@ func (p *fakeProxy) serve(conn net.Conn, handshake func(*bufio.Reader, io.Writer
 
 func (p *fakeProxy) url(t *testing.T, scheme, user string) *url.URL {
 	t.Helper()
-	u, err := url.Parse(scheme + "://" + user + p.listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return u
+	return must.OK(url.Parse(scheme + "://" + user + p.listener.Addr().String()))(t)
 }
 
 // socksHandshake is the server's side of RFC 1928 with RFC 1929.
@@ -183,10 +178,9 @@ func TestProxyCarriesTCPAndHTTPS(t *testing.T) {
 			proxy := startProxy(t, test.handshake)
 			options := Options{Proxy: proxy.url(t, test.scheme, test.user), RootCAs: ca.pool()}
 			for _, server := range []Server{plain, secure} {
-				s := newTestSender(t, Config{Clock: newManualClock(), Options: options}, server)
+				s := newTestSender(t, Config{clock: newManualClock(), Options: options}, server)
 				before := goleak.IgnoreCurrent()
-				reply, err := s.Send(t.Context(), query())
-				mustReply(t, reply, err, "reply", server)
+				reply := mustSend(t, s, newRequest(), "reply", server)
 				goleak.VerifyNone(t, before)
 				target := net.JoinHostPort(server.Host, strconv.Itoa(server.Port))
 				if reply.Addr != target || reply.Protocol == UDP {
@@ -202,14 +196,14 @@ func TestProxyCarriesTCPAndHTTPS(t *testing.T) {
 	}
 }
 
-func TestProxyThatRefusesIsNamedWithoutItsPassword(t *testing.T) {
+func TestProxy_RefusalHidesPassword(t *testing.T) {
 	for scheme, handshake := range map[string]func(*bufio.Reader, io.Writer) (string, string, error){
 		"socks5": socksHandshake("user", "other"), "http": connectHandshake("Basic other"),
 	} {
 		proxy := startProxy(t, handshake)
-		s := newTestSender(t, Config{Clock: newManualClock(), Options: Options{Proxy: proxy.url(t, scheme, "user:secret@")}},
+		s := newTestSender(t, Config{clock: newManualClock(), Options: Options{Proxy: proxy.url(t, scheme, "user:secret@")}},
 			Server{Host: "kdc.internal", Port: 88})
-		_, err := s.Send(t.Context(), query())
+		_, err := s.Send(t.Context(), newRequest())
 		if err == nil || !strings.Contains(err.Error(), proxy.listener.Addr().String()) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: got %v", scheme, err)
 		}
@@ -220,10 +214,10 @@ func TestStallingProxyEndsWithTheContext(t *testing.T) {
 	for _, scheme := range []string{"socks5", "http"} {
 		stalled := startKDC(t, nil, stallingStream)
 		proxy := &url.URL{Scheme: scheme, Host: stalled.tcp.Addr().String()}
-		s := newTestSender(t, Config{Clock: newManualClock(), Options: Options{Proxy: proxy}}, Server{Host: "kdc.internal", Port: 88})
+		s := newTestSender(t, Config{clock: newManualClock(), Options: Options{Proxy: proxy}}, Server{Host: "kdc.internal", Port: 88})
 		before := goleak.IgnoreCurrent()
 		ctx, cancel := context.WithCancel(t.Context())
-		pending := sendInBackground(ctx, s, query())
+		pending := sendInBackground(ctx, s, newRequest())
 		stalled.wait(t)
 		cancel()
 		if _, err := await(t, pending); !errors.Is(err, context.Canceled) {
@@ -235,8 +229,8 @@ func TestStallingProxyEndsWithTheContext(t *testing.T) {
 
 func TestUDPServerBehindProxyIsExplained(t *testing.T) {
 	proxy := &url.URL{Scheme: "socks5", Host: "127.0.0.1:1"}
-	s := newTestSender(t, Config{Clock: newManualClock(), Options: Options{Proxy: proxy}}, Server{Scheme: SchemeUDP, Host: "kdc", Port: 88})
-	if _, err := s.Send(t.Context(), query()); !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), "proxy") {
+	s := newTestSender(t, Config{clock: newManualClock(), Options: Options{Proxy: proxy}}, Server{Scheme: SchemeUDP, Host: "kdc", Port: 88})
+	if _, err := s.Send(t.Context(), newRequest()); !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), "proxy") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -250,10 +244,7 @@ func TestTunnelGivesBackWhatWasReadAhead(t *testing.T) {
 		io.WriteString(server, "HTTP/1.1 200 OK\r\n\r\nahead")
 		io.WriteString(server, " and after")
 	}()
-	tunnel, err := (&connectDialer{}).connect(client, "kdc:88")
-	if err != nil {
-		t.Fatal(err)
-	}
+	tunnel := must.OK((&connectDialer{}).connect(client, "kdc:88"))(t)
 	if got, err := io.ReadAll(tunnel); err != nil || string(got) != "ahead and after" {
 		t.Errorf("got %q, %v", got, err)
 	}

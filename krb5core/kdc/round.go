@@ -26,7 +26,6 @@ func newCandidate(server Server, proxied bool) candidate {
 	return candidate{peer{server: server}, proxied}
 }
 
-// task is a candidate whose turn has come.
 type task struct {
 	candidate
 	kind   DecisionKind // Asking or Hedging
@@ -44,12 +43,11 @@ type outcome struct {
 
 // round is one Send. Only the goroutine of run touches it.
 type round struct {
-	sender   *Sender
-	query    *Query
+	cfg      *config
+	request  *Request
 	observed context.Context // for the observer
 	ctx      context.Context // ends all tasks
 	cancel   context.CancelFunc
-	began    time.Time
 
 	queue   []candidate
 	running []*task // in the order of their beginning
@@ -99,14 +97,14 @@ func (r *round) launch(kind DecisionKind) {
 	if len(r.queue) == 0 || r.ctx.Err() != nil {
 		return
 	}
-	t := &task{candidate: r.queue[0], kind: kind, began: r.sender.cfg.Clock.Now()}
+	t := &task{candidate: r.queue[0], kind: kind, began: r.cfg.clock.Now()}
 	r.queue = r.queue[1:]
 	r.running = append(r.running, t)
 	var ctx context.Context
 	ctx, t.cancel = context.WithCancel(r.ctx)
 	if t.ready {
 		r.decide(kind, t.peer, nil)
-		r.sender.cfg.Memory.asked(t.peer)
+		r.cfg.Memory.asked(t.peer)
 		go func() { r.results <- r.ask(ctx, t) }()
 	} else {
 		go func() { r.results <- r.resolve(ctx, t) }()
@@ -119,26 +117,23 @@ func (r *round) arm() {
 	if len(r.queue) == 0 {
 		return
 	}
-	d := r.sender.cfg.HedgeDelay
-	if r.query.PreAuth {
-		d = min(r.sender.cfg.ServerTimeout, r.remaining()/time.Duration(len(r.queue)+1))
+	d := r.cfg.HedgeDelay
+	if r.request.PreAuth {
+		d = min(r.cfg.ServerTimeout, r.remaining()/time.Duration(len(r.queue)+1))
 	}
-	r.timer, r.stop = r.sender.cfg.Clock.After(d)
+	r.timer, r.stop = r.cfg.clock.After(d)
 }
 
-// remaining is the time left for the round.
 func (r *round) remaining() time.Duration {
-	if deadline, ok := r.ctx.Deadline(); ok {
-		return max(0, deadline.Sub(r.sender.cfg.Clock.Now()))
-	}
-	return max(0, r.sender.cfg.Timeout-r.sender.cfg.Clock.Now().Sub(r.began))
+	deadline, _ := r.ctx.Deadline() // Send has set one
+	return max(0, deadline.Sub(r.cfg.clock.Now()))
 }
 
 // silence hedges or, with pre-authentication, ends what is under way: its
 // outcome starts the next.
 func (r *round) silence() {
 	r.timer, r.stop = nil, nil
-	if !r.query.PreAuth {
+	if !r.request.PreAuth {
 		r.launch(Hedging)
 		return
 	}
@@ -148,17 +143,17 @@ func (r *round) silence() {
 }
 
 func (r *round) ask(ctx context.Context, t *task) outcome {
-	if !r.sender.cfg.Options.usable(t.addr) && t.addr.IsValid() {
+	if !r.cfg.Options.usable(t.addr) && t.addr.IsValid() {
 		return r.failure(t, fmt.Errorf("%w: the address is not of the IP version of ip_version or local_address", ErrUnsupported))
 	}
-	a := &ask{sender: r.sender, query: r.query, peer: t.peer, observed: r.observed}
+	a := &ask{cfg: r.cfg, request: r.request, peer: t.peer, observed: r.observed}
 	reply, attempts := a.run(ctx)
 	return outcome{task: t, reply: reply, attempts: attempts}
 }
 
 func (r *round) resolve(ctx context.Context, t *task) outcome {
-	options := r.sender.cfg.Options
-	found, err := r.sender.cfg.Resolver.LookupNetIP(ctx, options.network(), t.server.Host)
+	options := r.cfg.Options
+	found, err := r.cfg.Resolver.LookupNetIP(ctx, options.network(), t.server.Host)
 	if err != nil {
 		return r.failure(t, fmt.Errorf("its address could not be looked up: %w", err))
 	}
@@ -187,7 +182,7 @@ func (r *round) accepts(o outcome) bool {
 	return o.reply.Message != nil && o.reply.Verdict == Accept
 }
 
-// after goes on after an outcome that is not the end.
+// after continues after an outcome that is not the end.
 func (r *round) after(o outcome) {
 	kind := Asking
 	switch {
@@ -208,7 +203,6 @@ func (r *round) after(o outcome) {
 	r.launch(kind)
 }
 
-// reason is why there was no reply.
 func (o outcome) reason() error {
 	errs := make([]error, len(o.attempts))
 	for i, a := range o.attempts {
@@ -220,10 +214,10 @@ func (o outcome) reason() error {
 // expand puts the addresses of a name into the queue, those that are dead last.
 func (r *round) expand(o outcome) {
 	var alive, dead []candidate
-	now := r.sender.cfg.Clock.Now()
+	now := r.cfg.clock.Now()
 	for _, addr := range o.addrs {
 		c := candidate{peer{o.server, addr}, true}
-		if r.sender.cfg.Memory.dead(c.peer, now) {
+		if r.cfg.Memory.dead(c.peer, now) {
 			dead = append(dead, c)
 		} else {
 			alive = append(alive, c)
@@ -232,23 +226,20 @@ func (r *round) expand(o outcome) {
 	r.queue = slices.Concat(alive, r.queue, dead)
 }
 
-// fail remembers that a KDC did not serve.
 func (r *round) fail(t *task, err error) {
-	until := r.sender.cfg.Memory.failed(t.peer, t.began, r.sender.cfg.Clock.Now(), err)
-	r.sender.decide(r.observed, Decision{
-		Kind: Dead, Realm: r.query.Realm, Server: t.server, Addr: t.addrString(), Until: until, Reason: err, Question: r.query.Message,
-	})
+	until := r.cfg.Memory.failed(t.peer, t.began, r.cfg.clock.Now(), err)
+	r.cfg.decide(r.observed, r.request, t.peer, Decision{Kind: Dead, Until: until, Reason: err})
 }
 
 // leaveBehind remembers who answered, and that those asked before did not.
 func (r *round) leaveBehind(winner *task) {
-	now := r.sender.cfg.Clock.Now()
+	now := r.cfg.clock.Now()
 	for _, t := range r.running {
-		if waited := now.Sub(t.began); t.began.Before(winner.began) && waited >= r.sender.cfg.HedgeDelay {
+		if waited := now.Sub(t.began); t.began.Before(winner.began) && waited >= r.cfg.HedgeDelay {
 			r.fail(t, fmt.Errorf("%w after %s, while another KDC answered", ErrNoAnswer, waited))
 		}
 	}
-	if r.sender.cfg.Memory.answered(winner.peer, now) {
+	if r.cfg.Memory.answered(winner.peer, now) {
 		r.decide(Alive, winner.peer, nil)
 	}
 	r.cancel()
@@ -259,16 +250,16 @@ func (r *round) leaveBehind(winner *task) {
 // moment counts.
 func (r *round) end() (Reply, bool) {
 	if errors.Is(context.Cause(r.ctx), context.DeadlineExceeded) {
-		now := r.sender.cfg.Clock.Now()
+		now := r.cfg.clock.Now()
 		for _, t := range r.running {
-			if waited := now.Sub(t.began); waited >= r.sender.cfg.HedgeDelay {
+			if waited := now.Sub(t.began); waited >= r.cfg.HedgeDelay {
 				r.fail(t, fmt.Errorf("%w after %s", ErrNoAnswer, waited))
 			}
 		}
 	}
 	for _, o := range r.drain() {
 		if r.accepts(o) {
-			r.sender.cfg.Memory.answered(o.peer, r.sender.cfg.Clock.Now())
+			r.cfg.Memory.answered(o.peer, r.cfg.clock.Now())
 			return o.reply, true
 		}
 		r.attempts = append(r.attempts, o.attempts...)
@@ -276,7 +267,6 @@ func (r *round) end() (Reply, bool) {
 	return Reply{}, false
 }
 
-// drain waits for all tasks to end.
 func (r *round) drain() []outcome {
 	var all []outcome
 	for len(r.running) > 0 {
@@ -289,8 +279,8 @@ func (r *round) drain() []outcome {
 
 // giveUp returns the best that there is.
 func (r *round) giveUp(cause error) (Reply, error) {
-	err := &UnreachableError{Realm: r.query.Realm, Attempts: r.attempts, Cause: cause}
-	r.sender.decide(r.observed, Decision{Kind: GivenUp, Realm: r.query.Realm, Reason: err})
+	err := &UnreachableError{Realm: r.request.Realm, Attempts: r.attempts, Cause: cause}
+	r.decide(GivenUp, peer{}, err)
 	if r.declined != nil {
 		return *r.declined, nil
 	}
@@ -298,7 +288,5 @@ func (r *round) giveUp(cause error) (Reply, error) {
 }
 
 func (r *round) decide(kind DecisionKind, p peer, reason error) {
-	r.sender.decide(r.observed, Decision{
-		Kind: kind, Realm: r.query.Realm, Server: p.server, Addr: p.addrString(), Reason: reason,
-	})
+	r.cfg.decide(r.observed, r.request, p, Decision{Kind: kind, Reason: reason})
 }

@@ -1,17 +1,20 @@
 package kdc
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
 // The schemes of a [Server].
 const (
-	// SchemeAny is UDP, and TCP where UDP does not serve.
+	// SchemeAny is UDP, and TCP if UDP fails.
 	SchemeAny = ""
 	// SchemeUDP is UDP alone.
 	SchemeUDP = "udp"
@@ -21,8 +24,18 @@ const (
 	SchemeHTTPS = "https"
 )
 
-// The ports and the path of a KDC that names none: RFC 4120 section 7.2 and
-// [MS-KKDCP] section 2.1.
+// Protocol is how a message travelled.
+type Protocol string
+
+// The protocols.
+const (
+	UDP   Protocol = "udp"
+	TCP   Protocol = "tcp"
+	HTTPS Protocol = "https"
+)
+
+// The ports and the path of a KDC that names none: RFC 4120, Section 7.2 and
+// [MS-KKDCP], Section 2.1.
 const (
 	DefaultPort      = 88
 	DefaultHTTPSPort = 443
@@ -60,7 +73,7 @@ func ParseServer(s string) (Server, error) {
 		case "http", SchemeHTTPS, "kkdcp":
 			return Server{}, fmt.Errorf("KDC %q: a KDC proxy is written https://host%s", s, DefaultPath)
 		default:
-			return Server{}, fmt.Errorf("KDC %q: nothing but tcp/ or udp/ may stand before the host, and a path only after https://", s)
+			return Server{}, fmt.Errorf("KDC %q: only tcp/ or udp/ may precede the host, and a path needs https://", s)
 		}
 	}
 	host, port, err := splitHostPort(rest)
@@ -74,19 +87,18 @@ func ParseServer(s string) (Server, error) {
 	return srv, nil
 }
 
-// parseURL reads https://host[:port][/path].
 func parseURL(s string) (Server, error) {
 	u, err := url.Parse(s)
 	if err != nil {
-		return Server{}, fmt.Errorf("KDC %q is no URL: write https://host%s", s, DefaultPath)
+		return Server{}, fmt.Errorf("KDC %q is not a URL: write https://host%s", s, DefaultPath)
 	}
 	switch {
 	case u.Scheme != SchemeHTTPS:
-		return Server{}, fmt.Errorf("KDC %q: of URLs only https:// is served; for TCP or UDP write tcp/host or udp/host", s)
+		return Server{}, fmt.Errorf("KDC %q: only https:// URLs are supported; for TCP or UDP write tcp/host or udp/host", s)
 	case u.User != nil:
-		return Server{}, fmt.Errorf("KDC %q: a KDC proxy takes no user name; use tls_client_cert if it asks who we are", u.Redacted())
+		return Server{}, fmt.Errorf("KDC %q: a KDC proxy takes no user name; use tls_client_cert if it requires authentication", u.Redacted())
 	case u.RawQuery != "" || u.Fragment != "" || u.Opaque != "":
-		return Server{}, fmt.Errorf("KDC %q: write https://host%s, without query or fragment", s, DefaultPath)
+		return Server{}, fmt.Errorf("KDC %q: write https://host%s, without request or fragment", s, DefaultPath)
 	}
 	host, port, err := splitHostPort(u.Host)
 	if err != nil {
@@ -113,7 +125,7 @@ func splitHostPort(s string) (host string, port int, err error) {
 			return "", 0, fmt.Errorf("the bracket is not closed: write [v6-address]:port")
 		}
 		if addr, err := netip.ParseAddr(inside); err != nil || !addr.Is6() {
-			return "", 0, fmt.Errorf("%q is no IPv6 address, and only such stand in brackets", inside)
+			return "", 0, fmt.Errorf("%q is not an IPv6 address, and brackets are for these only", inside)
 		}
 		if after == "" {
 			return inside, 0, nil
@@ -135,7 +147,10 @@ func splitHostPort(s string) (host string, port int, err error) {
 		}
 		host = name
 	}
-	return host, port, checkHost(host)
+	if host == "" {
+		return "", 0, errors.New("the host is missing: write a DNS name or an IP address")
+	}
+	return host, port, messages.CheckHostName(host)
 }
 
 func parsePort(s string) (int, error) {
@@ -144,32 +159,6 @@ func parsePort(s string) (int, error) {
 		return 0, fmt.Errorf("port %q is not a number from 1 to 65535", s)
 	}
 	return int(n), nil
-}
-
-// checkHost refuses what can be neither a DNS name nor an IPv4 address. It is
-// lenient towards underscores, which some intranets have.
-func checkHost(host string) error {
-	if host == "" {
-		return fmt.Errorf("the host is missing: write a DNS name or an IP address")
-	}
-	for label := range strings.SplitSeq(strings.TrimSuffix(host, "."), ".") {
-		if label == "" || len(label) > 63 {
-			return fmt.Errorf("%q is no DNS name: each label has 1 to 63 characters", host)
-		}
-		for _, r := range label {
-			if !isHostRune(r) {
-				return fmt.Errorf("%q is no DNS name: %q may not stand in one (internationalised names are written as xn--...)", host, r)
-			}
-		}
-	}
-	if len(host) > 254 {
-		return fmt.Errorf("%q is longer than a DNS name may be", host)
-	}
-	return nil
-}
-
-func isHostRune(r rune) bool {
-	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_'
 }
 
 // String writes the server as [ParseServer] reads it, without default ports.
@@ -194,7 +183,6 @@ func (s Server) hostPort(defaultPort int) string {
 	return s.Host
 }
 
-// port is the port to connect to.
 func (s Server) port() int {
 	switch {
 	case s.Port != 0:
@@ -205,7 +193,6 @@ func (s Server) port() int {
 	return DefaultPort
 }
 
-// speaks tells whether the server may be asked by the given protocol.
 func (s Server) speaks(p Protocol) bool {
 	if s.Scheme == SchemeAny {
 		return p == UDP || p == TCP

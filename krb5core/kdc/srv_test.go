@@ -9,7 +9,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 // zone is a resolver of the records by their full names.
@@ -33,7 +36,7 @@ func names(servers []Server) (text []string) {
 	return text
 }
 
-func TestSRVOrdersByPriorityThenWeight(t *testing.T) {
+func TestSRV_PriorityThenWeight(t *testing.T) {
 	resolver := zone(map[string][]*net.SRV{
 		"_kerberos._udp.EXAMPLE.COM.": {
 			srv("far.example.com.", 88, 10, 100), srv("heavy.example.com.", 88, 0, 70), srv("light.example.com.", 88, 0, 30), srv("none.example.com.", 88, 0, 0),
@@ -50,7 +53,7 @@ func TestSRVOrdersByPriorityThenWeight(t *testing.T) {
 		{[]int{100, 70, 0, 100}, []string{"light.example.com", "heavy.example.com", "none.example.com", "far.example.com"}},
 	} {
 		bounds, draw := []int{}, 0
-		finder := NewSRV(SRVConfig{Resolver: resolver, Clock: newManualClock(), IntN: func(n int) int {
+		finder := NewSRV(SRVConfig{Resolver: resolver, clock: newManualClock(), intN: func(n int) int {
 			bounds = append(bounds, n)
 			draw++
 			return test.lots[draw-1]
@@ -65,17 +68,14 @@ func TestSRVOrdersByPriorityThenWeight(t *testing.T) {
 	}
 }
 
-func TestSRVDrawsInProportionToWeight(t *testing.T) {
+func TestSRV_DrawsByWeight(t *testing.T) {
 	resolver := zone(map[string][]*net.SRV{
 		"_kerberos._udp.EXAMPLE.COM.": {srv("three.example.com.", 88, 0, 30), srv("one.example.com.", 88, 0, 10)},
 	})
 	first := map[string]int{}
 	for lot := range 41 {
-		finder := NewSRV(SRVConfig{Resolver: resolver, Clock: newManualClock(), IntN: func(n int) int { return min(lot, n-1) }})
-		got, err := finder.KDCs(t.Context(), realm)
-		if err != nil {
-			t.Fatal(err)
-		}
+		finder := NewSRV(SRVConfig{Resolver: resolver, clock: newManualClock(), intN: func(n int) int { return min(lot, n-1) }})
+		got := must.OK(finder.KDCs(t.Context(), realm))(t)
 		first[got[0].Host]++
 	}
 	if first["three.example.com"] != 31 || first["one.example.com"] != 10 {
@@ -83,20 +83,20 @@ func TestSRVDrawsInProportionToWeight(t *testing.T) {
 	}
 }
 
-func TestSRVMergesProtocolsAndPutsTheSiteFirst(t *testing.T) {
+func TestSRV_SiteFirst(t *testing.T) {
 	resolver := zone(map[string][]*net.SRV{
 		"_kerberos._tcp.Berlin._sites.EXAMPLE.COM.": {srv("Near.example.com.", 88, 0, 100)},
 		"_kerberos._udp.EXAMPLE.COM.":               {srv("far.example.com.", 88, 0, 100), srv("near.example.com.", 88, 0, 100)},
 		"_kerberos._tcp.EXAMPLE.COM.":               {srv("far.example.com.", 88, 0, 100), srv("near.example.com.", 88, 0, 100), srv("stream.example.com.", 1088, 5, 1)},
 	})
-	finder := NewSRV(SRVConfig{Site: "Berlin", Resolver: resolver, Clock: newManualClock()})
+	finder := NewSRV(SRVConfig{Site: "Berlin", Resolver: resolver, clock: newManualClock()})
 	got, err := finder.KDCs(t.Context(), realm)
 	if want := []string{"near.example.com", "far.example.com", "tcp/stream.example.com:1088"}; err != nil || !slices.Equal(names(got), want) {
 		t.Errorf("got %v, %v; want %v", names(got), err, want)
 	}
 }
 
-func TestSRVTargetDotMeansNotOffered(t *testing.T) {
+func TestSRV_TargetDot(t *testing.T) {
 	none := []*net.SRV{srv(".", 0, 0, 0)}
 	one := []*net.SRV{srv("kdc.example.com.", 88, 0, 0)}
 	for _, test := range []struct {
@@ -113,14 +113,14 @@ func TestSRVTargetDotMeansNotOffered(t *testing.T) {
 		if test.tcp != nil {
 			records["_kerberos._tcp.EXAMPLE.COM."] = test.tcp
 		}
-		got, err := NewSRV(SRVConfig{Resolver: zone(records), Clock: newManualClock()}).KDCs(t.Context(), realm)
+		got, err := NewSRV(SRVConfig{Resolver: zone(records), clock: newManualClock()}).KDCs(t.Context(), realm)
 		if text := strings.Join(names(got), " "); text != test.want || (test.want == "") != errors.Is(err, ErrNoKDC) {
 			t.Errorf("got %q, %v; want %q", text, err, test.want)
 		}
 	}
 }
 
-func TestSRVIsCachedFiveMinutesAndFailuresTenSeconds(t *testing.T) {
+func TestSRV_CacheTimes(t *testing.T) {
 	var known atomic.Bool
 	resolver := &fakeResolver{}
 	resolver.srv = func(_ context.Context, name string) ([]*net.SRV, error) {
@@ -130,7 +130,7 @@ func TestSRVIsCachedFiveMinutesAndFailuresTenSeconds(t *testing.T) {
 		return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 	}
 	clock := newManualClock()
-	finder := NewSRV(SRVConfig{Resolver: resolver, Clock: clock})
+	finder := NewSRV(SRVConfig{Resolver: resolver, clock: clock})
 	expect := func(when string, found bool, lookups int64) {
 		t.Helper()
 		got, err := finder.KDCs(t.Context(), realm)
@@ -154,7 +154,7 @@ func TestSRVIsCachedFiveMinutesAndFailuresTenSeconds(t *testing.T) {
 	expect("after five minutes", false, 6)
 }
 
-func TestSRVServesTheOldAnswerWhileTheDNSFails(t *testing.T) {
+func TestSRV_OldAnswerWhileDNSFails(t *testing.T) {
 	var down atomic.Bool
 	resolver := &fakeResolver{srv: func(_ context.Context, name string) ([]*net.SRV, error) {
 		if down.Load() {
@@ -163,7 +163,7 @@ func TestSRVServesTheOldAnswerWhileTheDNSFails(t *testing.T) {
 		return []*net.SRV{srv("kdc.example.com.", 88, 0, 0)}, nil
 	}}
 	clock := newManualClock()
-	finder := NewSRV(SRVConfig{Resolver: resolver, Clock: clock})
+	finder := NewSRV(SRVConfig{Resolver: resolver, clock: clock})
 	down.Store(true)
 	if _, err := finder.KDCs(t.Context(), realm); err == nil || errors.Is(err, ErrNoKDC) || !strings.Contains(err.Error(), "timeout") {
 		t.Errorf("got %v", err)
@@ -179,10 +179,23 @@ func TestSRVServesTheOldAnswerWhileTheDNSFails(t *testing.T) {
 	}
 }
 
-func TestOneLookupServesAllWhoWait(t *testing.T) {
-	begun, release := make(chan struct{}, 10), make(chan struct{})
+func TestSRV_CallersShareALookup(t *testing.T) {
+	for name, tt := range map[string]struct {
+		firstGoes bool
+		lookups   int64
+	}{
+		"all wait":             {false, 2}, // UDP and TCP
+		"the first one leaves": {true, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { testSharedLookup(t, tt.firstGoes, tt.lookups) })
+		})
+	}
+}
+
+func testSharedLookup(t *testing.T, firstGoes bool, lookups int64) {
+	release := make(chan struct{})
 	resolver := &fakeResolver{srv: func(ctx context.Context, _ string) ([]*net.SRV, error) {
-		begun <- struct{}{}
 		select {
 		case <-release:
 			return []*net.SRV{srv("kdc.example.com.", 88, 0, 0)}, nil
@@ -190,58 +203,46 @@ func TestOneLookupServesAllWhoWait(t *testing.T) {
 			return nil, ctx.Err()
 		}
 	}}
-	finder := NewSRV(SRVConfig{Resolver: resolver, Clock: newManualClock()})
+	finder := NewSRV(SRVConfig{Resolver: resolver, clock: newManualClock()})
 	ctx, cancel := context.WithCancel(t.Context())
-	first := make(chan error, 1)
-	go func() {
-		_, err := finder.KDCs(ctx, realm)
-		first <- err
-	}()
-	<-begun
-	<-begun
-	const others = 20
-	results := make(chan error, others)
-	for range others {
+	defer cancel()
+	const callers = 20
+	results := make(chan error, callers)
+	for i := range callers {
+		caller := t.Context()
+		if i == 0 {
+			caller = ctx
+		}
 		go func() {
-			got, err := finder.KDCs(t.Context(), realm)
+			got, err := finder.KDCs(caller, realm)
 			if err == nil && len(got) != 1 {
 				err = fmt.Errorf("got %v", got)
 			}
 			results <- err
 		}()
+		synctest.Wait()
 	}
-	waitForWaiters(t, finder, others+1)
-	cancel() // the first caller goes; the lookup goes on for the others
-	if err := <-first; !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
+	waiting := callers
+	if firstGoes {
+		cancel()
+		if err := <-results; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		waiting--
+		synctest.Wait()
 	}
 	close(release)
-	for range others {
+	for range waiting {
 		if err := <-results; err != nil {
 			t.Error(err)
 		}
 	}
-	if n := resolver.lookups.Load(); n != 2 {
-		t.Errorf("%d lookups, want one for UDP and one for TCP", n)
+	if n := resolver.lookups.Load(); n != lookups {
+		t.Errorf("%d lookups, want %d", n, lookups)
 	}
 }
 
-// waitForWaiters returns when n callers wait for the realm's lookup.
-func waitForWaiters(t *testing.T, f *SRV, n int) {
-	t.Helper()
-	for begin := time.Now(); time.Since(begin) < patience; {
-		f.mu.Lock()
-		l := f.lookups[realm]
-		waiting := l != nil && l.waiters == n
-		f.mu.Unlock()
-		if waiting {
-			return
-		}
-	}
-	t.Fatalf("there are not %d waiters", n)
-}
-
-func TestAbandonedLookupIsCancelledAndNotRemembered(t *testing.T) {
+func TestSRV_AbandonedLookup(t *testing.T) {
 	var impatient atomic.Bool
 	impatient.Store(true)
 	begun, ended := make(chan struct{}, 10), make(chan struct{}, 10)
@@ -254,7 +255,7 @@ func TestAbandonedLookupIsCancelledAndNotRemembered(t *testing.T) {
 		ended <- struct{}{}
 		return nil, ctx.Err()
 	}}
-	finder := NewSRV(SRVConfig{Resolver: resolver, Clock: newManualClock()})
+	finder := NewSRV(SRVConfig{Resolver: resolver, clock: newManualClock()})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		<-begun
@@ -272,9 +273,9 @@ func TestAbandonedLookupIsCancelledAndNotRemembered(t *testing.T) {
 	}
 }
 
-func TestSRVMemoryIsBounded(t *testing.T) {
+func TestSRV_Bounds(t *testing.T) {
 	clock := newManualClock()
-	finder := NewSRV(SRVConfig{Resolver: zone(nil), Clock: clock})
+	finder := NewSRV(SRVConfig{Resolver: zone(nil), clock: clock})
 	for i := range srvMaxRealms + 50 {
 		finder.KDCs(t.Context(), fmt.Sprintf("R%d.EXAMPLE.COM", i))
 	}
@@ -285,13 +286,13 @@ func TestSRVMemoryIsBounded(t *testing.T) {
 	for i := range 200 {
 		many = append(many, srv(fmt.Sprintf("kdc%d.example.com.", i), 88, 0, 0))
 	}
-	finder = NewSRV(SRVConfig{Resolver: zone(map[string][]*net.SRV{"_kerberos._udp.EXAMPLE.COM.": many}), Clock: clock})
+	finder = NewSRV(SRVConfig{Resolver: zone(map[string][]*net.SRV{"_kerberos._udp.EXAMPLE.COM.": many}), clock: clock})
 	if got, err := finder.KDCs(t.Context(), realm); err != nil || len(got) != srvMaxTargets {
 		t.Errorf("%d KDCs, %v", len(got), err)
 	}
 }
 
-func TestRealmThatIsNoDomainIsNotLookedUp(t *testing.T) {
+func TestSRV_RealmNotADomain(t *testing.T) {
 	resolver := zone(nil)
 	finder := NewSRV(SRVConfig{Resolver: resolver})
 	for _, name := range []string{"", "X500:/C=DE", "a b", "a..b"} {
@@ -304,14 +305,14 @@ func TestRealmThatIsNoDomainIsNotLookedUp(t *testing.T) {
 	}
 }
 
-func TestSystemResolverServes(t *testing.T) {
+func TestSRV_Defaults(t *testing.T) {
 	var _ Resolver = net.DefaultResolver
-	if f := NewSRV(SRVConfig{}); f.cfg.Resolver == nil || f.cfg.IntN(1) != 0 || f.cfg.Clock.Now().IsZero() {
+	if f := NewSRV(SRVConfig{}); f.cfg.Resolver == nil || f.cfg.intN(1) != 0 || f.cfg.clock.Now().IsZero() {
 		t.Error("defaults are missing")
 	}
 }
 
-func TestFirstTakesTheFirstFinderThatKnows(t *testing.T) {
+func TestFirst(t *testing.T) {
 	a, b := Server{Host: "a", Port: 88}, Server{Host: "b", Port: 88}
 	finder := First(Static{"A": {a}}, Static{"A": {b}, "B": {b}})
 	for name, want := range map[string]Server{"A": a, "B": b} {

@@ -13,9 +13,11 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-func TestBadStreamsFailAndTheNextKDCServes(t *testing.T) {
+func TestTCP_BadReplyThenNextKDC(t *testing.T) {
 	good := framed(answer("cut"))
 	for _, test := range []struct {
 		name string
@@ -24,43 +26,41 @@ func TestBadStreamsFailAndTheNextKDCServes(t *testing.T) {
 		is   error
 	}{
 		{"nothing", nil, "without an answer", io.EOF},
-		{"half a length", []byte{0, 0}, "after 2 octets of the reply's length", io.ErrUnexpectedEOF},
+		{"half a length", []byte{0, 0}, "after 2 bytes of the reply's length", io.ErrUnexpectedEOF},
 		{"empty", []byte{0, 0, 0, 0}, "empty", ErrForeign},
 		{"cut", good[:len(good)-1], "cut after", io.ErrUnexpectedEOF},
 		{"top bit", []byte{0x80, 0, 0, 1, 'x'}, "top bit", ErrForeign},
 		{"4 GiB", []byte{0xff, 0xff, 0xff, 0xff}, "top bit", ErrForeign},
 		{"2 GiB", []byte{0x7f, 0xff, 0xff, 0xff}, "max_reply_size", ErrReplyTooBig},
-		{"garbage", framed([]byte("garbage")), "no Kerberos message", ErrForeign},
+		{"garbage", framed([]byte("garbage")), "not a Kerberos message", ErrForeign},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bad := startKDC(t, nil, answeringStream(test.raw))
-			s := newTestSender(t, Config{Clock: newManualClock()}, bad.as(SchemeTCP))
-			_, err := s.Send(t.Context(), query())
+			s := newTestSender(t, Config{clock: newManualClock()}, bad.as(SchemeTCP))
+			_, err := s.Send(t.Context(), newRequest())
 			if !errors.Is(err, test.is) || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("got %v", err)
 			}
 			next := startKDC(t, nil, answeringStream(framed(answer("next"))))
-			s = newTestSender(t, Config{Clock: newManualClock()}, bad.as(SchemeTCP), next.as(SchemeTCP))
-			reply, err := s.Send(t.Context(), query())
-			mustReply(t, reply, err, "next", next.as(SchemeTCP))
+			s = newTestSender(t, Config{clock: newManualClock()}, bad.as(SchemeTCP), next.as(SchemeTCP))
+			mustSend(t, s, newRequest(), "next", next.as(SchemeTCP))
 		})
 	}
 }
 
-func TestStreamThatResetsIsFollowedByTheNextKDC(t *testing.T) {
+func TestTCP_ResetThenNextKDC(t *testing.T) {
 	reset := startKDC(t, nil, func(_ int, conn net.Conn) {
 		readFrame(conn, maxReplySize)
 		conn.(*net.TCPConn).SetLinger(0)
 	})
 	next := startKDC(t, nil, answeringStream(framed(answer("next"))))
-	s := newTestSender(t, Config{Clock: newManualClock()}, reset.as(SchemeTCP), next.as(SchemeTCP))
-	q := query()
+	s := newTestSender(t, Config{clock: newManualClock()}, reset.as(SchemeTCP), next.as(SchemeTCP))
+	q := newRequest()
 	q.PreAuth = true
-	reply, err := s.Send(t.Context(), q)
-	mustReply(t, reply, err, "next", next.as(SchemeTCP))
+	mustSend(t, s, q, "next", next.as(SchemeTCP))
 }
 
-func TestSilentConnectionIsFollowedByAnotherToTheSameKDC(t *testing.T) {
+func TestTCP_SilenceOpensAnotherConnection(t *testing.T) {
 	for _, preAuth := range []bool{false, true} {
 		t.Run(fmt.Sprintf("pre-authentication %t", preAuth), func(t *testing.T) {
 			var asked atomic.Int32
@@ -72,8 +72,8 @@ func TestSilentConnectionIsFollowedByAnotherToTheSameKDC(t *testing.T) {
 				answeringStream(framed(answer("second try")))(n, conn)
 			})
 			clock := newManualClock()
-			s := newTestSender(t, Config{Clock: clock}, only.as(SchemeTCP))
-			q := query()
+			s := newTestSender(t, Config{clock: clock}, only.as(SchemeTCP))
+			q := newRequest()
 			q.PreAuth = preAuth
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
@@ -87,21 +87,20 @@ func TestSilentConnectionIsFollowedByAnotherToTheSameKDC(t *testing.T) {
 				return
 			}
 			clock.pass(t, DefaultServerTimeout)
-			reply, err := await(t, pending)
-			mustReply(t, reply, err, "second try", only.as(SchemeTCP))
+			mustAwait(t, pending, "second try", only.as(SchemeTCP))
 		})
 	}
 }
 
 func TestReplySizeIsBounded(t *testing.T) {
 	for extra, want := range map[int]error{0: nil, 1: ErrReplyTooBig} {
-		// The header of the element takes 4 octets.
+		// The header of the element takes 4 bytes.
 		message := answer(strings.Repeat("x", minReplySize-4+extra))
 		kdc := startKDC(t, nil, answeringStream(framed(message)))
-		s := newTestSender(t, Config{Clock: newManualClock(), Options: Options{MaxReplySize: minReplySize}}, kdc.as(SchemeTCP))
-		reply, err := s.Send(t.Context(), query())
+		s := newTestSender(t, Config{clock: newManualClock(), Options: Options{MaxReplySize: minReplySize}}, kdc.as(SchemeTCP))
+		reply, err := s.Send(t.Context(), newRequest())
 		if !errors.Is(err, want) || want == nil && !bytes.Equal(reply.Message, message) {
-			t.Errorf("%d octets: %v", len(message), err)
+			t.Errorf("%d bytes: %v", len(message), err)
 		}
 	}
 }
@@ -110,11 +109,11 @@ func TestFrameIsReadWholeFromShortReads(t *testing.T) {
 	want := answer(strings.Repeat("x", 5000))
 	got, err := readFrame(iotest.OneByteReader(bytes.NewReader(framed(want))), DefaultMaxReplySize)
 	if err != nil || !bytes.Equal(got, want) {
-		t.Errorf("%d octets, %v", len(got), err)
+		t.Errorf("%d bytes, %v", len(got), err)
 	}
 }
 
-func TestAnnouncedLengthAloneAllocatesLittle(t *testing.T) {
+func TestTCP_LengthAllocatesLittle(t *testing.T) {
 	raw := binary.BigEndian.AppendUint32(nil, maxReplySize)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -124,7 +123,7 @@ func TestAnnouncedLengthAloneAllocatesLittle(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if grown := after.TotalAlloc - before.TotalAlloc; grown > 1<<20 {
-		t.Errorf("%d octets were allocated for a reply of 3", grown)
+		t.Errorf("%d bytes were allocated for a reply of 3", grown)
 	}
 }
 
@@ -148,7 +147,7 @@ func FuzzReadFrame(f *testing.F) {
 }
 
 func FuzzMessage(f *testing.F) {
-	f.Add(krbError(krbErrResponseTooBig))
+	f.Add(krbError(messages.KRB_ERR_RESPONSE_TOO_BIG))
 	f.Add(krbError(29))
 	f.Add(answer("seed"))
 	f.Fuzz(func(t *testing.T, b []byte) {

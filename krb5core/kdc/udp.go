@@ -3,7 +3,6 @@ package kdc
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -17,19 +16,17 @@ const (
 	receiveBuffer = 1 << 16
 )
 
-// datagram is what the socket gave.
 type datagram struct {
 	data []byte
 	err  error
 }
 
-// conversation is one question by UDP.
 type conversation struct {
 	*ask
 	*link
-	// escalate asks for TCP beside, telling why; nil if TCP does not serve.
+	// escalate starts TCP beside UDP, with the reason; nil if TCP cannot be used.
 	escalate func(reason error)
-	// streaming tells whether TCP is under way.
+	// streaming reports whether TCP is under way.
 	streaming func() bool
 
 	sent, passed int
@@ -47,7 +44,7 @@ func (a *ask) udp(ctx context.Context, escalate func(error), streaming func() bo
 		return Reply{}, err
 	}
 	c := &conversation{ask: a, link: l, escalate: escalate, streaming: streaming}
-	defer c.tellPassedOver()
+	defer c.reportPassedOver()
 	received, done := make(chan datagram), make(chan struct{})
 	go c.listen(received, done)
 	defer func() {
@@ -63,7 +60,6 @@ func (a *ask) udp(ctx context.Context, escalate func(error), streaming func() bo
 	return c.wait(ctx, received)
 }
 
-// listen hands on what the socket gives until it fails or is closed.
 func (c *conversation) listen(received chan<- datagram, done <-chan struct{}) {
 	defer close(received)
 	buffer := make([]byte, receiveBuffer)
@@ -82,13 +78,12 @@ func (c *conversation) listen(received chan<- datagram, done <-chan struct{}) {
 
 func (c *conversation) transmit() error {
 	c.sent++
-	return c.send(c.query.Message)
+	return c.send(c.request.Message)
 }
 
-// wait judges what arrives and sends again what is not answered.
 func (c *conversation) wait(ctx context.Context, received <-chan datagram) (Reply, error) {
 	interval := retransmitFirst
-	timer, stop := c.sender.cfg.Clock.After(interval)
+	timer, stop := c.cfg.clock.After(interval)
 	defer func() { stop() }()
 	for {
 		select {
@@ -106,12 +101,12 @@ func (c *conversation) wait(ctx context.Context, received <-chan datagram) (Repl
 				return c.broken(err)
 			}
 			interval = min(2*interval, retransmitMax)
-			timer, stop = c.sender.cfg.Clock.After(interval)
+			timer, stop = c.cfg.clock.After(interval)
 		}
 	}
 }
 
-// again sends again after silence. A KDC that speaks TCP gets the question by
+// again sends again after silence. A KDC that speaks TCP gets the request by
 // TCP, too: a firewall may drop UDP. With pre-authentication it is one of
 // the two only, so that the KDC counts the password as few times as can be.
 func (c *conversation) again() error {
@@ -120,7 +115,7 @@ func (c *conversation) again() error {
 		first := !c.escalated
 		c.escalated = true
 		c.escalate(silent)
-		if c.query.PreAuth && (first || c.streaming()) {
+		if c.request.PreAuth && (first || c.streaming()) {
 			return nil
 		}
 	}
@@ -128,13 +123,13 @@ func (c *conversation) again() error {
 	return c.transmit()
 }
 
-// consider judges one datagram. Neither a reply nor an error means to go on.
+// consider judges one datagram. Neither a reply nor an error means to continue.
 func (c *conversation) consider(d datagram) (Reply, error) {
 	if d.err != nil {
 		return c.broken(d.err)
 	}
-	if limit := c.sender.cfg.Options.maxReplySize(); len(d.data) > limit {
-		c.passOver(d.data, fmt.Errorf("%w: it has %d octets, max_reply_size is %d", ErrReplyTooBig, len(d.data), limit))
+	if limit := c.cfg.Options.maxReplySize(); len(d.data) > limit {
+		c.passOver(d.data, fmt.Errorf("%w: it has %d bytes, max_reply_size is %d", ErrReplyTooBig, len(d.data), limit))
 		return Reply{}, nil
 	}
 	if isTooBig(d.data) {
@@ -156,12 +151,6 @@ func (c *conversation) consider(d datagram) (Reply, error) {
 	return reply, nil
 }
 
-// errTooBigForUDP and errDeclined are reasons to ask the same KDC by TCP.
-var (
-	errTooBigForUDP = errors.New("the reply is too big for UDP")
-	errDeclined     = errors.New("the KDC declined to serve")
-)
-
 // hold keeps an outcome that may be forged, while TCP verifies it.
 func (c *conversation) hold(r result, reason error) {
 	c.held = &r
@@ -170,22 +159,18 @@ func (c *conversation) hold(r result, reason error) {
 	}
 }
 
-// passOver counts a datagram that is of no use.
 func (c *conversation) passOver(data []byte, reason error) {
 	c.passed++
 	c.lastForeign = reason
 	c.observe(Received, data, reason)
-	c.sender.cfg.Memory.passedOver(c.peer)
+	c.cfg.Memory.passedOver(c.peer)
 }
 
-// tellPassedOver tells of them all at once: whoever can forge datagrams could
+// reportPassedOver reports all of them at once: an attacker who can forge them could
 // otherwise fill logs with them.
-func (c *conversation) tellPassedOver() {
+func (c *conversation) reportPassedOver() {
 	if c.passed > 0 {
-		c.sender.decide(c.observed, Decision{
-			Kind: PassedOver, Realm: c.query.Realm, Server: c.peer.server, Addr: c.peer.addrString(),
-			Datagrams: c.passed, Reason: c.lastForeign, Question: c.query.Message,
-		})
+		c.cfg.decide(c.observed, c.request, c.peer, Decision{Kind: PassedOver, Datagrams: c.passed, Reason: c.lastForeign})
 	}
 }
 
@@ -198,7 +183,6 @@ func (c *conversation) broken(err error) (Reply, error) {
 	return Reply{}, c.explain(err)
 }
 
-// settle ends the conversation with what is held, or tells that nothing came.
 func (c *conversation) settle() (Reply, error) {
 	if c.held != nil {
 		return c.held.reply, c.held.err

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 func TestDatagramIsSentAgainWhenLost(t *testing.T) {
@@ -17,12 +20,11 @@ func TestDatagramIsSentAgainWhenLost(t *testing.T) {
 		}
 	}, nil)
 	clock, seen := newManualClock(), newRecorder()
-	s := newTestSender(t, Config{Clock: clock, Observer: seen}, kdc.as(SchemeUDP))
-	pending := sendInBackground(t.Context(), s, query())
+	s := newTestSender(t, Config{clock: clock, Observer: seen}, kdc.as(SchemeUDP))
+	pending := sendInBackground(t.Context(), s, newRequest())
 	clock.pass(t, time.Second)
 	clock.pass(t, 2*time.Second)
-	reply, err := await(t, pending)
-	mustReply(t, reply, err, "third", kdc.as(SchemeUDP))
+	mustAwait(t, pending, "third", kdc.as(SchemeUDP))
 	if n := kdc.datagrams.Load(); n != 3 {
 		t.Errorf("%d datagrams came, want 3", n)
 	}
@@ -32,27 +34,19 @@ func TestDatagramIsSentAgainWhenLost(t *testing.T) {
 }
 
 func TestForeignDatagramsArePassedOver(t *testing.T) {
-	foreign := answer("another question's")
-	kdc := startKDC(t, func(_ int, _ []byte, send func([]byte), _ net.Addr) {
-		send([]byte("garbage"))
-		send(nil)
-		send(append(answer("trailing"), 0))
-		send([]byte{0x6b, 0x80, 0, 0})
-		send(foreign)
-		send(question)
-		send(answer("right"))
-	}, nil)
+	foreign := answer("another request's")
+	kdc := startKDC(t, sending([]byte("garbage"), nil, append(answer("trailing"), 0), []byte{0x6b, 0x80, 0, 0},
+		foreign, requestMessage, answer("right")), nil)
 	seen := newRecorder()
-	s := newTestSender(t, Config{Clock: newManualClock(), Observer: seen}, kdc.as(SchemeUDP))
-	q := query()
+	s := newTestSender(t, Config{clock: newManualClock(), Observer: seen}, kdc.as(SchemeUDP))
+	q := newRequest()
 	q.Check = func(reply []byte) Verdict {
 		if slices.Equal(reply, foreign) {
 			return Foreign
 		}
 		return Accept
 	}
-	reply, err := s.Send(t.Context(), q)
-	mustReply(t, reply, err, "right", kdc.as(SchemeUDP))
+	mustSend(t, s, q, "right", kdc.as(SchemeUDP))
 	if n := seen.count(PassedOver, kdc.as(SchemeUDP)); n != 1 {
 		t.Errorf("a flood of datagrams is %d decisions, want 1", n)
 	}
@@ -75,45 +69,34 @@ func TestForeignDatagramsArePassedOver(t *testing.T) {
 	}
 }
 
-func TestWhatWasPassedOverIsNamedInTheError(t *testing.T) {
-	kdc := startKDC(t, func(_ int, _ []byte, send func([]byte), _ net.Addr) { send([]byte("garbage")) }, nil)
-	clock, seen := newManualClock(), newRecorder()
-	s := newTestSender(t, Config{Clock: clock, Observer: seen}, kdc.as(SchemeUDP))
-	pending := sendInBackground(t.Context(), s, query())
-	seen.wait(t)
-	clock.pass(t, DefaultTimeout)
-	_, err := await(t, pending)
+func TestUDP_ErrorNamesPassedOver(t *testing.T) {
+	kdc := startKDC(t, sending([]byte("garbage")), nil)
+	s := newTestSender(t, Config{Timeout: 200 * time.Millisecond}, kdc.as(SchemeUDP))
+	_, err := s.Send(t.Context(), newRequest())
 	if !errors.Is(err, ErrNoAnswer) || !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), "passed over") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestDatagramsOfOthersDoNotArrive(t *testing.T) {
-	stranger, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	stranger := must.OK(net.ListenPacket("udp", "127.0.0.1:0"))(t)
 	defer stranger.Close()
 	kdc := startKDC(t, func(_ int, _ []byte, send func([]byte), client net.Addr) {
 		stranger.WriteTo(answer("forged"), client)
 		send(answer("true"))
 	}, nil)
-	s := newTestSender(t, Config{Clock: newManualClock()}, kdc.as(SchemeUDP))
-	reply, err := s.Send(t.Context(), query())
-	mustReply(t, reply, err, "true", kdc.as(SchemeUDP))
+	s := newTestSender(t, Config{clock: newManualClock()}, kdc.as(SchemeUDP))
+	mustSend(t, s, newRequest(), "true", kdc.as(SchemeUDP))
 	if n := s.Health()[0].PassedOver; n != 0 {
 		t.Errorf("%d datagrams of a stranger arrived", n)
 	}
 }
 
-func TestTooBigForUDPGoesByTCPAndIsRemembered(t *testing.T) {
-	kdc := startKDC(t, func(_ int, _ []byte, send func([]byte), _ net.Addr) {
-		send(krbError(krbErrResponseTooBig))
-	}, answeringStream(framed(answer("big"))))
-	s := newTestSender(t, Config{Clock: newManualClock()}, kdc.Server)
+func TestUDP_TooBigUsesTCP(t *testing.T) {
+	kdc := startKDC(t, sending(krbError(messages.KRB_ERR_RESPONSE_TOO_BIG)), answeringStream(framed(answer("big"))))
+	s := newTestSender(t, Config{clock: newManualClock()}, kdc.Server)
 	for range 3 {
-		reply, err := s.Send(t.Context(), query())
-		mustReply(t, reply, err, "big", kdc.Server)
+		reply := mustSend(t, s, newRequest(), "big", kdc.Server)
 		if reply.Protocol != TCP {
 			t.Errorf("the reply came by %s", reply.Protocol)
 		}
@@ -126,25 +109,16 @@ func TestTooBigForUDPGoesByTCPAndIsRemembered(t *testing.T) {
 	}
 }
 
-func TestForgedErrorsBeforeTheAnswerChangeNothing(t *testing.T) {
+func TestUDP_ForgedErrors(t *testing.T) {
 	unavailable := krbError(29)
-	for name, forged := range map[string][]byte{"too big": krbError(krbErrResponseTooBig), "unavailable": unavailable} {
+	for name, forged := range map[string][]byte{"too big": krbError(messages.KRB_ERR_RESPONSE_TOO_BIG), "unavailable": unavailable} {
 		for _, scheme := range []string{SchemeAny, SchemeUDP} {
 			t.Run(name+" "+scheme, func(t *testing.T) {
-				kdc := startKDC(t, func(_ int, _ []byte, send func([]byte), _ net.Addr) {
-					send(forged)
-					send(answer("true"))
-				}, nil)
-				s := newTestSender(t, Config{Clock: newManualClock()}, kdc.as(scheme))
-				q := query()
-				q.Check = func(reply []byte) Verdict {
-					if slices.Equal(reply, unavailable) {
-						return NextKDC
-					}
-					return Accept
-				}
-				reply, err := s.Send(t.Context(), q)
-				mustReply(t, reply, err, "true", kdc.as(scheme))
+				kdc := startKDC(t, sending(forged, answer("true")), nil)
+				s := newTestSender(t, Config{clock: newManualClock()}, kdc.as(scheme))
+				q := newRequest()
+				q.Check = declines(unavailable)
+				mustSend(t, s, q, "true", kdc.as(scheme))
 			})
 		}
 	}
@@ -152,31 +126,22 @@ func TestForgedErrorsBeforeTheAnswerChangeNothing(t *testing.T) {
 
 func TestErrorOverUDPIsVerifiedOverTCP(t *testing.T) {
 	unavailable := krbError(29)
-	kdc := startKDC(t, func(_ int, _ []byte, send func([]byte), _ net.Addr) { send(unavailable) },
-		answeringStream(framed(answer("true"))))
-	s := newTestSender(t, Config{Clock: newManualClock()}, kdc.Server)
-	q := query()
-	q.Check = func(reply []byte) Verdict {
-		if slices.Equal(reply, unavailable) {
-			return NextKDC
-		}
-		return Accept
-	}
-	reply, err := s.Send(t.Context(), q)
-	mustReply(t, reply, err, "true", kdc.Server)
+	kdc := startKDC(t, sending(unavailable), answeringStream(framed(answer("true"))))
+	s := newTestSender(t, Config{clock: newManualClock()}, kdc.Server)
+	q := newRequest()
+	q.Check = declines(unavailable)
+	mustSend(t, s, q, "true", kdc.Server)
 	if s.Health()[0].TCPFirst {
 		t.Error("a forged error made TCP the first choice")
 	}
 }
 
 func TestTooBigWithoutTCPIsExplained(t *testing.T) {
-	kdc := startKDC(t, func(_ int, _ []byte, send func([]byte), _ net.Addr) {
-		send(krbError(krbErrResponseTooBig))
-	}, nil)
+	kdc := startKDC(t, sending(krbError(messages.KRB_ERR_RESPONSE_TOO_BIG)), nil)
 	for _, scheme := range []string{SchemeAny, SchemeUDP} {
 		clock, seen := newManualClock(), newRecorder()
-		s := newTestSender(t, Config{Clock: clock, Observer: seen}, kdc.as(scheme))
-		pending := sendInBackground(t.Context(), s, query())
+		s := newTestSender(t, Config{clock: clock, Observer: seen}, kdc.as(scheme))
+		pending := sendInBackground(t.Context(), s, newRequest())
 		seen.wait(t)
 		clock.pass(t, retransmitFirst)
 		_, err := await(t, pending)
@@ -186,26 +151,24 @@ func TestTooBigWithoutTCPIsExplained(t *testing.T) {
 	}
 }
 
-func TestSilentUDPIsJoinedByTCPAndRemembered(t *testing.T) {
+func TestUDP_SilenceAddsTCP(t *testing.T) {
 	for _, preAuth := range []bool{false, true} {
 		kdc := startKDC(t, silentDatagrams, answeringStream(framed(answer("by tcp"))))
 		clock, seen := newManualClock(), newRecorder()
-		s := newTestSender(t, Config{Clock: clock, Observer: seen}, kdc.Server)
-		q := query()
+		s := newTestSender(t, Config{clock: clock, Observer: seen}, kdc.Server)
+		q := newRequest()
 		q.PreAuth = preAuth
 		pending := sendInBackground(t.Context(), s, q)
 		clock.pass(t, retransmitFirst)
-		reply, err := await(t, pending)
-		mustReply(t, reply, err, "by tcp", kdc.Server)
-		reply, err = s.Send(t.Context(), q)
-		mustReply(t, reply, err, "by tcp", kdc.Server)
+		mustAwait(t, pending, "by tcp", kdc.Server)
+		mustSend(t, s, q, "by tcp", kdc.Server)
 		datagrams := 0
 		for _, m := range seen.messages {
 			if m.Direction == Sent && m.Protocol == UDP && m.Err == nil {
 				datagrams++
 			}
 		}
-		// A query with pre-authentication is either sent again or by TCP.
+		// A request with pre-authentication is either sent again or by TCP.
 		if preAuth && datagrams != 1 || datagrams > 2 {
 			t.Errorf("it was sent %d times by UDP, pre-authentication %t", datagrams, preAuth)
 		}
@@ -214,9 +177,8 @@ func TestSilentUDPIsJoinedByTCPAndRemembered(t *testing.T) {
 
 func TestRefusedUDPIsFollowedByTCPAtOnce(t *testing.T) {
 	kdc := startKDC(t, nil, answeringStream(framed(answer("by tcp"))))
-	s := newTestSender(t, Config{Clock: newManualClock()}, kdc.Server)
-	reply, err := s.Send(t.Context(), query())
-	mustReply(t, reply, err, "by tcp", kdc.Server)
+	s := newTestSender(t, Config{clock: newManualClock()}, kdc.Server)
+	mustSend(t, s, newRequest(), "by tcp", kdc.Server)
 }
 
 func TestLongMessageTriesTCPFirst(t *testing.T) {
@@ -232,8 +194,8 @@ func TestLongMessageTriesTCPFirst(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			kdc := startKDC(t, answering("reply"), test.stream)
-			s := newTestSender(t, Config{Clock: newManualClock(), Options: Options{UDPPreferenceLimit: 199}}, kdc.Server)
-			q := query()
+			s := newTestSender(t, Config{clock: newManualClock(), Options: Options{UDPPreferenceLimit: 199}}, kdc.Server)
+			q := newRequest()
 			q.Message = long
 			reply, err := s.Send(t.Context(), q)
 			mustReply(t, reply, err, "reply", kdc.Server)
@@ -250,12 +212,12 @@ func TestLongMessageTriesTCPFirst(t *testing.T) {
 
 func TestTCPOnlyKeepsOffUDP(t *testing.T) {
 	kdc := startKDC(t, answering("udp"), answeringStream(framed(answer("tcp"))))
-	s := newTestSender(t, Config{Clock: newManualClock()}, kdc.Server)
-	q := query()
+	s := newTestSender(t, Config{clock: newManualClock()}, kdc.Server)
+	q := newRequest()
 	q.TCPOnly = true
 	reply, err := s.Send(t.Context(), q)
 	mustReply(t, reply, err, "tcp", kdc.Server)
-	s = newTestSender(t, Config{Clock: newManualClock()}, kdc.as(SchemeUDP))
+	s = newTestSender(t, Config{clock: newManualClock()}, kdc.as(SchemeUDP))
 	if _, err = s.Send(t.Context(), q); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("got %v", err)
 	}
@@ -264,22 +226,18 @@ func TestTCPOnlyKeepsOffUDP(t *testing.T) {
 	}
 }
 
-func TestDatagramAboveTheLimitIsPassedOver(t *testing.T) {
-	kdc := startKDC(t, func(_ int, _ []byte, send func([]byte), _ net.Addr) {
-		send(answer(strings.Repeat("x", minReplySize)))
-		send(answer("short"))
-	}, nil)
-	s := newTestSender(t, Config{Clock: newManualClock(), Options: Options{MaxReplySize: minReplySize}}, kdc.as(SchemeUDP))
-	reply, err := s.Send(t.Context(), query())
-	mustReply(t, reply, err, "short", kdc.as(SchemeUDP))
+func TestUDP_DatagramAboveLimit(t *testing.T) {
+	kdc := startKDC(t, sending(answer(strings.Repeat("x", minReplySize)), answer("short")), nil)
+	s := newTestSender(t, Config{clock: newManualClock(), Options: Options{MaxReplySize: minReplySize}}, kdc.as(SchemeUDP))
+	mustSend(t, s, newRequest(), "short", kdc.as(SchemeUDP))
 }
 
 func TestDeadlineOfTheContextEndsTheWait(t *testing.T) {
 	kdc := startKDC(t, silentDatagrams, nil)
-	s := newTestSender(t, Config{Clock: newManualClock()}, kdc.as(SchemeUDP))
+	s := newTestSender(t, Config{clock: newManualClock()}, kdc.as(SchemeUDP))
 	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(1, 0))
 	defer cancel()
-	if _, err := s.Send(ctx, query()); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := s.Send(ctx, newRequest()); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 }

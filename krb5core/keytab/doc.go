@@ -9,7 +9,7 @@
 // understood. Keys of types that this client does not implement are entries
 // like others, which cannot be used but are written again.
 //
-// Start with Parse, then Keytab.Keys or Keytab.Key. Parse takes octets: files,
+// Start with Parse, then Keytab.Keys or Keytab.Key. Parse takes bytes: files,
 // their permissions and their changes are the caller's concern. Left out:
 // keytabs in memory, in LDAP or behind the system's name prefixes.
 package keytab

@@ -18,7 +18,7 @@ type Keytab struct {
 // An Entry is one key of one principal. Printed, it shows no secret: Key does
 // not.
 type Entry struct {
-	// Principal is whose key it is. Version 1 files have no name types:
+	// Principal owns the key. Version 1 files have no name types:
 	// theirs is KRB_NT_PRINCIPAL.
 	Principal messages.Principal
 
@@ -39,7 +39,7 @@ func (e Entry) String() string {
 	return fmt.Sprintf("%s kvno %d %s", e.Principal, e.KVNO, e.Key.EType())
 }
 
-// Principals returns those that the file has keys of, in order of appearance.
+// Principals returns the principals in the file, in order of appearance.
 func (k *Keytab) Principals() []messages.Principal {
 	var list []messages.Principal
 	for _, e := range k.Entries {
@@ -70,7 +70,7 @@ func (k *Keytab) Keys(principal messages.Principal) []Entry {
 
 // Key returns the key of a principal of one type and version; kvno 0 means the
 // newest of that type. For a version above 255 an entry with its low eight bits
-// serves where there is none with all of it, because older files hold no more.
+// is returned if there is none with all of it, because older files hold no more.
 func (k *Keytab) Key(principal messages.Principal, etype enctype.ID, kvno uint32) (enctype.Key, bool) {
 	var truncated enctype.Key
 	for _, e := range k.Keys(principal) {
@@ -90,7 +90,7 @@ func (k *Keytab) Key(principal messages.Principal, etype enctype.ID, kvno uint32
 // rank orders the versions of one principal's entries. A small number that was
 // written no earlier than a large one ranks above it: versions are kept in eight
 // bits by older files and in sixteen by some KDCs, and wrap, or start again when
-// an account is made anew.
+// an account is created again.
 func rank(e Entry, all []Entry) uint64 {
 	if e.KVNO < 128 && slices.ContainsFunc(all, func(o Entry) bool {
 		return o.KVNO > 240 && !e.Timestamp.Before(o.Timestamp)

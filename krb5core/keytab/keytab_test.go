@@ -7,33 +7,20 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
-	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/filetest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
-func principal(t *testing.T, s string) messages.Principal {
-	t.Helper()
-	p, err := messages.ParsePrincipal(s, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-// entry makes an entry whose key has this octet throughout.
-func entry(t *testing.T, name string, id enctype.ID, kvno uint32, written int64, octet byte) Entry {
+// entry makes an entry whose key has this byte throughout.
+func entry(t *testing.T, name string, id enctype.ID, kvno uint32, written int64, fill byte) Entry {
 	t.Helper()
 	size := id.KeySize()
 	if size == 0 {
 		size = 8
 	}
-	key, err := enctype.NewKey(id, []byte(strings.Repeat(string(rune(octet)), size)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := Entry{Principal: principal(t, name), KVNO: kvno, Key: key}
+	key := must.OK(enctype.NewKey(id, []byte(strings.Repeat(string(rune(fill)), size))))(t)
+	e := Entry{Principal: filetest.Principal(t, name), KVNO: kvno, Key: key}
 	if written != 0 {
 		e.Timestamp = time.Unix(written, 0).UTC()
 	}
@@ -48,7 +35,7 @@ func versions(entries []Entry) string {
 	return strings.Join(list, " ")
 }
 
-func TestKeysComeNewestFirst(t *testing.T) {
+func TestKeys_NewestFirst(t *testing.T) {
 	const aes256, aes128 = enctype.AES256_CTS_HMAC_SHA1_96, enctype.AES128_CTS_HMAC_SHA1_96
 	for name, tt := range map[string]struct {
 		entries []Entry
@@ -71,13 +58,13 @@ func TestKeysComeNewestFirst(t *testing.T) {
 		}, "200/18 3/18"},
 	} {
 		k := &Keytab{Entries: tt.entries}
-		if got := versions(k.Keys(principal(t, "a@R"))); got != tt.want {
+		if got := versions(k.Keys(filetest.Principal(t, "a@R"))); got != tt.want {
 			t.Errorf("%s: %s, want %s", name, got, tt.want)
 		}
 	}
 }
 
-func TestKeyFindsByTypeAndVersion(t *testing.T) {
+func TestKey(t *testing.T) {
 	const aes256, aes128 = enctype.AES256_CTS_HMAC_SHA1_96, enctype.AES128_CTS_HMAC_SHA1_96
 	k := &Keytab{Entries: []Entry{
 		entry(t, "a@R", aes256, 1, 10, 'a'),
@@ -90,10 +77,18 @@ func TestKeyFindsByTypeAndVersion(t *testing.T) {
 		kvno  uint32
 		want  byte // 0: none
 	}{
-		{aes256, 0, 'd'}, {aes256, 1, 'a'}, {aes256, 2, 'b'}, {aes256, 3, 0}, {aes128, 0, 'c'}, {aes128, 2, 0},
-		{aes256, 300, 'd'}, {aes256, 258, 'b'}, {aes256, 259, 0}, {enctype.RC4_HMAC, 0, 0},
+		{aes256, 0, 'd'},
+		{aes256, 1, 'a'},
+		{aes256, 2, 'b'},
+		{aes256, 3, 0},
+		{aes128, 0, 'c'},
+		{aes128, 2, 0},
+		{aes256, 300, 'd'},
+		{aes256, 258, 'b'},
+		{aes256, 259, 0},
+		{enctype.RC4_HMAC, 0, 0},
 	} {
-		key, ok := k.Key(principal(t, "a@R"), tt.etype, tt.kvno)
+		key, ok := k.Key(filetest.Principal(t, "a@R"), tt.etype, tt.kvno)
 		var got byte
 		if ok {
 			got = key.Bytes()[0]
@@ -102,42 +97,31 @@ func TestKeyFindsByTypeAndVersion(t *testing.T) {
 			t.Errorf("%s kvno %d: key %q, want %q", tt.etype, tt.kvno, got, tt.want)
 		}
 	}
-	if _, ok := k.Key(principal(t, "b@R"), aes256, 0); ok {
-		t.Error("a key of nobody")
+	if _, ok := k.Key(filetest.Principal(t, "b@R"), aes256, 0); ok {
+		t.Error("a key of a principal that has none")
 	}
 }
 
-func TestPrincipalsComeOnceEach(t *testing.T) {
-	k, err := Parse(vectorNamed(t, "mit-ktutil.keytab"))
-	if err != nil {
-		t.Fatal(err)
-	}
+func TestPrincipals(t *testing.T) {
+	k := must.OK(Parse(filetest.File(t, "keytabs", "mit-ktutil.keytab")))(t)
 	var names []string
 	for _, p := range k.Principals() {
 		names = append(names, p.String())
 	}
-	if diff := cmp.Diff([]string{"HTTP/big.krb5.test@KRB5.TEST", "müller@KRB5.TEST", "HTTP/sha2.krb5.test@KRB5.TEST"}, names); diff != "" {
-		t.Error(diff)
-	}
+	filetest.Same(t, []string{"HTTP/big.krb5.test@KRB5.TEST", "müller@KRB5.TEST", "HTTP/sha2.krb5.test@KRB5.TEST"}, names)
 }
 
 func TestUnknownTypesAreKeptButUnusable(t *testing.T) {
 	const unknown = enctype.ID(4711)
 	k := &Keytab{Entries: []Entry{entry(t, "a@R", unknown, 1, 0, 'x')}}
-	b, err := k.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := Parse(b)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := must.OK(k.Marshal())(t)
+	again := must.OK(Parse(b))(t)
 	if e := again.Entries[0]; e.Key.EType() != unknown || e.Key.EType().Supported() || string(e.Key.Bytes()) != "xxxxxxxx" {
 		t.Errorf("%s", e)
 	}
 }
 
-func TestMarshalRefusesWhatTheFormatCannotHold(t *testing.T) {
+func TestMarshal_Errors(t *testing.T) {
 	good := entry(t, "a@R", enctype.AES128_CTS_HMAC_SHA1_96, 1, 0, 'x')
 	for name, change := range map[string]func(*Entry){
 		"no key":       func(e *Entry) { e.Key = enctype.Key{} },
@@ -158,13 +142,7 @@ func TestMarshalRefusesWhatTheFormatCannotHold(t *testing.T) {
 func TestNoVerbShowsAKey(t *testing.T) {
 	e := entry(t, "a@R", enctype.AES128_CTS_HMAC_SHA1_96, 7, 0, 'S')
 	k := &Keytab{Entries: []Entry{e}}
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		for _, v := range []any{e, &e, k, *k} {
-			if s := fmt.Sprintf(verb, v); strings.Contains(s, "SSSS") || strings.Contains(s, "53535353") || strings.Contains(s, "83 83") {
-				t.Errorf("%s of %T shows the key: %s", verb, v, s)
-			}
-		}
-	}
+	filetest.NoSecret(t, 'S', e, &e, k, *k)
 	if b, err := json.Marshal(k); err == nil && strings.Contains(string(b), "U1NT") {
 		t.Errorf("JSON shows the key: %s", b)
 	}

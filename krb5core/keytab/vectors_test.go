@@ -2,22 +2,19 @@ package keytab
 
 import (
 	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"os"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/filetest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
-// vector is a keytab written by MIT krb5 1.20.1 or by hand after its
-// documentation, and what is in it.
+// vector is a keytab and what is in it.
 type vector struct {
-	Name    string `json:"name"`
-	File    string `json:"file"`
-	Expect  string `json:"expect"`
+	filetest.Vector
 	Entries []struct {
 		Principal string `json:"principal"`
 		NameType  *int32 `json:"name_type"`
@@ -28,44 +25,7 @@ type vector struct {
 	} `json:"entries"`
 }
 
-func (v vector) file(t testing.TB) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(v.File)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-func loadVectors(t testing.TB) []vector {
-	t.Helper()
-	b, err := os.ReadFile("../../tests/vectors/keytab-ccache.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var v struct {
-		Keytabs []vector `json:"keytabs"`
-	}
-	if err := json.Unmarshal(b, &v); err != nil {
-		t.Fatal(err)
-	}
-	if len(v.Keytabs) == 0 {
-		t.Fatal("vectors are missing")
-	}
-	return v.Keytabs
-}
-
-// vectorNamed returns the file of one vector.
-func vectorNamed(t testing.TB, name string) []byte {
-	t.Helper()
-	for _, v := range loadVectors(t) {
-		if v.Name == name {
-			return v.file(t)
-		}
-	}
-	t.Fatalf("no vector %q", name)
-	return nil
-}
+func loadVectors(t testing.TB) []vector { return filetest.Vectors[vector](t, "keytabs") }
 
 // shown is an entry as the vectors show it.
 type shown struct {
@@ -92,20 +52,23 @@ func show(k *Keytab) []shown {
 	return list
 }
 
-func TestParseReadsWhatMITWrites(t *testing.T) {
+var keytabFormat = filetest.Format[*Keytab]{
+	Parse:   Parse,
+	Marshal: (*Keytab).Marshal,
+	Show:    func(k *Keytab) any { return show(k) },
+}
+
+func TestParse_ReadsWhatMITWrites(t *testing.T) {
 	for _, v := range loadVectors(t) {
 		t.Run(v.Name, func(t *testing.T) {
-			k, err := Parse(v.file(t))
-			if strings.HasPrefix(v.Expect, "error") {
-				var format *FormatError
-				if !errors.As(err, &format) {
+			k, err := Parse(v.File)
+			if v.Fails() {
+				if _, ok := errors.AsType[*FormatError](err); !ok {
 					t.Fatalf("error %v is no *FormatError", err)
 				}
 				return
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, err)
 			want := []shown{}
 			for _, e := range v.Entries {
 				s := shown{e.Principal, 1, int64(e.Timestamp), e.KVNO, e.EType, e.Key}
@@ -117,57 +80,30 @@ func TestParseReadsWhatMITWrites(t *testing.T) {
 			if v.Expect != "" { // "one entry a/@EXAMPLE.COM or none": here it is one
 				want = []shown{{"a/@EXAMPLE.COM", 1, 1, 1, 18, "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"}}
 			}
-			if diff := cmp.Diff(want, show(k)); diff != "" {
-				t.Error(diff)
-			}
+			filetest.Same(t, want, show(k))
 		})
 	}
 }
 
-func TestMarshalWritesWhatMITWrites(t *testing.T) {
+func TestMarshal_WritesWhatMITWrites(t *testing.T) {
 	for _, name := range []string{"mit-ktutil.keytab", "mit-rot.keytab"} {
-		file := vectorNamed(t, name)
-		k, err := Parse(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		again, err := k.Marshal()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(file, again); diff != "" {
-			t.Errorf("%s: written again it differs:\n%s", name, diff)
-		}
+		keytabFormat.Identity(t, filetest.File(t, "keytabs", name))
 	}
 }
 
-func TestMarshalRoundTrips(t *testing.T) {
+func TestMarshal_RoundTrips(t *testing.T) {
 	for _, v := range loadVectors(t) {
-		k, err := Parse(v.file(t))
-		if err != nil {
-			continue
-		}
-		b, err := k.Marshal()
-		if err != nil {
-			t.Errorf("%s: %v", v.Name, err)
-			continue
-		}
-		again, err := Parse(b)
-		if err != nil {
-			t.Errorf("%s: %v", v.Name, err)
-			continue
-		}
-		if diff := cmp.Diff(show(k), show(again)); diff != "" {
-			t.Errorf("%s: %s", v.Name, diff)
+		if _, ok := keytabFormat.RoundTrip(t, v.File); ok == v.Fails() {
+			t.Errorf("%s: read and written: %t", v.Name, ok)
 		}
 	}
 }
 
 // A keytab has no count and no end marker that must be there: cut between two
 // records, it is a shorter keytab. Cut anywhere else it is an error.
-func TestParseRefusesEveryCutWithinARecord(t *testing.T) {
+func TestParse_Truncated(t *testing.T) {
 	for _, v := range loadVectors(t) {
-		file := v.file(t)
+		file := v.File
 		whole, err := Parse(file)
 		if err != nil || v.Name == "zero length ends the file, rest ignored" {
 			continue
@@ -207,15 +143,12 @@ func recordEnds(file []byte) map[int]bool {
 	return ends
 }
 
-func TestParseReadsVersion1InBothByteOrders(t *testing.T) {
-	little := vectorNamed(t, "version 1, little endian")
-	want, err := Parse(little)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Every number of more than one octet turned around: the length, then
+func TestParse_ByteOrders(t *testing.T) {
+	little := filetest.File(t, "keytabs", "version 1, little endian")
+	want := must.OK(Parse(little))(t)
+	// Every number of more than one byte turned around: the length, then
 	// count, realm, two components, timestamp, and etype and key length after
-	// the octet of the kvno.
+	// the byte of the kvno.
 	big := append([]byte(nil), little...)
 	turn := func(at, n int) {
 		for i, j := at, at+n-1; i < j; i, j = i+1, j-1 {
@@ -233,55 +166,36 @@ func TestParseReadsVersion1InBothByteOrders(t *testing.T) {
 	turn(at, 4)
 	turn(at+5, 2)
 	turn(at+7, 2)
-	got, err := Parse(big)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(show(want), show(got)); diff != "" {
-		t.Error(diff)
-	}
+	got := must.OK(Parse(big))(t)
+	filetest.Same(t, show(want), show(got))
 	if _, err := Parse(big[:len(big)-3]); err == nil {
 		t.Error("cut short, it is no error")
 	}
 }
 
-func TestParseErrorsNameOffsetReasonAndRemedy(t *testing.T) {
-	good := vectorNamed(t, "ktpass style: time 0, 8-bit kvno only, name type 1")
+func TestParse_Errors(t *testing.T) {
+	good := filetest.File(t, "keytabs", "ktpass style: time 0, 8-bit kvno only, name type 1")
 	short := append([]byte(nil), good...)
-	short[54] = 0x11 // a type whose keys have 16 octets
-	for name, tt := range map[string]struct {
-		file []byte
-		want string
-	}{
-		"empty":      {nil, "byte 0: the file is empty"},
-		"PEM":        {[]byte("-----BEGIN CERTIFICATE-----\n"), "byte 0: not a keytab but a PEM file"},
-		"krb5.conf":  {[]byte("\ufeff[libdefaults]\r\n"), "byte 0: not a keytab but a text; a krb5.conf?"},
-		"base64":     {[]byte("BQIAAABTAAI="), "byte 0: a keytab in base64: decode it first"},
-		"ccache":     {[]byte{5, 4, 0, 12}, "byte 0: keytab version 4 does not exist: this may be a credential cache"},
-		"version":    {[]byte{5, 9}, "byte 0: keytab version 9 is not known"},
-		"other":      {[]byte("MZ\x90\x00"), "byte 0: not a keytab: begins with 4d 5a 90 00 where 05 02 should be"},
-		"cut":        {good[:80], "byte 80: cut short: the record at byte 2 has 83 octets, of which 74 are there; copy the file again"},
-		"cut length": {append(append([]byte(nil), good...), 0, 0), "byte 91: cut short: the length of the record at byte 89 has 2 of 4 octets"},
-		"key size":   {short, "entry of HTTP/web.example.com@EXAMPLE.COM: a key of type aes128-cts-hmac-sha1-96 has"},
-	} {
-		_, err := Parse(tt.file)
-		if err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: error %v, want %q", name, err, tt.want)
-		}
-	}
+	short[54] = 0x11 // a type whose keys have 16 bytes
+	keytabFormat.Errors(t, map[string]filetest.ErrorCase{
+		"empty":      {File: nil, Want: "byte 0: the file is empty"},
+		"PEM":        {File: []byte("-----BEGIN CERTIFICATE-----\n"), Want: "byte 0: not a keytab but a PEM file"},
+		"krb5.conf":  {File: []byte("\ufeff[libdefaults]\r\n"), Want: "byte 0: not a keytab but text; is it a krb5.conf?"},
+		"base64":     {File: []byte("BQIAAABTAAI="), Want: "byte 0: a keytab in base64: decode it first"},
+		"ccache":     {File: []byte{5, 4, 0, 12}, Want: "byte 0: keytab version 4 does not exist: this may be a credential cache"},
+		"version":    {File: []byte{5, 9}, Want: "byte 0: keytab version 9 is unknown"},
+		"other":      {File: []byte("MZ\x90\x00"), Want: "byte 0: not a keytab: begins with 4d 5a 90 00 instead of 05 02"},
+		"cut":        {File: good[:80], Want: "byte 6: cut short or damaged: the record at byte 2 has 83 bytes, of which 74 are present; copy the file again"},
+		"cut length": {File: append(append([]byte(nil), good...), 0, 0), Want: "byte 89: cut short or damaged: the length of the record at byte 89 has 4 bytes, of which 2 are present"},
+		"key size":   {File: short, Want: "entry of HTTP/web.example.com@EXAMPLE.COM: a key of type aes128-cts-hmac-sha1-96 has"},
+	})
 }
 
 func TestTimestampsReachPast2038(t *testing.T) {
-	file := vectorNamed(t, "32-bit kvno overrides")
-	k, err := Parse(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	file := filetest.File(t, "keytabs", "32-bit kvno overrides")
+	k := must.OK(Parse(file))(t)
 	k.Entries[0].Timestamp = time.Date(2105, 1, 2, 3, 4, 5, 0, time.UTC)
-	b, err := k.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := must.OK(k.Marshal())(t)
 	again, err := Parse(b)
 	if err != nil || !again.Entries[0].Timestamp.Equal(k.Entries[0].Timestamp) {
 		t.Errorf("%v, %v", again, err)
@@ -290,23 +204,15 @@ func TestTimestampsReachPast2038(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	for _, v := range loadVectors(f) {
-		f.Add(v.file(f))
+		f.Add([]byte(v.File))
 	}
 	f.Fuzz(func(t *testing.T, file []byte) {
-		k, err := Parse(file)
-		if err != nil {
+		k, ok := keytabFormat.RoundTrip(t, file)
+		if !ok {
+			if k != nil {
+				t.Error("it can be read, but not written")
+			}
 			return
-		}
-		b, err := k.Marshal()
-		if err != nil {
-			t.Fatal(err)
-		}
-		again, err := Parse(b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(show(k), show(again)); diff != "" {
-			t.Error(diff)
 		}
 		for _, p := range k.Principals() {
 			if len(k.Keys(p)) == 0 {

@@ -2,7 +2,7 @@ package krb5conf
 
 import "time"
 
-// A Config is what a krb5.conf says to a Kerberos client. It is not changed
+// A Config holds the settings of a krb5.conf for a Kerberos client. It is not changed
 // after loading, so goroutines may share it.
 type Config struct {
 	LibDefaults LibDefaults
@@ -30,30 +30,18 @@ type Config struct {
 	realmDefaults map[string]LibDefaults
 }
 
-// LibDefaults are the relations of [libdefaults] that concern a client, with
-// MIT's defaults where the file says nothing.
+// LibDefaults are the relations of [libdefaults] that this client follows, with
+// MIT's defaults where the file says nothing. All others are accepted.
 type LibDefaults struct {
 	// DefaultRealm is default_realm, "" if absent.
 	DefaultRealm string
 
-	// PermittedEnctypes, DefaultTktEnctypes and DefaultTGSEnctypes are the
-	// names as written, families ("aes"), "DEFAULT" and removals ("-rc4")
-	// among them; nil if absent. The two defaults are permitted_enctypes
-	// where they are absent themselves.
-	PermittedEnctypes  []string
-	DefaultTktEnctypes []string // in AS-REQs
-	DefaultTGSEnctypes []string // in TGS-REQs
+	// PermittedEnctypes are the names as written, families ("aes"), "DEFAULT"
+	// and removals ("-rc4") among them; nil if absent.
+	PermittedEnctypes []string
 
-	AllowWeakCrypto bool // allow_weak_crypto: single DES; default false
-	AllowRC4        bool // allow_rc4; default false, as since MIT 1.21
-	AllowDES3       bool // allow_des3; default false, as since MIT 1.21
-
-	ClockSkew   time.Duration // clockskew; default 5 minutes
-	KDCTimeSync bool          // kdc_timesync: reckon with the KDC's clock; default true
-
-	DNSLookupKDC   bool // dns_lookup_kdc, or dns_fallback; default true
-	DNSLookupRealm bool // dns_lookup_realm, or dns_fallback; default false
-	DNSURILookup   bool // dns_uri_lookup; default true
+	ClockSkew    time.Duration // clockskew; default 5 minutes
+	DNSLookupKDC bool          // dns_lookup_kdc, or dns_fallback; default true
 
 	// UDPPreferenceLimit is the size in bytes of the largest message that is
 	// tried over UDP first: 0 (always TCP first) to 32700, default 1465.
@@ -64,9 +52,6 @@ type LibDefaults struct {
 	RequestTimeout time.Duration
 
 	TicketLifetime time.Duration // ticket_lifetime; 0 if absent
-	RenewLifetime  time.Duration // renew_lifetime; 0 if absent
-	Forwardable    bool          // forwardable; default false
-	Proxiable      bool          // proxiable; default false
 	Canonicalize   bool          // canonicalize in AS-REQs; default false
 }
 
@@ -89,8 +74,8 @@ type Realm struct {
 }
 
 // LibDefaultsFor returns the defaults for clients of one realm. MIT lets a
-// subsection of [libdefaults] with the realm's name override ticket_lifetime,
-// renew_lifetime, forwardable, proxiable and canonicalize.
+// subsection of [libdefaults] with the realm's name override ticket_lifetime and
+// canonicalize.
 func (c *Config) LibDefaultsFor(realm string) LibDefaults {
 	if d, ok := c.realmDefaults[realm]; ok {
 		return d

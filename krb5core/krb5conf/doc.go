@@ -5,18 +5,18 @@
 // package to that, oddities included, because one file serves kinit and Caddy
 // on the same machine and has to mean the same to both.
 //
-// Load reads files with what they include and gives a Config: the relations
+// Load reads files with what they include and returns a Config: the relations
 // that a Kerberos client needs, typed and checked, with the tree of all others
 // in Config.Profile. Parse does so for a text that includes nothing. Start in
 // config.go; the grammar is in parse.go, the tree and its merging in
 // profile.go, files and bounds in load.go.
 //
-// Where MIT silently ignores what its author surely meant (a byte order mark
+// Where MIT silently ignores what the file's author probably meant (a byte order mark
 // before the first section header, a subsection on one line), so does this
 // package, and says so in Config.Warnings. Where MIT fails, this package does,
 // with file and line. It fails as well where MIT would read something that is
 // not there: on files that are not text, and on bounds of size, nesting and
-// inclusion that no honest file reaches.
+// inclusion, far above what files in use have.
 //
 // Left out: profile modules (shared objects), Heimdal's own syntax beyond what
 // both read alike, writing, and every relation that only a KDC or an acceptor

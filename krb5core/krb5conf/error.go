@@ -1,30 +1,26 @@
 package krb5conf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 )
 
-// Error is what is wrong with a configuration, and where.
+// Error is an error in a configuration file and its place.
 type Error struct {
 	File string // as named when it was loaded or included; "" for a text
 	Line int    // counted from 1; 0 if it concerns the file as a whole
 	Err  error
 }
 
-// Error gives file:line: reason.
 func (e *Error) Error() string {
-	file := e.File
-	if file == "" {
-		file = "krb5.conf"
-	}
+	file := cmp.Or(e.File, "krb5.conf")
 	if e.Line == 0 {
 		return fmt.Sprintf("%s: %v", file, e.Err)
 	}
 	return fmt.Sprintf("%s:%d: %v", file, e.Line, e.Err)
 }
 
-// Unwrap returns the reason.
 func (e *Error) Unwrap() error { return e.Err }
 
 // What a line can be wrong about. The texts name the remedy.

@@ -16,20 +16,11 @@ const (
 
 func (c *Config) readLibDefaults(s *Section) error {
 	r := reader{section: s}
-	permitted := r.list("permitted_enctypes", nil)
 	c.LibDefaults = LibDefaults{
 		DefaultRealm:       r.text("default_realm"),
-		PermittedEnctypes:  permitted,
-		DefaultTktEnctypes: r.list("default_tkt_enctypes", permitted),
-		DefaultTGSEnctypes: r.list("default_tgs_enctypes", permitted),
-		AllowWeakCrypto:    r.boolean("allow_weak_crypto", false),
-		AllowRC4:           r.boolean("allow_rc4", false),
-		AllowDES3:          r.boolean("allow_des3", false),
+		PermittedEnctypes:  r.list("permitted_enctypes"),
 		ClockSkew:          r.duration("clockskew", 5*time.Minute),
-		KDCTimeSync:        r.integer("kdc_timesync", 1, 1) != 0,
-		DNSLookupKDC:       r.laxBoolean("dns_lookup_kdc", r.laxBoolean("dns_fallback", true)),
-		DNSLookupRealm:     r.laxBoolean("dns_lookup_realm", r.laxBoolean("dns_fallback", false)),
-		DNSURILookup:       r.boolean("dns_uri_lookup", true),
+		DNSLookupKDC:       r.boolean("dns_lookup_kdc", r.boolean("dns_fallback", true)),
 		UDPPreferenceLimit: r.integer("udp_preference_limit", defaultUDPPreferenceLimit, maxUDPPreferenceLimit),
 		RequestTimeout:     r.duration("request_timeout", r.duration("kdc_timeout", 0)),
 	}
@@ -51,10 +42,7 @@ func (c *Config) readLibDefaults(s *Section) error {
 // counts where they are absent.
 func (r *reader) realmOptions(d *LibDefaults) {
 	d.TicketLifetime = r.duration("ticket_lifetime", d.TicketLifetime)
-	d.RenewLifetime = r.duration("renew_lifetime", d.RenewLifetime)
-	d.Forwardable = r.laxBoolean("forwardable", d.Forwardable)
-	d.Proxiable = r.laxBoolean("proxiable", d.Proxiable)
-	d.Canonicalize = r.laxBoolean("canonicalize", d.Canonicalize)
+	d.Canonicalize = r.boolean("canonicalize", d.Canonicalize)
 }
 
 // A reader reads values out of one section. It keeps the first error and all
@@ -77,30 +65,17 @@ func (r *reader) text(tag string) string {
 }
 
 // list reads names between white space or commas.
-func (r *reader) list(tag string, absent []string) []string {
+func (r *reader) list(tag string) []string {
 	n, ok := r.section.first(tag)
 	if !ok {
-		return absent
+		return nil
 	}
 	return strings.FieldsFunc(n.Value, func(c rune) bool { return c == ',' || strings.ContainsRune(blanks, c) })
 }
 
-// boolean reads MIT's words for yes and no, in any case.
+// boolean reads MIT's words for yes and no, in any case. Like MIT it takes other
+// words for false, "true # why" for instance, but it warns.
 func (r *reader) boolean(tag string, absent bool) bool {
-	n, ok := r.section.first(tag)
-	if !ok {
-		return absent
-	}
-	value, ok := truth(n.Value)
-	if !ok {
-		r.fail(n, fmt.Errorf("%q is neither true nor false: write one of these", n.Value))
-	}
-	return value
-}
-
-// laxBoolean reads a boolean that MIT takes for false if it does not know the
-// word, "true # why" for instance.
-func (r *reader) laxBoolean(tag string, absent bool) bool {
 	n, ok := r.section.first(tag)
 	if !ok {
 		return absent
@@ -140,7 +115,7 @@ func (r *reader) duration(tag string, absent time.Duration) time.Duration {
 	return d
 }
 
-// integer reads a decimal number from 0 on; what is above most counts as most.
+// integer reads a decimal number from 0 on; numbers above most count as most.
 func (r *reader) integer(tag string, absent, most int) int {
 	n, ok := r.section.first(tag)
 	if !ok {
@@ -148,7 +123,7 @@ func (r *reader) integer(tag string, absent, most int) int {
 	}
 	i, err := strconv.ParseInt(n.Value, 10, 32)
 	if err != nil || i < 0 {
-		r.fail(n, fmt.Errorf("%q is no number from 0 to %d", n.Value, most))
+		r.fail(n, fmt.Errorf("%q is not a number from 0 to %d", n.Value, most))
 		return absent
 	}
 	return min(int(i), most)

@@ -95,7 +95,6 @@ type loader struct {
 	warnings []error
 }
 
-// read reads one file whole, within the bounds.
 func (l *loader) read(name string) ([]byte, error) {
 	f, err := l.open(name)
 	if err != nil {

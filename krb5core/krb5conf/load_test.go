@@ -10,132 +10,67 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/filetest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
-func TestLoadJoinsFilesEarlierFirst(t *testing.T) {
+func TestLoad_SeveralFiles(t *testing.T) {
 	open := mapOpener(map[string]string{
 		"/a": "[libdefaults]\n default_realm = A\n[realms]\n X = {\n  kdc = k1\n }\n",
 		"/b": "[libdefaults]\n default_realm = B\n[realms]\n X = {\n  kdc = k2\n }\n",
 	})
-	c, err := Load(open, "/missing", "/a", "/b")
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := must.OK(Load(open, "/missing", "/a", "/b"))(t)
 	if c.LibDefaults.DefaultRealm != "A" {
 		t.Errorf("default_realm %q, not that of the first file", c.LibDefaults.DefaultRealm)
 	}
-	if diff := cmp.Diff([]string{"k1", "k2"}, c.Realms["X"].KDCs); diff != "" {
-		t.Error(diff)
-	}
-	if diff := cmp.Diff([]string{"/a", "/b"}, c.Files); diff != "" {
-		t.Error(diff)
-	}
+	filetest.Same(t, []string{"k1", "k2"}, c.Realms["X"].KDCs)
+	filetest.Same(t, []string{"/a", "/b"}, c.Files)
 }
 
-func TestLoadFinalSectionsTakeNothingFromLaterFiles(t *testing.T) {
+func TestLoad_FinalSections(t *testing.T) {
 	open := mapOpener(map[string]string{
 		"/a": "[q]\n z = 1\n x = {\n  y = 1\n }*\n v = {\n  w = 1\n }\n[r]*\n a = 1\ninclude /inc\n",
 		// An included file is part of the one that includes it.
 		"/inc": "[r]\n c = inc\n",
 		"/b":   "[q]\n z = 2\n x = {\n  y = 2\n  n = 2\n }\n v = {\n  w = 2\n }\n[r]\n a = 2\n b = 3\n",
 	})
-	c, err := Load(open, "/a", "/b")
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := must.OK(Load(open, "/a", "/b"))(t)
 	// As profile_get_values of MIT 1.20 finds them.
 	want := []any{
 		[]any{"q", []any{
 			[]any{"v", []any{[]any{"w", "1"}, []any{"w", "2"}}},
 			[]any{"x", []any{[]any{"y", "1"}}},
-			[]any{"z", "1"}, []any{"z", "2"},
+			[]any{"z", "1"},
+			[]any{"z", "2"},
 		}},
 		[]any{"r", []any{[]any{"a", "1"}, []any{"c", "inc"}}},
 	}
-	if diff := cmp.Diff(want, tree(c.Profile)); diff != "" {
-		t.Error(diff)
-	}
+	filetest.Same(t, want, tree(c.Profile))
 }
 
-func TestLoadErrorsNameFileAndLine(t *testing.T) {
+func TestLoad_Errors(t *testing.T) {
 	tests := []struct {
 		name  string
 		files map[string]string
 		want  string
 	}{
-		{
-			"syntax", map[string]string{"/c": "[s]\n\n bad line\n"},
-			`/c:3: malformed relation`,
-		},
-		{
-			"syntax in an included file", map[string]string{"/c": "include /d\n", "/d": "[s]\n }\n"},
-			`/d:2: "}" without a "{"`,
-		},
-		{
-			"missing include", map[string]string{"/c": "[s]\n a = 1\ninclude /d\n"},
-			`/c:3: reading included /d:`,
-		},
-		{
-			"include without a name", map[string]string{"/c": "include\n"},
-			`/c:1: include names no file`,
-		},
-		{
-			"include of a folder", map[string]string{"/c": "include /d\n", "/d/e": ""},
-			`/c:1: reading included /d: is a folder: use includedir`,
-		},
-		{
-			"includedir of a file", map[string]string{"/c": "includedir /d\n", "/d": ""},
-			`/c:1: reading included folder /d: not a folder`,
-		},
-		{
-			"cycle of one", map[string]string{"/c": "[s]\ninclude /c\n"},
-			`/c:2: include cycle: /c -> /c`,
-		},
-		{
-			"cycle of three", map[string]string{"/c": "include /d\n", "/d": "\ninclude /e\n", "/e": "include /c\n"},
-			`/e:1: include cycle: /c -> /d -> /e -> /c`,
-		},
-		{
-			"cycle through a folder", map[string]string{"/d/x.conf": "includedir /d\n"},
-			`/d/x.conf:1: include cycle: /d/x.conf -> /d/x.conf`,
-		},
-		{
-			"module", map[string]string{"/c": "module /lib/x.so:rest\n"},
-			`/c:1: "module" directives load shared objects`,
-		},
-		{
-			"zero byte", map[string]string{"/c": "[s]\n a\x00 = 1\n"},
-			`/c: contains a zero byte`,
-		},
-		{
-			"too large", map[string]string{"/c": strings.Repeat("#", maxFileSize+1)},
-			`/c: larger than 1048576 bytes`,
-		},
-		{
-			"nested too deep", map[string]string{"/c": "[s]\n" + strings.Repeat("a = {\n", maxNesting+1)},
-			`/c:34: braces nested more than 32 deep`,
-		},
-		{
-			"bad boolean", map[string]string{"/c": "[libdefaults]\n allow_weak_crypto = maybe\n"},
-			`/c:2: allow_weak_crypto: "maybe" is neither true nor false`,
-		},
-		{
-			"bad duration", map[string]string{"/c": "[libdefaults]\n ticket_lifetime = long\n"},
-			`/c:2: ticket_lifetime: "long" is no duration`,
-		},
-		{
-			"negative duration", map[string]string{"/c": "[libdefaults]\n clockskew = -5m\n"},
-			`/c:2: clockskew: must not be negative`,
-		},
-		{
-			"bad number", map[string]string{"/c": "[libdefaults]\n udp_preference_limit = 1k\n"},
-			`/c:2: udp_preference_limit: "1k" is no number`,
-		},
-		{
-			"bad value for one realm", map[string]string{"/c": "[libdefaults]\n R = {\n  renew_lifetime = x\n }\n"},
-			`/c:3: renew_lifetime: "x" is no duration`,
-		},
+		{"syntax", map[string]string{"/c": "[s]\n\n bad line\n"}, `/c:3: malformed relation`},
+		{"syntax in an included file", map[string]string{"/c": "include /d\n", "/d": "[s]\n }\n"}, `/d:2: "}" without a "{"`},
+		{"missing include", map[string]string{"/c": "[s]\n a = 1\ninclude /d\n"}, `/c:3: reading included /d:`},
+		{"include without a name", map[string]string{"/c": "include\n"}, `/c:1: include names no file`},
+		{"include of a folder", map[string]string{"/c": "include /d\n", "/d/e": ""}, `/c:1: reading included /d: is a folder: use includedir`},
+		{"includedir of a file", map[string]string{"/c": "includedir /d\n", "/d": ""}, `/c:1: reading included folder /d: not a folder`},
+		{"cycle of one", map[string]string{"/c": "[s]\ninclude /c\n"}, `/c:2: include cycle: /c -> /c`},
+		{"cycle of three", map[string]string{"/c": "include /d\n", "/d": "\ninclude /e\n", "/e": "include /c\n"}, `/e:1: include cycle: /c -> /d -> /e -> /c`},
+		{"cycle through a folder", map[string]string{"/d/x.conf": "includedir /d\n"}, `/d/x.conf:1: include cycle: /d/x.conf -> /d/x.conf`},
+		{"module", map[string]string{"/c": "module /lib/x.so:rest\n"}, `/c:1: "module" directives load shared objects`},
+		{"zero byte", map[string]string{"/c": "[s]\n a\x00 = 1\n"}, `/c: contains a zero byte`},
+		{"too large", map[string]string{"/c": strings.Repeat("#", maxFileSize+1)}, `/c: larger than 1048576 bytes`},
+		{"nested too deep", map[string]string{"/c": "[s]\n" + strings.Repeat("a = {\n", maxNesting+1)}, `/c:34: braces nested more than 32 deep`},
+		{"bad duration", map[string]string{"/c": "[libdefaults]\n ticket_lifetime = long\n"}, `/c:2: ticket_lifetime: "long" is not a duration`},
+		{"negative duration", map[string]string{"/c": "[libdefaults]\n clockskew = -5m\n"}, `/c:2: clockskew: must not be negative`},
+		{"bad number", map[string]string{"/c": "[libdefaults]\n udp_preference_limit = 1k\n"}, `/c:2: udp_preference_limit: "1k" is not a number`},
+		{"bad value for one realm", map[string]string{"/c": "[libdefaults]\n R = {\n  ticket_lifetime = x\n }\n"}, `/c:3: ticket_lifetime: "x" is not a duration`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -144,8 +79,7 @@ func TestLoadErrorsNameFileAndLine(t *testing.T) {
 				name = "/d/x.conf"
 			}
 			_, err := Load(mapOpener(tt.files), name)
-			var located *Error
-			if !errors.As(err, &located) {
+			if _, ok := errors.AsType[*Error](err); !ok {
 				t.Fatalf("error %v is no *Error", err)
 			}
 			if !strings.HasPrefix(err.Error(), tt.want) {
@@ -192,20 +126,13 @@ func TestLoadReadsTheSystemsFiles(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) string {
 		name = filepath.Join(dir, name)
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, os.WriteFile(name, []byte(text), 0o600))
 		return name
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "conf.d", "folder"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.MkdirAll(filepath.Join(dir, "conf.d", "folder"), 0o700))
 	write("conf.d/one.conf", "[libdefaults]\n default_realm = ONE\n")
 	name := write("krb5.conf", "includedir "+filepath.ToSlash(filepath.Join(dir, "conf.d"))+"\n")
-	c, err := Load(nil, name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := must.OK(Load(nil, name))(t)
 	if c.LibDefaults.DefaultRealm != "ONE" || len(c.Files) != 2 || !slices.Contains(c.Files, name) {
 		t.Errorf("realm %q of files %q", c.LibDefaults.DefaultRealm, c.Files)
 	}
@@ -217,22 +144,19 @@ func TestParseRefusesIncludes(t *testing.T) {
 	}
 }
 
-func TestLoadWarnsOfWhatMITIgnores(t *testing.T) {
+func TestLoad_Warnings(t *testing.T) {
 	tests := []struct{ text, want string }{
 		{"\ufeff[libdefaults]\n default_realm = A\n", "krb5.conf:1: the first section header is ignored because a byte order mark"},
 		{"# c\n [libdefaults]\n default_realm = A\n", "krb5.conf:2: the first section header is ignored because it is indented"},
 		{"[realms]\n X = { kdc = k1 }\n", `krb5.conf:2: ignored: in [realms] write "X = {"`},
-		{"[libdefaults]\n forwardable = true # why\n", `krb5.conf:2: forwardable: "true # why" is neither true nor false and counts as false`},
+		{"[libdefaults]\n canonicalize = true # why\n", `krb5.conf:2: canonicalize: "true # why" is neither true nor false and counts as false`},
 	}
 	for _, tt := range tests {
-		c, err := Parse([]byte(tt.text))
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := must.OK(Parse([]byte(tt.text)))(t)
 		if len(c.Warnings) != 1 || !strings.HasPrefix(c.Warnings[0].Error(), tt.want) {
 			t.Errorf("%q: warnings %v, want %q", tt.text, c.Warnings, tt.want)
 		}
-		if c.LibDefaults.DefaultRealm != "" || c.LibDefaults.Forwardable || len(c.Realms) != 0 {
+		if c.LibDefaults.DefaultRealm != "" || c.LibDefaults.Canonicalize || len(c.Realms) != 0 {
 			t.Errorf("%q: read what MIT ignores", tt.text)
 		}
 	}

@@ -27,7 +27,7 @@ type parser struct {
 	// include reads another file, or all files of a folder, into root.
 	include func(name string, folder bool) error
 
-	// warn takes note of what MIT ignores although it was surely meant.
+	// warn notes what MIT ignores, although the file's author probably meant it.
 	warn func(error)
 }
 
@@ -79,7 +79,7 @@ func (p *parser) parseLine(line string) error {
 }
 
 // preamble deals with a line before the first section header: MIT ignores it,
-// be it a comment or not.
+// comment or not.
 func (p *parser) preamble(line string) error {
 	if _, ok := directive(line, "module"); ok {
 		return errModule
@@ -156,7 +156,6 @@ func (p *parser) openBrace(tag string, final bool) error {
 	return nil
 }
 
-// section is the one that is open.
 func (p *parser) section() *Section { return p.path[len(p.path)-1] }
 
 func (p *parser) node(tag string) Node {

@@ -1,9 +1,6 @@
 package krb5conf
 
-import (
-	"sort"
-	"strings"
-)
+import "sort"
 
 // A Section is a set of relations and subsections, in the order of the file.
 // The methods of a nil Section are those of an empty one.
@@ -46,44 +43,27 @@ func (s *Section) Nodes() []Node {
 	return nodes
 }
 
-// Sub returns the subsection found by descending through the tags of path, nil
-// if there is none.
-func (s *Section) Sub(path ...string) *Section {
-	for _, tag := range path {
-		if s == nil {
-			return nil
-		}
-		s = s.subs[tag]
+// Sub returns the subsection of a tag, nil if there is none.
+func (s *Section) Sub(tag string) *Section {
+	if s == nil {
+		return nil
 	}
-	return s
+	return s.subs[tag]
 }
 
 // Values returns the values of the relations of one tag, in order. Where a
 // relation is meant to be given once, the first counts.
 func (s *Section) Values(tag string) []string {
-	nodes := s.relations(tag)
-	if len(nodes) == 0 {
-		return nil
-	}
-	values := make([]string, len(nodes))
-	for i, n := range nodes {
-		values[i] = n.Value
-	}
-	return values
-}
-
-// relations returns the relations of one tag, in order.
-func (s *Section) relations(tag string) []Node {
 	if s == nil {
 		return nil
 	}
-	var found []Node
+	var values []string
 	for _, n := range s.nodes {
 		if n.Tag == tag && n.Section == nil {
-			found = append(found, n)
+			values = append(values, n.Value)
 		}
 	}
-	return found
+	return values
 }
 
 // first returns the relation of a tag that counts: the first one.
@@ -98,12 +78,11 @@ func (s *Section) first(tag string) (Node, bool) {
 	return Node{}, false
 }
 
-// add appends a relation.
 func (s *Section) add(n Node) {
 	s.nodes = append(s.nodes, n)
 }
 
-// open returns the subsection of n's tag and makes it where it is new: a
+// open returns the subsection of n's tag and creates it if it is new: a
 // section that is written twice is one section.
 func (s *Section) open(n Node) *Section {
 	if sub, ok := s.subs[n.Tag]; ok {
@@ -132,31 +111,4 @@ func (s *Section) merge(later *Section) {
 		s.open(n).merge(n.Section)
 	}
 	s.final = later.final
-}
-
-// String shows the tree in krb5.conf's own syntax, for people. Values are not
-// quoted again.
-func (s *Section) String() string {
-	var b strings.Builder
-	for _, n := range s.Nodes() {
-		if n.Section == nil {
-			b.WriteString(n.Tag + " = " + n.Value + "\n")
-			continue
-		}
-		b.WriteString("[" + n.Tag + "]\n")
-		n.Section.write(&b, "\t")
-	}
-	return b.String()
-}
-
-func (s *Section) write(b *strings.Builder, indent string) {
-	for _, n := range s.Nodes() {
-		if n.Section == nil {
-			b.WriteString(indent + n.Tag + " = " + n.Value + "\n")
-			continue
-		}
-		b.WriteString(indent + n.Tag + " = {\n")
-		n.Section.write(b, indent+"\t")
-		b.WriteString(indent + "}\n")
-	}
 }

@@ -3,17 +3,18 @@ package krb5conf
 import (
 	"encoding/json"
 	"io/fs"
-	"os"
 	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/filetest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/vectors"
 )
 
-// vectors is what MIT libkrb5 1.20.1 made of these inputs.
-type vectors struct {
+// vectorFile is what MIT libkrb5 1.20.1 made of these inputs.
+type vectorFile struct {
 	Files    map[string]json.RawMessage `json:"files"`
 	Krb5Conf []struct {
 		Name  string `json:"name"`
@@ -33,16 +34,10 @@ type vectors struct {
 	} `json:"host_realm"`
 }
 
-func loadVectors(t testing.TB) *vectors {
+func loadVectors(t testing.TB) *vectorFile {
 	t.Helper()
-	b, err := os.ReadFile("../../tests/vectors/mit-config.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	v := new(vectors)
-	if err := json.Unmarshal(b, v); err != nil {
-		t.Fatal(err)
-	}
+	v := new(vectorFile)
+	vectors.Load(t, "mit-config.json", v)
 	if len(v.Krb5Conf) == 0 || len(v.Durations) == 0 || len(v.HostRealm) == 0 {
 		t.Fatal("vectors are missing")
 	}
@@ -59,7 +54,7 @@ func mapOpener(files map[string]string) Opener {
 }
 
 // files are those that the vectors include, with the text of one in place.
-func (v *vectors) files(t testing.TB, text string) map[string]string {
+func (v *vectorFile) files(t testing.TB, text string) map[string]string {
 	t.Helper()
 	files := map[string]string{"/etc/krb5.conf": text}
 	for name, raw := range v.Files {
@@ -69,9 +64,7 @@ func (v *vectors) files(t testing.TB, text string) map[string]string {
 			continue
 		}
 		var folder map[string]string
-		if err := json.Unmarshal(raw, &folder); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, json.Unmarshal(raw, &folder))
 		for file, text := range folder {
 			files["/dir/"+name+"/"+file] = text
 		}
@@ -92,7 +85,7 @@ func tree(s *Section) []any {
 	return list
 }
 
-func TestLoadReadsTreesAsMITDoes(t *testing.T) {
+func TestLoad_AsMIT(t *testing.T) {
 	v := loadVectors(t)
 	for _, tt := range v.Krb5Conf {
 		t.Run(tt.Name, func(t *testing.T) {
@@ -100,24 +93,20 @@ func TestLoadReadsTreesAsMITDoes(t *testing.T) {
 			c, err := Load(mapOpener(v.files(t, text)), "/etc/krb5.conf")
 			if tt.Error != "" {
 				if err == nil {
-					t.Fatalf("no error, but MIT says %q; read\n%s", tt.Error, c.Profile)
+					t.Fatalf("no error, but MIT says %q; read\n%v", tt.Error, tree(c.Profile))
 				}
 				if !strings.HasPrefix(err.Error(), "/etc/krb5.conf:") {
 					t.Errorf("error %q names no file and line", err)
 				}
 				return
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(tt.Tree, tree(c.Profile)); diff != "" {
-				t.Errorf("tree differs from MIT's (-MIT +ours):\n%s", diff)
-			}
+			must.Do(t, err)
+			filetest.Same(t, tt.Tree, tree(c.Profile))
 		})
 	}
 }
 
-func TestParseDurationAgreesWithMIT(t *testing.T) {
+func TestParseDuration_AsMIT(t *testing.T) {
 	for _, tt := range loadVectors(t).Durations {
 		d, err := ParseDuration(tt.Input)
 		switch {
@@ -131,12 +120,9 @@ func TestParseDurationAgreesWithMIT(t *testing.T) {
 	}
 }
 
-func TestRealmOfAgreesWithMIT(t *testing.T) {
+func TestRealmOf_AsMIT(t *testing.T) {
 	v := loadVectors(t)
-	c, err := Parse([]byte(v.DomainRealm))
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := must.OK(Parse([]byte(v.DomainRealm)))(t)
 	for _, tt := range v.HostRealm {
 		if realm := c.RealmOf(tt.Host); realm != tt.Realm {
 			t.Errorf("realm of %q is %q, but MIT says %q", tt.Host, realm, tt.Realm)

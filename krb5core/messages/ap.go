@@ -17,39 +17,24 @@ import (
 //	        authenticator   [4] EncryptedData -- Authenticator
 //	}
 //
-// (RFC 4120 5.5.1)
+// (RFC 4120, Section 5.5.1)
 type APReq struct {
 	APOptions     APOptions
 	Ticket        Ticket
 	Authenticator EncryptedData
 }
 
-// ParseAPReq reads an AP-REQ.
-func ParseAPReq(b []byte) (*APReq, error) { return parse(b, "AP-REQ", readAPReq) }
+func ParseAPReq(b []byte) (*APReq, error) { return parse(b, "AP-REQ", codeAPReq) }
+func (r *APReq) Marshal() []byte          { return der.AppendCoded(nil, codeAPReq, r) }
 
-// Append appends the DER encoding.
-func (r *APReq) Append(dst []byte) []byte {
-	return appendApplication(dst, uint8(KRB_AP_REQ), func(dst []byte) []byte {
-		dst = der.AppendField(dst, 0, der.AppendInt, PVNO)
-		dst = der.AppendField(dst, 1, der.AppendInt, KRB_AP_REQ)
-		dst = der.AppendField(dst, 2, der.AppendFlags, r.APOptions)
-		dst = der.AppendField(dst, 3, der.AppendValue, r.Ticket)
-		return der.AppendField(dst, 4, der.AppendValue, r.Authenticator)
+func codeAPReq(c *der.Codec, r *APReq) {
+	c.Application(uint8(KRB_AP_REQ), func() {
+		c.Const(0, PVNO)
+		c.Const(1, int32(KRB_AP_REQ))
+		der.Field(c, 2, der.Flags, &r.APOptions)
+		der.Field(c, 3, codeTicket, &r.Ticket)
+		der.Field(c, 4, codeEncryptedData, &r.Authenticator)
 	})
-}
-
-// Marshal returns the DER encoding.
-func (r *APReq) Marshal() []byte { return r.Append(nil) }
-
-func readAPReq(s *der.String, r *APReq) bool {
-	var seq der.String
-	return readApplication(s, uint8(KRB_AP_REQ), &seq) &&
-		readConst(&seq, 0, PVNO) &&
-		readConst(&seq, 1, int32(KRB_AP_REQ)) &&
-		der.ReadField(&seq, 2, der.ReadFlags, &r.APOptions) &&
-		der.ReadField(&seq, 3, readTicket, &r.Ticket) &&
-		der.ReadField(&seq, 4, readEncryptedData, &r.Authenticator) &&
-		der.SkipUnknown(&seq, 4)
 }
 
 // APRep is the service's proof of itself, in answer to an APReq.
@@ -60,33 +45,20 @@ func readAPReq(s *der.String, r *APReq) bool {
 //	        enc-part        [2] EncryptedData -- EncAPRepPart
 //	}
 //
-// (RFC 4120 5.5.2)
+// (RFC 4120, Section 5.5.2)
 type APRep struct {
 	EncPart EncryptedData
 }
 
-// ParseAPRep reads an AP-REP.
-func ParseAPRep(b []byte) (*APRep, error) { return parse(b, "AP-REP", readAPRep) }
+func ParseAPRep(b []byte) (*APRep, error) { return parse(b, "AP-REP", codeAPRep) }
+func (r *APRep) Marshal() []byte          { return der.AppendCoded(nil, codeAPRep, r) }
 
-// Append appends the DER encoding.
-func (r *APRep) Append(dst []byte) []byte {
-	return appendApplication(dst, uint8(KRB_AP_REP), func(dst []byte) []byte {
-		dst = der.AppendField(dst, 0, der.AppendInt, PVNO)
-		dst = der.AppendField(dst, 1, der.AppendInt, KRB_AP_REP)
-		return der.AppendField(dst, 2, der.AppendValue, r.EncPart)
+func codeAPRep(c *der.Codec, r *APRep) {
+	c.Application(uint8(KRB_AP_REP), func() {
+		c.Const(0, PVNO)
+		c.Const(1, int32(KRB_AP_REP))
+		der.Field(c, 2, codeEncryptedData, &r.EncPart)
 	})
-}
-
-// Marshal returns the DER encoding.
-func (r *APRep) Marshal() []byte { return r.Append(nil) }
-
-func readAPRep(s *der.String, r *APRep) bool {
-	var seq der.String
-	return readApplication(s, uint8(KRB_AP_REP), &seq) &&
-		readConst(&seq, 0, PVNO) &&
-		readConst(&seq, 1, int32(KRB_AP_REP)) &&
-		der.ReadField(&seq, 2, readEncryptedData, &r.EncPart) &&
-		der.SkipUnknown(&seq, 2)
 }
 
 // EncAPRepPart is the inside of an APRep. CTime and CUSec must be those of the authenticator.
@@ -98,7 +70,7 @@ func readAPRep(s *der.String, r *APRep) bool {
 //	        seq-number      [3] UInt32 OPTIONAL
 //	}
 //
-// (RFC 4120 5.5.2)
+// (RFC 4120, Section 5.5.2)
 type EncAPRepPart struct {
 	CTime        time.Time
 	CUSec        int32 // microseconds, 0 to 999999
@@ -109,35 +81,17 @@ type EncAPRepPart struct {
 
 const tagEncAPRepPart = 27
 
-// ParseEncAPRepPart reads an EncAPRepPart from a decrypted plaintext, padding and all.
 func ParseEncAPRepPart(b []byte) (*EncAPRepPart, error) {
-	return parsePadded(b, "EncAPRepPart", readEncAPRepPart)
+	return parsePadded(b, "EncAPRepPart", codeEncAPRepPart)
 }
 
-// Append appends the DER encoding.
-func (p *EncAPRepPart) Append(dst []byte) []byte {
-	return appendApplication(dst, tagEncAPRepPart, func(dst []byte) []byte {
-		dst = der.AppendField(dst, 0, der.AppendTime, p.CTime)
-		dst = der.AppendField(dst, 1, der.AppendInt, p.CUSec)
-		dst = appendOptionalKey(dst, 2, p.Subkey)
-		if p.HasSeqNumber {
-			dst = der.AppendField(dst, 3, der.AppendInt, p.SeqNumber)
-		}
-		return dst
+func (p *EncAPRepPart) Marshal() []byte { return der.AppendCoded(nil, codeEncAPRepPart, p) }
+
+func codeEncAPRepPart(c *der.Codec, p *EncAPRepPart) {
+	c.Application(tagEncAPRepPart, func() {
+		der.Field(c, 0, der.Time, &p.CTime)
+		der.Field(c, 1, der.Int32, &p.CUSec)
+		der.Optional(c, 2, !p.Subkey.IsZero(), codeKey, &p.Subkey)
+		der.OptionalHas(c, 3, &p.HasSeqNumber, der.Uint32, &p.SeqNumber)
 	})
-}
-
-// Marshal returns the DER encoding.
-func (p *EncAPRepPart) Marshal() []byte { return p.Append(nil) }
-
-func readEncAPRepPart(s *der.String, p *EncAPRepPart) bool {
-	var seq der.String
-	if !readApplication(s, tagEncAPRepPart, &seq) ||
-		!der.ReadField(&seq, 0, der.ReadTime, &p.CTime) ||
-		!der.ReadField(&seq, 1, der.ReadInt32, &p.CUSec) ||
-		!der.ReadOptional(&seq, 2, readKey, &p.Subkey) {
-		return false
-	}
-	p.HasSeqNumber = der.Next(&seq, der.Context(3))
-	return der.ReadOptional(&seq, 3, der.ReadUint32, &p.SeqNumber) && der.SkipUnknown(&seq, 3)
 }

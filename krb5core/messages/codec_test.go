@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/der"
-	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 // eachValue runs a test for every value of every PDU, with its golden encoding.
@@ -32,7 +32,7 @@ func eachValue(t *testing.T, test func(t *testing.T, p pdu, value marshaler, gol
 	}
 }
 
-func TestEveryMessageHasTheBytesOfAnIndependentEncoder(t *testing.T) {
+func TestMarshal_Golden(t *testing.T) {
 	eachValue(t, func(t *testing.T, _ pdu, value marshaler, golden []byte) {
 		if got := value.Marshal(); !bytes.Equal(got, golden) {
 			t.Errorf("Marshal:\n got %x\nwant %x", got, golden)
@@ -47,12 +47,9 @@ func TestEveryMessageHasTheBytesOfAnIndependentEncoder(t *testing.T) {
 	}
 }
 
-func TestEveryMessageParsesToItsValue(t *testing.T) {
+func TestParse_Golden(t *testing.T) {
 	eachValue(t, func(t *testing.T, p pdu, value marshaler, golden []byte) {
-		got, err := p.parse(golden)
-		if err != nil {
-			t.Fatal(err)
-		}
+		got := must.OK(p.parse(golden))(t)
 		if again := got.Marshal(); !bytes.Equal(again, golden) {
 			t.Errorf("Marshal after parsing:\n got %x\nwant %x", again, golden)
 		}
@@ -70,17 +67,17 @@ func TestEveryMessageParsesToItsValue(t *testing.T) {
 	})
 }
 
-func TestEveryTruncationFails(t *testing.T) {
+func TestParse_Truncated(t *testing.T) {
 	eachValue(t, func(t *testing.T, p pdu, _ marshaler, golden []byte) {
 		for n := range golden {
 			if v, err := p.parse(golden[:n:n]); !errors.Is(err, ErrMalformed) {
-				t.Errorf("%d of %d octets: %v, %v", n, len(golden), v, err)
+				t.Errorf("%d of %d bytes: %v, %v", n, len(golden), v, err)
 			}
 		}
 	})
 }
 
-func TestOctetsAfterAMessage(t *testing.T) {
+func TestBytesAfterAMessage(t *testing.T) {
 	eachValue(t, func(t *testing.T, p pdu, value marshaler, golden []byte) {
 		for _, tail := range [][]byte{{0}, make([]byte, 7), {0x30, 0}} {
 			v, err := p.parse(append(bytes.Clone(golden), tail...))
@@ -90,14 +87,15 @@ func TestOctetsAfterAMessage(t *testing.T) {
 			case padded[p.name] && !bytes.Equal(v.Marshal(), golden):
 				t.Errorf("padding %x changes the value", tail)
 			case !padded[p.name] && !errors.Is(err, ErrMalformed):
-				t.Errorf("octets %x after it: %v", tail, err)
+				t.Errorf("bytes %x after it: %v", tail, err)
 			}
 		}
 	})
 }
 
-// Every constructed element in turn is given an indefinite length, which BER allows and DER forbids.
-func TestIndefiniteLengthsAreRefused(t *testing.T) {
+// Every constructed element in turn is given an indefinite length, which BER allows and DER
+// forbids.
+func TestParse_IndefiniteLengths(t *testing.T) {
 	eachValue(t, func(t *testing.T, p pdu, _ marshaler, golden []byte) {
 		for i, encoding := range withIndefiniteLengths(t, golden) {
 			if v, err := p.parse(encoding); !errors.Is(err, ErrMalformed) {
@@ -107,7 +105,8 @@ func TestIndefiniteLengthsAreRefused(t *testing.T) {
 	})
 }
 
-// withIndefiniteLengths returns copies of an encoding, in each of which one constructed element has an indefinite length.
+// withIndefiniteLengths returns copies of an encoding, in each of which one constructed element has
+// an indefinite length.
 func withIndefiniteLengths(t *testing.T, encoding []byte) (list [][]byte) {
 	s := der.String(encoding)
 	for i := 0; !s.Empty(); i++ {
@@ -135,11 +134,10 @@ func withIndefiniteLengths(t *testing.T, encoding []byte) (list [][]byte) {
 	return list
 }
 
-// A later revision of a structure appends fields; whoever does not know them skips them.
+// A later revision of a structure appends fields; older readers skip them.
 func TestUnknownFieldsAtTheEndAreSkipped(t *testing.T) {
 	lists := map[string]bool{
 		"AuthorizationData": true, "METHOD-DATA": true, "TYPED-DATA": true, "ETYPE-INFO": true, "ETYPE-INFO2": true,
-		"PA-AUTHENTICATION-SET": true,
 	}
 	eachValue(t, func(t *testing.T, p pdu, _ marshaler, golden []byte) {
 		if lists[p.name] {
@@ -200,20 +198,21 @@ func TestParsersRefuseOtherMessages(t *testing.T) {
 	}
 }
 
-func TestParsingAllocatesInProportionToTheInput(t *testing.T) {
+func TestParse_Allocations(t *testing.T) {
 	const size = 1 << 16
 	// The smallest elements make the most of them.
-	names := der.AppendSequence(nil, func(dst []byte) []byte {
-		dst = der.AppendField(dst, 0, der.AppendInt, 1)
-		return der.AppendField(dst, 1, der.AppendSequenceOf(der.AppendGeneralString), make([]string, size/2))
-	})
+	names := der.AppendCoded(nil, codePrincipalName, &PrincipalName{1, make([]string, size/2)})
 	krbError := (&KRBError{SName: PrincipalName{NameString: make([]string, size/2)}}).Marshal()
 	methodData := MethodData(make([]PAData, size/10)).Marshal()
 	for name, test := range map[string]struct {
 		b     []byte
 		parse func(b []byte) error
 	}{
-		"names":     {names, func(b []byte) error { s := der.String(b); readPrincipalName(&s, new(PrincipalName)); return nil }},
+		"names": {names, func(b []byte) error {
+			s := der.String(b)
+			der.ReadCoded(&s, codePrincipalName, new(PrincipalName))
+			return nil
+		}},
 		"KRB-ERROR": {krbError, func(b []byte) error { _, err := ParseKRBError(b); return err }},
 		"padata":    {methodData, func(b []byte) error { _, err := ParseMethodData(b); return err }},
 		"lying length": {
@@ -230,68 +229,25 @@ func TestParsingAllocatesInProportionToTheInput(t *testing.T) {
 			for range 5 { // what others allocate beside counts too: the least is ours
 				var before, after runtime.MemStats
 				runtime.ReadMemStats(&before)
-				if err := test.parse(test.b); err != nil {
-					t.Fatal(err)
-				}
+				must.Do(t, test.parse(test.b))
 				runtime.ReadMemStats(&after)
 				got = min(got, after.TotalAlloc-before.TotalAlloc)
 			}
-			// A string header is 16 octets of 2 on the wire, and growing a slice may cost as much again a few times.
+			// A string header is 16 bytes of 2 on the wire, and growing a slice may cost as much
+			// again a few times.
 			if limit := uint64(64*len(test.b) + 4096); got > limit {
-				t.Errorf("%d octets of input allocate %d, limit %d", len(test.b), got, limit)
+				t.Errorf("%d bytes of input allocate %d, limit %d", len(test.b), got, limit)
 			}
 		})
 	}
 }
 
-func TestIntegersFlagsAndVersionsAreReadLeniently(t *testing.T) {
-	seq := func(fields ...[]byte) []byte {
-		return der.AppendSequence(nil, func(dst []byte) []byte { return append(dst, bytes.Join(fields, nil)...) })
-	}
-	field := func(n uint8, raw string) []byte { return der.AppendField(nil, n, der.AppendRaw, unhex(raw)) }
-
-	// A read-only domain controller's kvno, sign-extended.
-	for raw, want := range map[string]uint32{"02048c9a0002": 0x8c9a0002, "0205008c9a0002": 0x8c9a0002, "0201ff": 0xffffffff} {
-		e, err := ParseEncryptedData(seq(field(0, "020112"), field(1, raw), field(2, "0400")))
-		if err != nil || e.KVNO != want || !e.HasKVNO {
-			t.Errorf("kvno %s: %+v, %v", raw, e, err)
-		}
-	}
-	// An encryption type sent as unsigned.
-	if e, err := ParseEncryptedData(seq(field(0, "020500ffffff80"), field(2, "0400"))); err != nil || e.EType != -128 {
-		t.Errorf("etype: %+v, %v", e, err)
-	}
-	// No 32 bits hold the first three, and DER has no such form of the others.
-	for _, raw := range []string{"02050100000000", "0205ff7fffffff", "02090080000000000000ff", "0200", "02020001", "0202ff80"} {
-		if e, err := ParseEncryptedData(seq(field(0, "020112"), field(1, raw), field(2, "0400"))); err == nil {
-			t.Errorf("kvno %s is accepted: %+v", raw, e)
-		}
-	}
-	// Windows sends 16 bits of PAC options at times.
-	for raw, want := range map[string]PACOptions{"0303001000": 0x10000000, "030700100000000fff": 0x10000000, "030204f0": 0xf0000000, "030100": 0} {
-		if o, err := ParsePACOptions(seq(field(0, raw))); err != nil || o != want {
-			t.Errorf("flags %s: %x, %v", raw, o, err)
-		}
-	}
-	for _, raw := range []string{"0300", "030101", "03020810"} {
-		if o, err := ParsePACOptions(seq(field(0, raw))); err == nil {
-			t.Errorf("flags %s are accepted: %x", raw, o)
-		}
-	}
-}
-
-func TestOriginalOctetsAreKept(t *testing.T) {
-	// A ticket with a field that we do not know keeps it, whoever it is handed to.
+func TestOriginalBytesAreKept(t *testing.T) {
+	// A ticket keeps a field that is unknown here.
 	future := extendOuterSequence(t, ticket.Marshal(), der.AppendField(nil, 9, der.AppendInt, 1))
-	parsed, err := ParseTicket(future)
-	if err != nil {
-		t.Fatal(err)
-	}
+	parsed := must.OK(ParseTicket(future))(t)
 	rep := &KDCRep{MsgType: KRB_TGS_REP, CRealm: realm, CName: alice, Ticket: *parsed, EncPart: sealed}
-	again, err := ParseKDCRep(rep.Marshal())
-	if err != nil {
-		t.Fatal(err)
-	}
+	again := must.OK(ParseKDCRep(rep.Marshal()))(t)
 	cred := NewCredential(again, &EncKDCRepPart{Key: sessionKey, AuthTime: time0, EndTime: time2, SRealm: realm, SName: web})
 	if !bytes.Equal(cred.Ticket, future) {
 		t.Errorf("the credential's ticket is %x, not %x", cred.Ticket, future)
@@ -301,10 +257,7 @@ func TestOriginalOctetsAreKept(t *testing.T) {
 	}
 	// A body's checksum covers the body as it came.
 	req := extendOuterSequence(t, body0.Marshal(), der.AppendField(nil, 12, der.AppendInt, 1))
-	parsedBody, err := ParseKDCReqBody(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	parsedBody := must.OK(ParseKDCReqBody(req))(t)
 	if got := parsedBody.Marshal(); !bytes.Equal(got, req) {
 		t.Errorf("the body is %x, not %x", got, req)
 	}
@@ -314,33 +267,5 @@ func TestPAEncTSEncSplitsTheTime(t *testing.T) {
 	p := NewPAEncTSEnc(time0.Add(123456789 * time.Nanosecond).In(time.FixedZone("", 3600)))
 	if p.PATimestamp != time0 || p.PAUSec != 123456 {
 		t.Errorf("%+v", p)
-	}
-}
-
-// largeAPReq is an AP-REQ of the size that a service account's has in Active Directory.
-func largeAPReq() *APReq {
-	return &APReq{
-		AP_OPTS_MUTUAL_REQUIRED,
-		Ticket{Realm: realm, SName: web, EncPart: EncryptedData{EType: enctype.AES256_CTS_HMAC_SHA1_96, KVNO: 3, HasKVNO: true, Cipher: make([]byte, 1400)}},
-		EncryptedData{EType: enctype.AES256_CTS_HMAC_SHA1_96, Cipher: make([]byte, 250)},
-	}
-}
-
-func BenchmarkAppendAPReq(b *testing.B) {
-	r := largeAPReq()
-	buffer := make([]byte, 0, 4096)
-	b.ReportAllocs()
-	for b.Loop() {
-		r.Append(buffer)
-	}
-}
-
-func BenchmarkParseAPReq(b *testing.B) {
-	encoding := largeAPReq().Marshal()
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := ParseAPReq(encoding); err != nil {
-			b.Fatal(err)
-		}
 	}
 }

@@ -26,7 +26,7 @@ type Credential struct {
 	AuthData     AuthorizationData
 }
 
-// NewCredential makes a credential of a KDC's reply and its decrypted part.
+// NewCredential returns the credential in a KDC's reply and its decrypted part.
 func NewCredential(rep *KDCRep, part *EncKDCRepPart) *Credential {
 	return &Credential{
 		Client:    Principal{rep.CName, rep.CRealm},

@@ -5,9 +5,11 @@ import (
 	"testing"
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/der"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/vectors"
 )
 
-func TestErrorCodesHaveTheirRegisteredNames(t *testing.T) {
+func TestErrorCode_Names(t *testing.T) {
 	var file struct {
 		Codes []struct {
 			Code    ErrorCode
@@ -15,12 +17,13 @@ func TestErrorCodesHaveTheirRegisteredNames(t *testing.T) {
 			MITName string `json:"mit_name"`
 		}
 	}
-	readVectors(t, "error-codes.json", &file)
+	vectors.Load(t, "error-codes.json", &file)
 	if len(file.Codes) < 70 {
 		t.Fatalf("%d codes", len(file.Codes))
 	}
 	for _, c := range file.Codes {
-		// RFC 4556 3.1.3 gave the codes that RFC 4120 reserved for it other names, which MIT has.
+		// RFC 4556, Section 3.1.3 gave the codes that RFC 4120 reserved for it other names, which
+		// MIT has.
 		want := c.Name
 		if c.Code >= KDC_ERR_CLIENT_NOT_TRUSTED && c.Code <= KDC_ERR_DH_KEY_PARAMETERS_NOT_ACCEPTED {
 			want = strings.TrimPrefix(c.MITName, "KRB5")
@@ -30,6 +33,16 @@ func TestErrorCodesHaveTheirRegisteredNames(t *testing.T) {
 		}
 		if c.Code.Meaning() == "" {
 			t.Errorf("code %d has no meaning", c.Code)
+		}
+	}
+}
+
+func TestErrorCode_Kinds(t *testing.T) {
+	for code, want := range map[ErrorCode][2]bool{
+		KDC_ERR_PREAUTH_FAILED: {true, true}, KRB_AP_ERR_BAD_INTEGRITY: {true, true}, KDC_ERR_POLICY: {true, false}, 30: {false, false},
+	} {
+		if got := [2]bool{code.Registered(), code.KeyRefused()}; got != want {
+			t.Errorf("%s: registered, key refused: %v, want %v", code, got, want)
 		}
 	}
 }
@@ -64,22 +77,19 @@ func TestErrorDataIsReadInEveryForm(t *testing.T) {
 		"KERB-ERROR-DATA of Windows": {
 			unhex("3015a103020103a20e040c720000c00000000001000000"), ErrorData{Status: STATUS_ACCOUNT_DISABLED},
 		},
-		"skew recovery":            {unhex("3005a103020102"), ErrorData{SkewRecovery: true}},
+		"skew recovery":            {unhex("3005a103020102"), ErrorData{}},
 		"an unknown type of it":    {unhex("3005a103020109"), ErrorData{}},
 		"an extended error, short": {(&KerbErrorData{KERB_ERR_TYPE_EXTENDED, []byte{1, 2, 3}}).Marshal(), ErrorData{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := &KRBError{STime: time0, ErrorCode: KDC_ERR_CLIENT_REVOKED, SName: none, EData: test.data}
-			e, err := ParseKRBError(e.Marshal())
-			if err != nil {
-				t.Fatal(err)
-			}
+			e = must.OK(ParseKRBError(e.Marshal()))(t)
 			equal(t, "data", e.Data(), test.want)
 		})
 	}
 }
 
-func TestMalformedErrorDataDoesNotHideTheError(t *testing.T) {
+func TestErrorData_Malformed(t *testing.T) {
 	samba := MethodData{{PA_PW_SALT, ExtendedError(STATUS_PASSWORD_MUST_CHANGE)}}.Marshal()
 	for _, data := range [][]byte{{0}, []byte("\xff\xfe"), samba[:len(samba)-1], unhex("3080"), unhex("30023000"), unhex("0401aa"), make([]byte, 5000)} {
 		e, err := ParseKRBError((&KRBError{STime: time0, ErrorCode: KDC_ERR_KEY_EXPIRED, SName: none, EText: "sorry", EData: data}).Marshal())
@@ -122,7 +132,7 @@ func TestNTStatusesAreThoseOfTheFacts(t *testing.T) {
 			NTStatus map[string]string
 		} `json:"ms_kile_error_data"`
 	}
-	readVectors(t, "protocol-facts.json", &facts)
+	vectors.Load(t, "protocol-facts.json", &facts)
 	if len(facts.MS.NTStatus) == 0 {
 		t.Fatal("no statuses")
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 )
 
-// FX_FAST_ARMOR_AP_REQUEST is the one armor type: an AP-REQ (RFC 6113 5.4.1.1).
+// FX_FAST_ARMOR_AP_REQUEST is the one armor type: an AP-REQ (RFC 6113, Section 5.4.1.1).
 const FX_FAST_ARMOR_AP_REQUEST = 1
 
 // KrbFastArmor says which key protects a FAST exchange.
@@ -18,29 +18,16 @@ const FX_FAST_ARMOR_AP_REQUEST = 1
 //	        ...
 //	}
 //
-// (RFC 6113 5.4.1)
+// (RFC 6113, Section 5.4.1)
 type KrbFastArmor struct {
 	ArmorType  int32
 	ArmorValue []byte
 }
 
-// Append appends the DER encoding.
-func (a KrbFastArmor) Append(dst []byte) []byte {
-	return der.AppendSequence(dst, func(dst []byte) []byte {
-		dst = der.AppendField(dst, 0, der.AppendInt, a.ArmorType)
-		return der.AppendField(dst, 1, der.AppendOctetString, a.ArmorValue)
-	})
-}
+func codeKrbFastArmor(c *der.Codec, a *KrbFastArmor) { codeTyped(c, 0, &a.ArmorType, &a.ArmorValue) }
 
-func readKrbFastArmor(s *der.String, a *KrbFastArmor) bool {
-	var seq der.String
-	return der.ReadSequence(s, &seq) &&
-		der.ReadField(&seq, 0, der.ReadInt32, &a.ArmorType) &&
-		der.ReadField(&seq, 1, der.ReadOctets, &a.ArmorValue) &&
-		der.SkipUnknown(&seq, 1)
-}
-
-// KrbFastArmoredReq is the value of PA_FX_FAST in a request. It is written with the CHOICE around it.
+// KrbFastArmoredReq is the value of PA_FX_FAST in a request. It is written with the CHOICE around
+// it.
 //
 //	PA-FX-FAST-REQUEST ::= CHOICE {
 //	        armored-data    [0] KrbFastArmoredReq,
@@ -54,52 +41,37 @@ func readKrbFastArmor(s *der.String, a *KrbFastArmor) bool {
 //	        ...
 //	}
 //
-// (RFC 6113 5.4.2)
+// (RFC 6113, Section 5.4.2)
 type KrbFastArmoredReq struct {
 	Armor       *KrbFastArmor // nil in a TGS-REQ with implicit armor: subkey and ticket of its PA_TGS_REQ
 	ReqChecksum Checksum      // over the KDC-REQ-BODY (AS) or the AP-REQ (TGS), usage 50
 	EncFastReq  EncryptedData // under the armor key, usage 51
 }
 
-// ParseKrbFastArmoredReq reads a PA-FX-FAST-REQUEST.
 func ParseKrbFastArmoredReq(b []byte) (*KrbFastArmoredReq, error) {
-	return parse(b, "PA-FX-FAST-REQUEST", readPAFXFastRequest)
+	return parse(b, "PA-FX-FAST-REQUEST", codePAFXFastRequest)
 }
 
-// Append appends the encoding of a PA-FX-FAST-REQUEST.
-func (r *KrbFastArmoredReq) Append(dst []byte) []byte {
-	return der.AppendField(dst, 0, der.AppendSequence, func(dst []byte) []byte {
-		if r.Armor != nil {
-			dst = der.AppendField(dst, 0, der.AppendValue, *r.Armor)
-		}
-		dst = der.AppendField(dst, 1, der.AppendValue, r.ReqChecksum)
-		return der.AppendField(dst, 2, der.AppendValue, r.EncFastReq)
+func (r *KrbFastArmoredReq) Marshal() []byte { return der.AppendCoded(nil, codePAFXFastRequest, r) }
+
+func codePAFXFastRequest(c *der.Codec, r *KrbFastArmoredReq) {
+	codeArmoredData(c, func() {
+		der.Optional(c, 0, r.Armor != nil, der.Pointer(codeKrbFastArmor), &r.Armor)
+		der.Field(c, 1, codeChecksum, &r.ReqChecksum)
+		der.Field(c, 2, codeEncryptedData, &r.EncFastReq)
 	})
-}
-
-// Marshal returns the encoding of a PA-FX-FAST-REQUEST.
-func (r *KrbFastArmoredReq) Marshal() []byte { return r.Append(nil) }
-
-func readPAFXFastRequest(s *der.String, r *KrbFastArmoredReq) bool {
-	var seq der.String
-	return der.ReadField(s, 0, der.ReadSequence, &seq) &&
-		der.ReadOptional(&seq, 0, der.ReadPointer(readKrbFastArmor), &r.Armor) &&
-		der.ReadField(&seq, 1, readChecksum, &r.ReqChecksum) &&
-		der.ReadField(&seq, 2, readEncryptedData, &r.EncFastReq) &&
-		der.SkipUnknown(&seq, 2)
 }
 
 // FastOptions are the options of a KrbFastReq. Bit 0 is the highest; bits 0 to 15 are critical.
 //
 //	FastOptions ::= KerberosFlags
 //
-// (RFC 6113 5.4.2)
+// (RFC 6113, Section 5.4.2)
 type FastOptions uint32
 
 // The bits of FastOptions.
 const (
-	FAST_OPT_HIDE_CLIENT_NAMES    FastOptions = 0x40000000
-	FAST_OPT_KDC_FOLLOW_REFERRALS FastOptions = 0x00008000
+	FAST_OPT_HIDE_CLIENT_NAMES FastOptions = 0x40000000
 )
 
 // KrbFastReq is the true request within a FAST request.
@@ -111,40 +83,29 @@ const (
 //	        ...
 //	}
 //
-// (RFC 6113 5.4.2)
+// (RFC 6113, Section 5.4.2)
 type KrbFastReq struct {
 	FastOptions FastOptions
 	PAData      MethodData
 	ReqBody     KDCReqBody
 }
 
-// ParseKrbFastReq reads a KrbFastReq from a decrypted plaintext, padding and all.
 func ParseKrbFastReq(b []byte) (*KrbFastReq, error) {
-	return parsePadded(b, "KrbFastReq", readKrbFastReq)
+	return parsePadded(b, "KrbFastReq", codeKrbFastReq)
 }
 
-// Append appends the DER encoding.
-func (r *KrbFastReq) Append(dst []byte) []byte {
-	return der.AppendSequence(dst, func(dst []byte) []byte {
-		dst = der.AppendField(dst, 0, der.AppendFlags, r.FastOptions)
-		dst = der.AppendField(dst, 1, der.AppendValue, r.PAData)
-		return der.AppendField(dst, 2, der.AppendValue, &r.ReqBody)
+func (r *KrbFastReq) Marshal() []byte { return der.AppendCoded(nil, codeKrbFastReq, r) }
+
+func codeKrbFastReq(c *der.Codec, r *KrbFastReq) {
+	c.Sequence(func() {
+		der.Field(c, 0, der.Flags, &r.FastOptions)
+		der.Field(c, 1, codeMethodData, &r.PAData)
+		der.Field(c, 2, codeKDCReqBody, &r.ReqBody)
 	})
 }
 
-// Marshal returns the DER encoding.
-func (r *KrbFastReq) Marshal() []byte { return r.Append(nil) }
-
-func readKrbFastReq(s *der.String, r *KrbFastReq) bool {
-	var seq der.String
-	return der.ReadSequence(s, &seq) &&
-		der.ReadField(&seq, 0, der.ReadFlags, &r.FastOptions) &&
-		der.ReadField(&seq, 1, readMethodData, &r.PAData) &&
-		der.ReadField(&seq, 2, readKDCReqBody, &r.ReqBody) &&
-		der.SkipUnknown(&seq, 2)
-}
-
-// KrbFastArmoredRep is the value of PA_FX_FAST in a reply or an error. It is written with the CHOICE around it.
+// KrbFastArmoredRep is the value of PA_FX_FAST in a reply or an error. It is written with the
+// CHOICE around it.
 //
 //	PA-FX-FAST-REPLY ::= CHOICE {
 //	        armored-data    [0] KrbFastArmoredRep,
@@ -156,31 +117,24 @@ func readKrbFastReq(s *der.String, r *KrbFastReq) bool {
 //	        ...
 //	}
 //
-// (RFC 6113 5.4.3)
+// (RFC 6113, Section 5.4.3)
 type KrbFastArmoredRep struct {
 	EncFastRep EncryptedData // under the armor key, usage 52
 }
 
-// ParseKrbFastArmoredRep reads a PA-FX-FAST-REPLY.
 func ParseKrbFastArmoredRep(b []byte) (*KrbFastArmoredRep, error) {
-	return parse(b, "PA-FX-FAST-REPLY", readPAFXFastReply)
+	return parse(b, "PA-FX-FAST-REPLY", codePAFXFastReply)
 }
 
-// Append appends the encoding of a PA-FX-FAST-REPLY.
-func (r *KrbFastArmoredRep) Append(dst []byte) []byte {
-	return der.AppendField(dst, 0, der.AppendSequence, func(dst []byte) []byte {
-		return der.AppendField(dst, 0, der.AppendValue, r.EncFastRep)
-	})
+func (r *KrbFastArmoredRep) Marshal() []byte { return der.AppendCoded(nil, codePAFXFastReply, r) }
+
+func codePAFXFastReply(c *der.Codec, r *KrbFastArmoredRep) {
+	codeArmoredData(c, func() { der.Field(c, 0, codeEncryptedData, &r.EncFastRep) })
 }
 
-// Marshal returns the encoding of a PA-FX-FAST-REPLY.
-func (r *KrbFastArmoredRep) Marshal() []byte { return r.Append(nil) }
-
-func readPAFXFastReply(s *der.String, r *KrbFastArmoredRep) bool {
-	var seq der.String
-	return der.ReadField(s, 0, der.ReadSequence, &seq) &&
-		der.ReadField(&seq, 0, readEncryptedData, &r.EncFastRep) &&
-		der.SkipUnknown(&seq, 0)
+// codeArmoredData codes the one alternative of PA-FX-FAST-REQUEST and PA-FX-FAST-REPLY.
+func codeArmoredData(c *der.Codec, fields func()) {
+	c.Element(der.Context(0), func() { c.Sequence(fields) })
 }
 
 // KrbFastResponse is the true reply, or error, within a FAST reply.
@@ -193,7 +147,7 @@ func readPAFXFastReply(s *der.String, r *KrbFastArmoredRep) bool {
 //	        ...
 //	}
 //
-// (RFC 6113 5.4.3)
+// (RFC 6113, Section 5.4.3)
 type KrbFastResponse struct {
 	PAData        MethodData
 	StrengthenKey enctype.Key
@@ -201,34 +155,19 @@ type KrbFastResponse struct {
 	Nonce         uint32
 }
 
-// ParseKrbFastResponse reads a KrbFastResponse from a decrypted plaintext, padding and all.
 func ParseKrbFastResponse(b []byte) (*KrbFastResponse, error) {
-	return parsePadded(b, "KrbFastResponse", readKrbFastResponse)
+	return parsePadded(b, "KrbFastResponse", codeKrbFastResponse)
 }
 
-// Append appends the DER encoding.
-func (r *KrbFastResponse) Append(dst []byte) []byte {
-	return der.AppendSequence(dst, func(dst []byte) []byte {
-		dst = der.AppendField(dst, 0, der.AppendValue, r.PAData)
-		dst = appendOptionalKey(dst, 1, r.StrengthenKey)
-		if r.Finished != nil {
-			dst = der.AppendField(dst, 2, der.AppendValue, r.Finished)
-		}
-		return der.AppendField(dst, 3, der.AppendInt, r.Nonce)
+func (r *KrbFastResponse) Marshal() []byte { return der.AppendCoded(nil, codeKrbFastResponse, r) }
+
+func codeKrbFastResponse(c *der.Codec, r *KrbFastResponse) {
+	c.Sequence(func() {
+		der.Field(c, 0, codeMethodData, &r.PAData)
+		der.Optional(c, 1, !r.StrengthenKey.IsZero(), codeKey, &r.StrengthenKey)
+		der.Optional(c, 2, r.Finished != nil, der.Pointer(codeKrbFastFinished), &r.Finished)
+		der.Field(c, 3, der.Uint32, &r.Nonce)
 	})
-}
-
-// Marshal returns the DER encoding.
-func (r *KrbFastResponse) Marshal() []byte { return r.Append(nil) }
-
-func readKrbFastResponse(s *der.String, r *KrbFastResponse) bool {
-	var seq der.String
-	return der.ReadSequence(s, &seq) &&
-		der.ReadField(&seq, 0, readMethodData, &r.PAData) &&
-		der.ReadOptional(&seq, 1, readKey, &r.StrengthenKey) &&
-		der.ReadOptional(&seq, 2, der.ReadPointer(readKrbFastFinished), &r.Finished) &&
-		der.ReadField(&seq, 3, der.ReadUint32, &r.Nonce) &&
-		der.SkipUnknown(&seq, 3)
 }
 
 // KrbFastFinished ties a reply to the ticket in it.
@@ -242,7 +181,7 @@ func readKrbFastResponse(s *der.String, r *KrbFastResponse) bool {
 //	        ...
 //	}
 //
-// (RFC 6113 5.4.3)
+// (RFC 6113, Section 5.4.3)
 type KrbFastFinished struct {
 	Timestamp      time.Time // on the KDC's clock
 	USec           int32     // microseconds, 0 to 999999
@@ -251,24 +190,12 @@ type KrbFastFinished struct {
 	TicketChecksum Checksum // over the Ticket, armor key, usage 53
 }
 
-// Append appends the DER encoding.
-func (f *KrbFastFinished) Append(dst []byte) []byte {
-	return der.AppendSequence(dst, func(dst []byte) []byte {
-		dst = der.AppendField(dst, 0, der.AppendTime, f.Timestamp)
-		dst = der.AppendField(dst, 1, der.AppendInt, f.USec)
-		dst = der.AppendField(dst, 2, der.AppendGeneralString, f.CRealm)
-		dst = der.AppendField(dst, 3, der.AppendValue, f.CName)
-		return der.AppendField(dst, 4, der.AppendValue, f.TicketChecksum)
+func codeKrbFastFinished(c *der.Codec, f *KrbFastFinished) {
+	c.Sequence(func() {
+		der.Field(c, 0, der.Time, &f.Timestamp)
+		der.Field(c, 1, der.Int32, &f.USec)
+		der.Field(c, 2, der.GeneralString, &f.CRealm)
+		der.Field(c, 3, codePrincipalName, &f.CName)
+		der.Field(c, 4, codeChecksum, &f.TicketChecksum)
 	})
-}
-
-func readKrbFastFinished(s *der.String, f *KrbFastFinished) bool {
-	var seq der.String
-	return der.ReadSequence(s, &seq) &&
-		der.ReadField(&seq, 0, der.ReadTime, &f.Timestamp) &&
-		der.ReadField(&seq, 1, der.ReadInt32, &f.USec) &&
-		der.ReadField(&seq, 2, der.ReadGeneralString, &f.CRealm) &&
-		der.ReadField(&seq, 3, readPrincipalName, &f.CName) &&
-		der.ReadField(&seq, 4, readChecksum, &f.TicketChecksum) &&
-		der.SkipUnknown(&seq, 4)
 }

@@ -9,7 +9,8 @@ import (
 //
 //	KDCOptions ::= KerberosFlags
 //
-// (RFC 4120 5.4.1; canonicalize: RFC 6806 3; request-anonymous: RFC 8062 3; cname-in-addl-tkt: [MS-SFU] 2.2.3)
+// (RFC 4120, Section 5.4.1; canonicalize: RFC 6806, Section 3; request-anonymous: RFC 8062, Section
+// 3; cname-in-addl-tkt: [MS-SFU], Section 2.2.3)
 type KDCOptions uint32
 
 // The bits of KDCOptions.
@@ -18,7 +19,6 @@ const (
 	KDC_OPT_FORWARDED               KDCOptions = 0x20000000
 	KDC_OPT_PROXIABLE               KDCOptions = 0x10000000
 	KDC_OPT_PROXY                   KDCOptions = 0x08000000
-	KDC_OPT_ALLOW_POSTDATE          KDCOptions = 0x04000000
 	KDC_OPT_POSTDATED               KDCOptions = 0x02000000
 	KDC_OPT_RENEWABLE               KDCOptions = 0x00800000
 	KDC_OPT_CNAME_IN_ADDL_TKT       KDCOptions = 0x00020000
@@ -31,7 +31,6 @@ const (
 	KDC_OPT_VALIDATE                KDCOptions = 0x00000001
 )
 
-// String lists the options by the names of the RFCs.
 func (o KDCOptions) String() string {
 	return flagNames(uint32(o), map[int]string{
 		1: "forwardable", 2: "forwarded", 3: "proxiable", 4: "proxy", 5: "allow-postdate", 6: "postdated", 8: "renewable",
@@ -44,7 +43,7 @@ func (o KDCOptions) String() string {
 //
 //	TicketFlags ::= KerberosFlags
 //
-// (RFC 4120 5.3; enc-pa-rep: RFC 6806 11; anonymous: RFC 8062 3)
+// (RFC 4120, Section 5.3; enc-pa-rep: RFC 6806, Section 11; anonymous: RFC 8062, Section 3)
 type TicketFlags uint32
 
 // The bits of TicketFlags.
@@ -52,8 +51,6 @@ const (
 	TKT_FLG_FORWARDABLE              TicketFlags = 0x40000000
 	TKT_FLG_FORWARDED                TicketFlags = 0x20000000
 	TKT_FLG_PROXIABLE                TicketFlags = 0x10000000
-	TKT_FLG_PROXY                    TicketFlags = 0x08000000
-	TKT_FLG_MAY_POSTDATE             TicketFlags = 0x04000000
 	TKT_FLG_POSTDATED                TicketFlags = 0x02000000
 	TKT_FLG_INVALID                  TicketFlags = 0x01000000
 	TKT_FLG_RENEWABLE                TicketFlags = 0x00800000
@@ -66,7 +63,6 @@ const (
 	TKT_FLG_ANONYMOUS                TicketFlags = 0x00008000
 )
 
-// String lists the flags by the names of the RFCs.
 func (f TicketFlags) String() string {
 	return flagNames(uint32(f), map[int]string{
 		1: "forwardable", 2: "forwarded", 3: "proxiable", 4: "proxy", 5: "may-postdate", 6: "postdated", 7: "invalid",
@@ -79,7 +75,7 @@ func (f TicketFlags) String() string {
 //
 //	APOptions ::= KerberosFlags
 //
-// (RFC 4120 5.5.1)
+// (RFC 4120, Section 5.5.1)
 type APOptions uint32
 
 // The bits of APOptions.
@@ -88,7 +84,6 @@ const (
 	AP_OPTS_MUTUAL_REQUIRED APOptions = 0x20000000
 )
 
-// String lists the options by the names of the RFC.
 func (o APOptions) String() string {
 	return flagNames(uint32(o), map[int]string{1: "use-session-key", 2: "mutual-required"})
 }

@@ -3,10 +3,12 @@ package messages
 import (
 	"bytes"
 	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
-// fuzz holds a parser to two promises for every input: it does not panic, and what it accepts has one encoding, which it
-// reads back.
+// fuzz holds a parser to two promises for every input: it does not panic, and what it accepts has
+// one encoding, which it reads back.
 func fuzz(f *testing.F, name string) {
 	i := 0
 	for pdus[i].name != name {
@@ -56,14 +58,12 @@ func FuzzETypeInfo2(f *testing.F)        { fuzz(f, "ETYPE-INFO2") }
 func FuzzETypeInfo(f *testing.F)         { fuzz(f, "ETYPE-INFO") }
 func FuzzPAEncTSEnc(f *testing.F)        { fuzz(f, "PA-ENC-TS-ENC") }
 func FuzzPACOptions(f *testing.F)        { fuzz(f, "PA-PAC-OPTIONS") }
-func FuzzPACRequest(f *testing.F)        { fuzz(f, "KERB-PA-PAC-REQUEST") }
 func FuzzPAForUser(f *testing.F)         { fuzz(f, "PA-FOR-USER") }
 func FuzzPAS4UX509User(f *testing.F)     { fuzz(f, "PA-S4U-X509-USER") }
 func FuzzFastRequest(f *testing.F)       { fuzz(f, "PA-FX-FAST-REQUEST") }
 func FuzzKrbFastReq(f *testing.F)        { fuzz(f, "KrbFastReq") }
 func FuzzFastReply(f *testing.F)         { fuzz(f, "PA-FX-FAST-REPLY") }
 func FuzzKrbFastResponse(f *testing.F)   { fuzz(f, "KrbFastResponse") }
-func FuzzAuthenticationSet(f *testing.F) { fuzz(f, "PA-AUTHENTICATION-SET") }
 func FuzzPASPAKE(f *testing.F)           { fuzz(f, "PA-SPAKE") }
 func FuzzSPAKESecondFactor(f *testing.F) { fuzz(f, "SPAKESecondFactor") }
 func FuzzKerbErrorData(f *testing.F)     { fuzz(f, "KERB-ERROR-DATA") }
@@ -75,10 +75,7 @@ func FuzzKRBErrorData(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		e, err := ParseKRBError((&KRBError{STime: time0, ErrorCode: KDC_ERR_CLIENT_REVOKED, SName: none, EData: data}).Marshal())
-		if err != nil {
-			t.Fatal(err)
-		}
+		e := must.OK(ParseKRBError((&KRBError{STime: time0, ErrorCode: KDC_ERR_CLIENT_REVOKED, SName: none, EData: data}).Marshal()))(t)
 		if e.Code() != KDC_ERR_CLIENT_REVOKED || !bytes.HasPrefix([]byte(e.Error()), []byte("KDC_ERR_CLIENT_REVOKED (18)")) {
 			t.Fatalf("%d: %s", e.Code(), e.Error())
 		}

@@ -10,7 +10,7 @@ import (
 // AddrType is the type of a host address.
 type AddrType int32
 
-// The address types of RFC 4120 7.5.3 that are met today.
+// The address types of RFC 4120, Section 7.5.3 that are met today.
 const (
 	ADDRTYPE_IPV4    AddrType = 2
 	ADDRTYPE_NETBIOS AddrType = 20
@@ -24,23 +24,13 @@ const (
 //	        address         [1] OCTET STRING
 //	}
 //
-// (RFC 4120 5.2.5)
+// (RFC 4120, Section 5.2.5)
 type HostAddress struct {
 	AddrType AddrType
 	Address  []byte
 }
 
-// NewHostAddress is the Kerberos form of an IP address.
-func NewHostAddress(ip netip.Addr) HostAddress {
-	ip = ip.Unmap()
-	t := ADDRTYPE_IPV6
-	if ip.Is4() {
-		t = ADDRTYPE_IPV4
-	}
-	return HostAddress{t, ip.AsSlice()}
-}
-
-// String is the address in its usual notation, or type and octets.
+// String is the address in its usual notation, or type and bytes.
 func (a HostAddress) String() string {
 	if ip, ok := netip.AddrFromSlice(a.Address); ok && (a.AddrType == ADDRTYPE_IPV4 || a.AddrType == ADDRTYPE_IPV6) {
 		return ip.String()
@@ -48,31 +38,6 @@ func (a HostAddress) String() string {
 	return fmt.Sprintf("%d:%x", a.AddrType, a.Address)
 }
 
-// Append appends the DER encoding.
-func (a HostAddress) Append(dst []byte) []byte {
-	return der.AppendSequence(dst, func(dst []byte) []byte {
-		dst = der.AppendField(dst, 0, der.AppendInt, a.AddrType)
-		return der.AppendField(dst, 1, der.AppendOctetString, a.Address)
-	})
-}
+func codeHostAddress(c *der.Codec, a *HostAddress) { codeTyped(c, 0, &a.AddrType, &a.Address) }
 
-func readHostAddress(s *der.String, a *HostAddress) bool {
-	var seq der.String
-	return der.ReadSequence(s, &seq) &&
-		der.ReadField(&seq, 0, der.ReadInt32, &a.AddrType) &&
-		der.ReadField(&seq, 1, der.ReadOctets, &a.Address) &&
-		der.SkipUnknown(&seq, 1)
-}
-
-// readHostAddresses reads HostAddresses ::= SEQUENCE OF HostAddress.
-func readHostAddresses(s *der.String, list *[]HostAddress) bool {
-	return der.ReadSequenceOf(readHostAddress)(s, list)
-}
-
-// appendOptionalAddresses writes HostAddresses under [n] unless the list is nil.
-func appendOptionalAddresses(dst []byte, n uint8, list []HostAddress) []byte {
-	if list == nil {
-		return dst
-	}
-	return der.AppendField(dst, n, der.AppendSequenceOf(der.AppendValue[HostAddress]), list)
-}
+func codeHostAddresses(c *der.Codec, list *[]HostAddress) { der.List(c, codeHostAddress, list) }

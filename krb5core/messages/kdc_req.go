@@ -21,44 +21,28 @@ import (
 //	        req-body        [4] KDC-REQ-BODY
 //	}
 //
-// (RFC 4120 5.4.1)
+// (RFC 4120, Section 5.4.1)
 type KDCReq struct {
 	MsgType MsgType // KRB_AS_REQ or KRB_TGS_REQ
 	PAData  MethodData
 	Body    KDCReqBody
 }
 
-// ParseKDCReq reads an AS-REQ or a TGS-REQ.
-func ParseKDCReq(b []byte) (*KDCReq, error) { return parse(b, "KDC-REQ", readKDCReq) }
+func ParseKDCReq(b []byte) (*KDCReq, error) { return parse(b, "KDC-REQ", codeKDCReq) }
+func (r *KDCReq) Marshal() []byte           { return der.AppendCoded(nil, codeKDCReq, r) }
 
-// Append appends the DER encoding.
-func (r *KDCReq) Append(dst []byte) []byte {
-	return appendApplication(dst, uint8(r.MsgType), func(dst []byte) []byte {
-		dst = der.AppendField(dst, 1, der.AppendInt, PVNO)
-		dst = der.AppendField(dst, 2, der.AppendInt, r.MsgType)
-		dst = appendOptionalPAData(dst, 3, r.PAData)
-		return der.AppendField(dst, 4, der.AppendValue, &r.Body)
+func codeKDCReq(c *der.Codec, r *KDCReq) {
+	der.Either(c, &r.MsgType, KRB_AS_REQ, KRB_TGS_REQ)
+	c.Application(uint8(r.MsgType), func() {
+		c.Const(1, PVNO)
+		c.Const(2, int32(r.MsgType))
+		der.Optional(c, 3, r.PAData != nil, codeMethodData, &r.PAData)
+		der.Field(c, 4, codeKDCReqBody, &r.Body)
 	})
 }
 
-// Marshal returns the DER encoding.
-func (r *KDCReq) Marshal() []byte { return r.Append(nil) }
-
-func readKDCReq(s *der.String, r *KDCReq) bool {
-	r.MsgType = TypeOf(*s)
-	if r.MsgType != KRB_AS_REQ && r.MsgType != KRB_TGS_REQ {
-		return false
-	}
-	var seq der.String
-	return readApplication(s, uint8(r.MsgType), &seq) &&
-		readConst(&seq, 1, PVNO) &&
-		readConst(&seq, 2, int32(r.MsgType)) &&
-		der.ReadOptional(&seq, 3, readMethodData, &r.PAData) &&
-		der.ReadField(&seq, 4, readKDCReqBody, &r.Body) &&
-		der.SkipUnknown(&seq, 4)
-}
-
-// KDCReqBody is what a request asks for, and what the checksum in a TGS-REQ's authenticator or its FAST armor covers.
+// KDCReqBody is what a request asks for, and what the checksum in a TGS-REQ's authenticator or its
+// FAST armor covers.
 //
 //	KDC-REQ-BODY    ::= SEQUENCE {
 //	        kdc-options             [0] KDCOptions,
@@ -81,7 +65,7 @@ func readKDCReq(s *der.String, r *KDCReq) bool {
 //	                                        -- NOTE: not empty
 //	}
 //
-// (RFC 4120 5.4.1)
+// (RFC 4120, Section 5.4.1)
 type KDCReqBody struct {
 	KDCOptions           KDCOptions
 	CName                PrincipalName
@@ -96,60 +80,31 @@ type KDCReqBody struct {
 	EncAuthorizationData *EncryptedData
 	AdditionalTickets    []Ticket
 
-	// Raw is the encoding that the body was parsed from. Append repeats it; nil means to encode the fields.
+	// Raw is the encoding that the body was parsed from. Marshal repeats it; nil means to encode the
+	// fields.
 	Raw []byte
 }
 
-// ParseKDCReqBody reads a KDC-REQ-BODY.
-func ParseKDCReqBody(b []byte) (*KDCReqBody, error) { return parse(b, "KDC-REQ-BODY", readKDCReqBody) }
+func ParseKDCReqBody(b []byte) (*KDCReqBody, error) { return parse(b, "KDC-REQ-BODY", codeKDCReqBody) }
 
-// Append appends the DER encoding: Raw if there is one.
-func (r *KDCReqBody) Append(dst []byte) []byte {
-	if r.Raw != nil {
-		return append(dst, r.Raw...)
-	}
-	return der.AppendSequence(dst, func(dst []byte) []byte {
-		dst = der.AppendField(dst, 0, der.AppendFlags, r.KDCOptions)
-		dst = appendOptionalName(dst, 1, r.CName)
-		dst = der.AppendField(dst, 2, der.AppendGeneralString, r.Realm)
-		dst = appendOptionalName(dst, 3, r.SName)
-		dst = der.AppendOptionalTime(dst, 4, r.From)
-		dst = der.AppendField(dst, 5, der.AppendTime, r.Till)
-		dst = der.AppendOptionalTime(dst, 6, r.RTime)
-		dst = der.AppendField(dst, 7, der.AppendInt, r.Nonce)
-		dst = der.AppendField(dst, 8, der.AppendSequenceOf(der.AppendInt[enctype.ID]), r.EType)
-		dst = appendOptionalAddresses(dst, 9, r.Addresses)
-		if r.EncAuthorizationData != nil {
-			dst = der.AppendField(dst, 10, der.AppendValue, *r.EncAuthorizationData)
-		}
-		if r.AdditionalTickets != nil {
-			dst = der.AppendField(dst, 11, der.AppendSequenceOf(der.AppendValue[Ticket]), r.AdditionalTickets)
-		}
-		return dst
+// Marshal returns the DER encoding: Raw if there is one.
+func (r *KDCReqBody) Marshal() []byte { return der.AppendCoded(nil, codeKDCReqBody, r) }
+
+func codeKDCReqBody(c *der.Codec, r *KDCReqBody) {
+	c.Raw(&r.Raw, func() {
+		c.Sequence(func() {
+			der.Field(c, 0, der.Flags, &r.KDCOptions)
+			der.Optional(c, 1, !r.CName.IsZero(), codePrincipalName, &r.CName)
+			der.Field(c, 2, der.GeneralString, &r.Realm)
+			der.Optional(c, 3, !r.SName.IsZero(), codePrincipalName, &r.SName)
+			der.Optional(c, 4, !r.From.IsZero(), der.Time, &r.From)
+			der.Field(c, 5, der.Time, &r.Till)
+			der.Optional(c, 6, !r.RTime.IsZero(), der.Time, &r.RTime)
+			der.Field(c, 7, der.Uint32, &r.Nonce)
+			der.Field(c, 8, der.ListOf(der.Int32[enctype.ID]), &r.EType)
+			der.Optional(c, 9, r.Addresses != nil, codeHostAddresses, &r.Addresses)
+			der.Optional(c, 10, r.EncAuthorizationData != nil, der.Pointer(codeEncryptedData), &r.EncAuthorizationData)
+			der.Optional(c, 11, r.AdditionalTickets != nil, der.ListOf(codeTicket), &r.AdditionalTickets)
+		})
 	})
-}
-
-// Marshal returns the DER encoding: Raw, or a copy of what Append makes.
-func (r *KDCReqBody) Marshal() []byte { return r.Append(nil) }
-
-func readKDCReqBody(s *der.String, r *KDCReqBody) bool {
-	if !der.ReadRaw(s, &r.Raw) {
-		return false
-	}
-	var seq der.String
-	element := der.String(r.Raw)
-	return der.ReadSequence(&element, &seq) &&
-		der.ReadField(&seq, 0, der.ReadFlags, &r.KDCOptions) &&
-		der.ReadOptional(&seq, 1, readPrincipalName, &r.CName) &&
-		der.ReadField(&seq, 2, der.ReadGeneralString, &r.Realm) &&
-		der.ReadOptional(&seq, 3, readPrincipalName, &r.SName) &&
-		der.ReadOptional(&seq, 4, der.ReadTime, &r.From) &&
-		der.ReadField(&seq, 5, der.ReadTime, &r.Till) &&
-		der.ReadOptional(&seq, 6, der.ReadTime, &r.RTime) &&
-		der.ReadField(&seq, 7, der.ReadUint32, &r.Nonce) &&
-		der.ReadField(&seq, 8, der.ReadSequenceOf(der.ReadInt32[enctype.ID]), &r.EType) &&
-		der.ReadOptional(&seq, 9, readHostAddresses, &r.Addresses) &&
-		der.ReadOptional(&seq, 10, der.ReadPointer(readEncryptedData), &r.EncAuthorizationData) &&
-		der.ReadOptional(&seq, 11, der.ReadSequenceOf(readTicket), &r.AdditionalTickets) &&
-		der.SkipUnknown(&seq, 11)
 }

@@ -16,36 +16,22 @@ import (
 //	        enc-part        [3] EncryptedData -- EncKrbCredPart
 //	}
 //
-// (RFC 4120 5.8.1)
+// (RFC 4120, Section 5.8.1)
 type KRBCred struct {
 	Tickets []Ticket
 	EncPart EncryptedData
 }
 
-// ParseKRBCred reads a KRB-CRED.
-func ParseKRBCred(b []byte) (*KRBCred, error) { return parse(b, "KRB-CRED", readKRBCred) }
+func ParseKRBCred(b []byte) (*KRBCred, error) { return parse(b, "KRB-CRED", codeKRBCred) }
+func (c *KRBCred) Marshal() []byte            { return der.AppendCoded(nil, codeKRBCred, c) }
 
-// Append appends the DER encoding.
-func (c *KRBCred) Append(dst []byte) []byte {
-	return appendApplication(dst, uint8(KRB_CRED), func(dst []byte) []byte {
-		dst = der.AppendField(dst, 0, der.AppendInt, PVNO)
-		dst = der.AppendField(dst, 1, der.AppendInt, KRB_CRED)
-		dst = der.AppendField(dst, 2, der.AppendSequenceOf(der.AppendValue[Ticket]), c.Tickets)
-		return der.AppendField(dst, 3, der.AppendValue, c.EncPart)
+func codeKRBCred(c *der.Codec, cred *KRBCred) {
+	c.Application(uint8(KRB_CRED), func() {
+		c.Const(0, PVNO)
+		c.Const(1, int32(KRB_CRED))
+		der.Field(c, 2, der.ListOf(codeTicket), &cred.Tickets)
+		der.Field(c, 3, codeEncryptedData, &cred.EncPart)
 	})
-}
-
-// Marshal returns the DER encoding.
-func (c *KRBCred) Marshal() []byte { return c.Append(nil) }
-
-func readKRBCred(s *der.String, c *KRBCred) bool {
-	var seq der.String
-	return readApplication(s, uint8(KRB_CRED), &seq) &&
-		readConst(&seq, 0, PVNO) &&
-		readConst(&seq, 1, int32(KRB_CRED)) &&
-		der.ReadField(&seq, 2, der.ReadSequenceOf(readTicket), &c.Tickets) &&
-		der.ReadField(&seq, 3, readEncryptedData, &c.EncPart) &&
-		der.SkipUnknown(&seq, 3)
 }
 
 // EncKrbCredPart is the inside of a KRBCred.
@@ -59,7 +45,7 @@ func readKRBCred(s *der.String, c *KRBCred) bool {
 //	        r-address       [5] HostAddress OPTIONAL
 //	}
 //
-// (RFC 4120 5.8.1)
+// (RFC 4120, Section 5.8.1)
 type EncKrbCredPart struct {
 	TicketInfo []KrbCredInfo // one for each ticket, in their order
 	Nonce      uint32        // written unless 0
@@ -71,45 +57,21 @@ type EncKrbCredPart struct {
 
 const tagEncKrbCredPart = 29
 
-// ParseEncKrbCredPart reads an EncKrbCredPart from a decrypted plaintext, padding and all.
 func ParseEncKrbCredPart(b []byte) (*EncKrbCredPart, error) {
-	return parsePadded(b, "EncKrbCredPart", readEncKrbCredPart)
+	return parsePadded(b, "EncKrbCredPart", codeEncKrbCredPart)
 }
 
-// Append appends the DER encoding.
-func (p *EncKrbCredPart) Append(dst []byte) []byte {
-	return appendApplication(dst, tagEncKrbCredPart, func(dst []byte) []byte {
-		dst = der.AppendField(dst, 0, der.AppendSequenceOf(der.AppendValue[KrbCredInfo]), p.TicketInfo)
-		if p.Nonce != 0 {
-			dst = der.AppendField(dst, 1, der.AppendInt, p.Nonce)
-		}
-		dst = der.AppendOptionalTime(dst, 2, p.Timestamp)
-		if !p.Timestamp.IsZero() || p.USec != 0 {
-			dst = der.AppendField(dst, 3, der.AppendInt, p.USec)
-		}
-		if p.SAddress != nil {
-			dst = der.AppendField(dst, 4, der.AppendValue, *p.SAddress)
-		}
-		if p.RAddress != nil {
-			dst = der.AppendField(dst, 5, der.AppendValue, *p.RAddress)
-		}
-		return dst
+func (p *EncKrbCredPart) Marshal() []byte { return der.AppendCoded(nil, codeEncKrbCredPart, p) }
+
+func codeEncKrbCredPart(c *der.Codec, p *EncKrbCredPart) {
+	c.Application(tagEncKrbCredPart, func() {
+		der.Field(c, 0, der.ListOf(codeKrbCredInfo), &p.TicketInfo)
+		der.Optional(c, 1, p.Nonce != 0, der.Uint32, &p.Nonce)
+		der.Optional(c, 2, !p.Timestamp.IsZero(), der.Time, &p.Timestamp)
+		der.Optional(c, 3, p.USec != 0 || !p.Timestamp.IsZero(), der.Int32, &p.USec)
+		der.Optional(c, 4, p.SAddress != nil, der.Pointer(codeHostAddress), &p.SAddress)
+		der.Optional(c, 5, p.RAddress != nil, der.Pointer(codeHostAddress), &p.RAddress)
 	})
-}
-
-// Marshal returns the DER encoding.
-func (p *EncKrbCredPart) Marshal() []byte { return p.Append(nil) }
-
-func readEncKrbCredPart(s *der.String, p *EncKrbCredPart) bool {
-	var seq der.String
-	return readApplication(s, tagEncKrbCredPart, &seq) &&
-		der.ReadField(&seq, 0, der.ReadSequenceOf(readKrbCredInfo), &p.TicketInfo) &&
-		der.ReadOptional(&seq, 1, der.ReadUint32, &p.Nonce) &&
-		der.ReadOptional(&seq, 2, der.ReadTime, &p.Timestamp) &&
-		der.ReadOptional(&seq, 3, der.ReadInt32, &p.USec) &&
-		der.ReadOptional(&seq, 4, der.ReadPointer(readHostAddress), &p.SAddress) &&
-		der.ReadOptional(&seq, 5, der.ReadPointer(readHostAddress), &p.RAddress) &&
-		der.SkipUnknown(&seq, 5)
 }
 
 // KrbCredInfo is what the receiver of a ticket must know to use it.
@@ -128,7 +90,7 @@ func readEncKrbCredPart(s *der.String, p *EncKrbCredPart) bool {
 //	        caddr           [10] HostAddresses OPTIONAL
 //	}
 //
-// (RFC 4120 5.8.1)
+// (RFC 4120, Section 5.8.1)
 type KrbCredInfo struct {
 	Key       enctype.Key
 	PRealm    string // of the client
@@ -143,7 +105,7 @@ type KrbCredInfo struct {
 	CAddr     []HostAddress
 }
 
-// CredInfo is what to tell of a credential in a KRB-CRED.
+// CredInfo describes a credential in a KRB-CRED.
 func (c *Credential) CredInfo() KrbCredInfo {
 	return KrbCredInfo{
 		Key:    c.Key,
@@ -155,42 +117,18 @@ func (c *Credential) CredInfo() KrbCredInfo {
 	}
 }
 
-// Append appends the DER encoding.
-func (i KrbCredInfo) Append(dst []byte) []byte {
-	return der.AppendSequence(dst, func(dst []byte) []byte {
-		dst = der.AppendField(dst, 0, appendKey, i.Key)
-		if i.PRealm != "" {
-			dst = der.AppendField(dst, 1, der.AppendGeneralString, i.PRealm)
-		}
-		dst = appendOptionalName(dst, 2, i.PName)
-		if i.Flags != 0 {
-			dst = der.AppendField(dst, 3, der.AppendFlags, i.Flags)
-		}
-		dst = der.AppendOptionalTime(dst, 4, i.AuthTime)
-		dst = der.AppendOptionalTime(dst, 5, i.StartTime)
-		dst = der.AppendOptionalTime(dst, 6, i.EndTime)
-		dst = der.AppendOptionalTime(dst, 7, i.RenewTill)
-		if i.SRealm != "" {
-			dst = der.AppendField(dst, 8, der.AppendGeneralString, i.SRealm)
-		}
-		dst = appendOptionalName(dst, 9, i.SName)
-		return appendOptionalAddresses(dst, 10, i.CAddr)
+func codeKrbCredInfo(c *der.Codec, i *KrbCredInfo) {
+	c.Sequence(func() {
+		der.Field(c, 0, codeKey, &i.Key)
+		der.Optional(c, 1, i.PRealm != "", der.GeneralString, &i.PRealm)
+		der.Optional(c, 2, !i.PName.IsZero(), codePrincipalName, &i.PName)
+		der.Optional(c, 3, i.Flags != 0, der.Flags, &i.Flags)
+		der.Optional(c, 4, !i.AuthTime.IsZero(), der.Time, &i.AuthTime)
+		der.Optional(c, 5, !i.StartTime.IsZero(), der.Time, &i.StartTime)
+		der.Optional(c, 6, !i.EndTime.IsZero(), der.Time, &i.EndTime)
+		der.Optional(c, 7, !i.RenewTill.IsZero(), der.Time, &i.RenewTill)
+		der.Optional(c, 8, i.SRealm != "", der.GeneralString, &i.SRealm)
+		der.Optional(c, 9, !i.SName.IsZero(), codePrincipalName, &i.SName)
+		der.Optional(c, 10, i.CAddr != nil, codeHostAddresses, &i.CAddr)
 	})
-}
-
-func readKrbCredInfo(s *der.String, i *KrbCredInfo) bool {
-	var seq der.String
-	return der.ReadSequence(s, &seq) &&
-		der.ReadField(&seq, 0, readKey, &i.Key) &&
-		der.ReadOptional(&seq, 1, der.ReadGeneralString, &i.PRealm) &&
-		der.ReadOptional(&seq, 2, readPrincipalName, &i.PName) &&
-		der.ReadOptional(&seq, 3, der.ReadFlags, &i.Flags) &&
-		der.ReadOptional(&seq, 4, der.ReadTime, &i.AuthTime) &&
-		der.ReadOptional(&seq, 5, der.ReadTime, &i.StartTime) &&
-		der.ReadOptional(&seq, 6, der.ReadTime, &i.EndTime) &&
-		der.ReadOptional(&seq, 7, der.ReadTime, &i.RenewTill) &&
-		der.ReadOptional(&seq, 8, der.ReadGeneralString, &i.SRealm) &&
-		der.ReadOptional(&seq, 9, readPrincipalName, &i.SName) &&
-		der.ReadOptional(&seq, 10, readHostAddresses, &i.CAddr) &&
-		der.SkipUnknown(&seq, 10)
 }

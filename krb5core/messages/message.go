@@ -8,16 +8,18 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/internal/der"
 )
 
-// PVNO is the protocol version number of Kerberos V5, in every message and ticket (RFC 4120 5.2 and 5.3).
+// PVNO is the protocol version number of Kerberos V5, in every message and ticket (RFC 4120,
+// Sections 5.2 and 5.3).
 const PVNO = 5
 
 // ErrMalformed is wrapped by the error of every ParseX.
 var ErrMalformed = errors.New("malformed Kerberos message")
 
-// MsgType is the type of a message, which is its application tag as well (RFC 4120 7.5.7 and 5.10).
+// MsgType is the type of a message, which is its application tag as well (RFC 4120, Sections 7.5.7
+// and 5.10).
 type MsgType int32
 
-// The message types of RFC 4120 7.5.7.
+// The message types of RFC 4120, Section 7.5.7.
 const (
 	KRB_AS_REQ  MsgType = 10
 	KRB_AS_REP  MsgType = 11
@@ -37,7 +39,6 @@ var msgTypeNames = map[MsgType]string{
 	KRB_CRED: "KRB_CRED", KRB_ERROR: "KRB_ERROR",
 }
 
-// String is the registered name, or the number of a type that has none.
 func (t MsgType) String() string {
 	if name, ok := msgTypeNames[t]; ok {
 		return name
@@ -45,8 +46,8 @@ func (t MsgType) String() string {
 	return strconv.Itoa(int(t))
 }
 
-// TypeOf tells what kind of message b begins as, by its tag alone, or 0 for none that is known. It promises nothing about
-// the rest.
+// TypeOf returns the type of the message that b begins as, by its tag alone, or 0 if unknown. It
+// promises nothing about the rest.
 func TypeOf(b []byte) MsgType {
 	if len(b) == 0 || b[0]&^0x1f != byte(der.Application(0)) {
 		return 0
@@ -59,42 +60,43 @@ func TypeOf(b []byte) MsgType {
 }
 
 // parse reads b, all of it, as one value.
-func parse[T any](b []byte, name string, read func(*der.String, *T) bool) (*T, error) {
-	s := der.String(b)
-	x := new(T)
-	if !read(&s, x) {
-		return nil, fmt.Errorf("%w: %d octets are no %s", ErrMalformed, len(b), name)
+func parse[T any](b []byte, name string, code func(*der.Codec, *T)) (*T, error) {
+	x, rest, err := read(b, "", name, code)
+	if err == nil && !rest.Empty() {
+		return nil, fmt.Errorf("%w: %d bytes after the %s", ErrMalformed, len(rest), name)
 	}
-	if !s.Empty() {
-		return nil, fmt.Errorf("%w: %d octets after the %s", ErrMalformed, len(s), name)
+	return x, err
+}
+
+func read[T any](b []byte, kind, name string, code func(*der.Codec, *T)) (*T, der.String, error) {
+	rest, x := der.String(b), new(T)
+	if !der.ReadCoded(&rest, code, x) {
+		return nil, nil, fmt.Errorf("%w: %d %sbytes are no %s", ErrMalformed, len(b), kind, name)
 	}
-	return x, nil
+	return x, rest, nil
 }
 
-// readApplication enters [APPLICATION n] SEQUENCE, the shape of every message.
-func readApplication(s *der.String, n uint8, seq *der.String) bool {
-	var inner der.String
-	return der.ReadElement(s, der.Application(n), &inner) && der.ReadSequence(&inner, seq) && inner.Empty()
-}
-
-// appendApplication writes [APPLICATION n] SEQUENCE.
-func appendApplication(dst []byte, n uint8, content func([]byte) []byte) []byte {
-	return der.Append(dst, der.Application(n), func(dst []byte) []byte { return der.AppendSequence(dst, content) })
-}
-
-// readConst reads an integer that must have one value, such as pvno and msg-type.
-func readConst(s *der.String, n uint8, want int32) bool {
-	var v int32
-	return der.ReadField(s, n, der.ReadInt32, &v) && v == want
-}
-
-// parsePadded reads a decrypted plaintext. What follows the value is ignored: it is under the same integrity check, and the
-// block ciphers of old leave padding there, since decryption does not recover the length (RFC 3961 3, decrypt function).
-func parsePadded[T any](b []byte, name string, read func(*der.String, *T) bool) (*T, error) {
-	s := der.String(b)
-	x := new(T)
-	if !read(&s, x) {
-		return nil, fmt.Errorf("%w: %d decrypted octets are no %s", ErrMalformed, len(b), name)
+// parseValue is parse for a type that is passed by value.
+func parseValue[T any](b []byte, name string, code func(*der.Codec, *T)) (value T, err error) {
+	v, err := parse(b, name, code)
+	if err != nil {
+		return value, err
 	}
-	return x, nil
+	return *v, nil
+}
+
+// parsePadded reads a decrypted plaintext. What follows the value is ignored: it is under the same
+// integrity check, and the block ciphers of old leave padding there, since decryption does not
+// recover the length (RFC 3961, Section 3, decrypt function).
+func parsePadded[T any](b []byte, name string, code func(*der.Codec, *T)) (*T, error) {
+	x, _, err := read(b, "decrypted ", name, code)
+	return x, err
+}
+
+// codeTyped codes a SEQUENCE of a type, whose field has the number n, and of bytes of that type.
+func codeTyped[T ~int32](c *der.Codec, n uint8, t *T, value *[]byte) {
+	c.Sequence(func() {
+		der.Field(c, n, der.Int32, t)
+		der.Field(c, n+1, der.Octets, value)
+	})
 }

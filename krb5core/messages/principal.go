@@ -7,44 +7,34 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/internal/der"
 )
 
-// NameType hints at what a principal name is of. It is no part of the name: names that differ in type only are equal
-// (RFC 4120 6.2).
+// NameType is a hint about the kind of a principal name. It is no part of the name: names that
+// differ in type only are equal (RFC 4120, Section 6.2).
 type NameType int32
 
-// The name types of RFC 4120 7.5.8 and 6806 5, RFC 6111 3.1, and [MS-KILE] 3.1.5.8.
+// The name types in use here.
 const (
-	KRB_NT_UNKNOWN              NameType = 0
-	KRB_NT_PRINCIPAL            NameType = 1
-	KRB_NT_SRV_INST             NameType = 2
-	KRB_NT_SRV_HST              NameType = 3
-	KRB_NT_SRV_XHST             NameType = 4
-	KRB_NT_UID                  NameType = 5
-	KRB_NT_X500_PRINCIPAL       NameType = 6
-	KRB_NT_SMTP_NAME            NameType = 7
-	KRB_NT_ENTERPRISE           NameType = 10
-	KRB_NT_WELLKNOWN            NameType = 11
-	KRB_NT_SRV_HST_DOMAIN       NameType = 12
-	KRB_NT_MS_PRINCIPAL         NameType = -128
-	KRB_NT_MS_PRINCIPAL_AND_ID  NameType = -129
-	KRB_NT_ENT_PRINCIPAL_AND_ID NameType = -130
+	KRB_NT_PRINCIPAL  NameType = 1
+	KRB_NT_SRV_INST   NameType = 2
+	KRB_NT_SRV_HST    NameType = 3
+	KRB_NT_ENTERPRISE NameType = 10
+	KRB_NT_WELLKNOWN  NameType = 11
 )
 
 // First components with a meaning.
 const (
-	tgsName       = "krbtgt"    // RFC 4120 7.3
-	wellKnownName = "WELLKNOWN" // RFC 6111 3.1
+	tgsName       = "krbtgt"    // RFC 4120, Section 7.3
+	wellKnownName = "WELLKNOWN" // RFC 6111, Section 3.1
 )
 
+// nameTypeNames has the name types of RFC 4120, Section 7.5.8 and RFC 6806, Section 5, RFC 6111,
+// Section 3.1, and [MS-KILE], Section 3.1.5.8.
 var nameTypeNames = map[NameType]string{
-	KRB_NT_UNKNOWN: "KRB_NT_UNKNOWN", KRB_NT_PRINCIPAL: "KRB_NT_PRINCIPAL", KRB_NT_SRV_INST: "KRB_NT_SRV_INST",
-	KRB_NT_SRV_HST: "KRB_NT_SRV_HST", KRB_NT_SRV_XHST: "KRB_NT_SRV_XHST", KRB_NT_UID: "KRB_NT_UID",
-	KRB_NT_X500_PRINCIPAL: "KRB_NT_X500_PRINCIPAL", KRB_NT_SMTP_NAME: "KRB_NT_SMTP_NAME",
-	KRB_NT_ENTERPRISE: "KRB_NT_ENTERPRISE", KRB_NT_WELLKNOWN: "KRB_NT_WELLKNOWN",
-	KRB_NT_SRV_HST_DOMAIN: "KRB_NT_SRV_HST_DOMAIN", KRB_NT_MS_PRINCIPAL: "KRB_NT_MS_PRINCIPAL",
-	KRB_NT_MS_PRINCIPAL_AND_ID: "KRB_NT_MS_PRINCIPAL_AND_ID", KRB_NT_ENT_PRINCIPAL_AND_ID: "KRB_NT_ENT_PRINCIPAL_AND_ID",
+	0: "KRB_NT_UNKNOWN", 1: "KRB_NT_PRINCIPAL", 2: "KRB_NT_SRV_INST", 3: "KRB_NT_SRV_HST", 4: "KRB_NT_SRV_XHST",
+	5: "KRB_NT_UID", 6: "KRB_NT_X500_PRINCIPAL", 7: "KRB_NT_SMTP_NAME", 10: "KRB_NT_ENTERPRISE",
+	11: "KRB_NT_WELLKNOWN", 12: "KRB_NT_SRV_HST_DOMAIN", -128: "KRB_NT_MS_PRINCIPAL",
+	-129: "KRB_NT_MS_PRINCIPAL_AND_ID", -130: "KRB_NT_ENT_PRINCIPAL_AND_ID",
 }
 
-// String is the registered name, or the number of a type that has none.
 func (t NameType) String() string {
 	if name, ok := nameTypeNames[t]; ok {
 		return name
@@ -59,31 +49,33 @@ func (t NameType) String() string {
 //	        name-string     [1] SEQUENCE OF KerberosString
 //	}
 //
-// (RFC 4120 5.2.2)
+// (RFC 4120, Section 5.2.2)
 type PrincipalName struct {
 	NameType   NameType
-	NameString []string // the components, in the octets of the wire
+	NameString []string // the components, in the bytes of the wire
 }
 
-// NewPrincipalName makes a name of its components.
+// NewPrincipalName returns a name of these components.
 func NewPrincipalName(t NameType, components ...string) PrincipalName {
 	return PrincipalName{NameType: t, NameString: components}
 }
 
-// TGSName is the name of the ticket-granting service for a realm, krbtgt/REALM (RFC 4120 7.3).
+// TGSName is the name of the ticket-granting service for a realm, krbtgt/REALM (RFC 4120, Section
+// 7.3).
 func TGSName(realm string) PrincipalName {
 	return PrincipalName{NameType: KRB_NT_SRV_INST, NameString: []string{tgsName, realm}}
 }
 
-// IsZero tells whether the name is absent.
+// IsZero reports whether the name is absent.
 func (n PrincipalName) IsZero() bool { return n.NameType == 0 && n.NameString == nil }
 
-// Equal tells whether both names have the same components; letter case counts, the type does not (RFC 4120 6.2).
+// Equal reports whether both names have the same components; letter case counts, the type does not
+// (RFC 4120, Section 6.2).
 func (n PrincipalName) Equal(other PrincipalName) bool {
 	return slices.Equal(n.NameString, other.NameString)
 }
 
-// IsTGS tells whether the name is that of a ticket-granting service, and of which realm.
+// IsTGS reports whether the name is that of a ticket-granting service, and of which realm.
 func (n PrincipalName) IsTGS() (realm string, ok bool) {
 	if len(n.NameString) != 2 || n.NameString[0] != tgsName {
 		return "", false
@@ -91,26 +83,9 @@ func (n PrincipalName) IsTGS() (realm string, ok bool) {
 	return n.NameString[1], true
 }
 
-// Append appends the DER encoding.
-func (n PrincipalName) Append(dst []byte) []byte {
-	return der.AppendSequence(dst, func(dst []byte) []byte {
-		dst = der.AppendField(dst, 0, der.AppendInt, n.NameType)
-		return der.AppendField(dst, 1, der.AppendSequenceOf(der.AppendGeneralString), n.NameString)
+func codePrincipalName(c *der.Codec, n *PrincipalName) {
+	c.Sequence(func() {
+		der.Field(c, 0, der.Int32, &n.NameType)
+		der.Field(c, 1, der.ListOf(der.GeneralString), &n.NameString)
 	})
-}
-
-func readPrincipalName(s *der.String, n *PrincipalName) bool {
-	var seq der.String
-	return der.ReadSequence(s, &seq) &&
-		der.ReadField(&seq, 0, der.ReadInt32, &n.NameType) &&
-		der.ReadField(&seq, 1, der.ReadSequenceOf(der.ReadGeneralString), &n.NameString) &&
-		der.SkipUnknown(&seq, 1)
-}
-
-// appendOptionalName writes a name under [n] unless it is absent.
-func appendOptionalName(dst []byte, n uint8, name PrincipalName) []byte {
-	if name.IsZero() {
-		return dst
-	}
-	return der.AppendField(dst, n, der.AppendValue, name)
 }

@@ -4,9 +4,12 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/vectors"
 )
 
-// principalVector is a name as MIT's krb5_parse_name and krb5_unparse_name treat it, the default realm being EXAMPLE.COM.
+// principalVector is a name as MIT's krb5_parse_name and krb5_unparse_name treat it, the default
+// realm being EXAMPLE.COM.
 type principalVector struct {
 	Input           string
 	Type            NameType
@@ -40,17 +43,17 @@ func checkPrincipals(t *testing.T, vectors []principalVector, parse func(s, defa
 	}
 }
 
-func TestPrincipalsAreReadAndWrittenAsMITDoes(t *testing.T) {
+func TestParsePrincipal_AsMIT(t *testing.T) {
 	var file struct {
 		PrincipalNames  []principalVector `json:"principal_names"`
 		EnterpriseNames []principalVector `json:"enterprise_names"`
 	}
-	readVectors(t, "mit-config.json", &file)
+	vectors.Load(t, "mit-config.json", &file)
 	t.Run("names", func(t *testing.T) { checkPrincipals(t, file.PrincipalNames, ParsePrincipal) })
 	t.Run("enterprise names", func(t *testing.T) { checkPrincipals(t, file.EnterpriseNames, ParseEnterprise) })
 }
 
-func TestMalformedPrincipalSaysWhatToWrite(t *testing.T) {
+func TestParsePrincipal_Errors(t *testing.T) {
 	for s, remedy := range map[string]string{
 		"alice@corp.com@EXAMPLE.COM": `write \@ if`,
 		"alice@A/B":                  `write \/ if`,
@@ -62,7 +65,7 @@ func TestMalformedPrincipalSaysWhatToWrite(t *testing.T) {
 	}
 }
 
-func TestNamesAreComparedByTheirComponents(t *testing.T) {
+func TestPrincipalName_Equal(t *testing.T) {
 	if !NewPrincipalName(KRB_NT_SRV_HST, "HTTP", "web").Equal(NewPrincipalName(KRB_NT_PRINCIPAL, "HTTP", "web")) {
 		t.Error("the type tells names apart")
 	}
@@ -79,7 +82,7 @@ func TestNamesAreComparedByTheirComponents(t *testing.T) {
 	}
 }
 
-func TestTicketGrantingServiceIsKnownByItsName(t *testing.T) {
+func TestPrincipalName_IsTGS(t *testing.T) {
 	if r, ok := TGSName("OTHER.COM").IsTGS(); !ok || r != "OTHER.COM" {
 		t.Errorf("krbtgt/OTHER.COM is of %q, %t", r, ok)
 	}

@@ -12,21 +12,22 @@ type Principal struct {
 	Realm string
 }
 
-// Equal tells whether both are the same principal; the name's type does not count.
+// Equal reports whether both are the same principal; the name's type does not count.
 func (p Principal) Equal(other Principal) bool {
 	return p.Realm == other.Realm && p.Name.Equal(other.Name)
 }
 
-// IsZero tells whether the principal is absent.
+// IsZero reports whether the principal is absent.
 func (p Principal) IsZero() bool { return p.Realm == "" && p.Name.IsZero() }
 
 // ErrPrincipal is wrapped by the errors of ParsePrincipal and ParseEnterprise.
 var ErrPrincipal = errors.New("malformed principal name")
 
-// ParsePrincipal reads the text form of a principal as MIT's krb5_parse_name does: components separated by slashes, then
-// an at sign and the realm, defaultRealm when there is no at sign. A backslash takes the meaning from the character after it;
-// \n, \t, \b and \0 are the control characters. "alice@" has an empty realm. The name's type is KRB_NT_PRINCIPAL,
-// KRB_NT_SRV_INST for krbtgt/REALM, KRB_NT_WELLKNOWN for WELLKNOWN/...; for a host-based service set another.
+// ParsePrincipal reads the text form of a principal as MIT's krb5_parse_name does: components
+// separated by slashes, then an at sign and the realm, defaultRealm when there is no at sign. A
+// backslash takes the meaning from the character after it; \n, \t, \b and \0 are the control
+// characters. "alice@" has an empty realm. The name's type is KRB_NT_PRINCIPAL, KRB_NT_SRV_INST for
+// krbtgt/REALM, KRB_NT_WELLKNOWN for WELLKNOWN/...; for a host-based service set another.
 func ParsePrincipal(s, defaultRealm string) (Principal, error) {
 	components := []string{""}
 	p := Principal{Realm: defaultRealm}
@@ -63,7 +64,8 @@ func ParsePrincipal(s, defaultRealm string) (Principal, error) {
 	return p, nil
 }
 
-// guessNameType is the type that a name of this form has by convention (RFC 4120 6.2, 7.3; RFC 6111 3.1).
+// guessNameType is the type that a name of this form has by convention (RFC 4120, Sections 6.2 and
+// 7.3; RFC 6111, Section 3.1).
 func guessNameType(components []string) NameType {
 	switch {
 	case len(components) == 2 && components[0] == tgsName:
@@ -74,8 +76,9 @@ func guessNameType(components []string) NameType {
 	return KRB_NT_PRINCIPAL
 }
 
-// ParseEnterprise makes the enterprise name (RFC 6806 5) of a user principal name such as alice@corp.example.com: one
-// component, at signs and slashes included. A second at sign begins the realm, which is defaultRealm otherwise.
+// ParseEnterprise returns the enterprise name (RFC 6806, Section 5) of a user principal name such
+// as alice@corp.example.com: one component, at signs and slashes included. A second at sign begins
+// the realm, which is defaultRealm otherwise.
 func ParseEnterprise(upn, defaultRealm string) (Principal, error) {
 	var name strings.Builder
 	ats := 0
@@ -127,7 +130,8 @@ func (p Principal) String() string {
 	return string(appendEscaped(append(b, '@'), p.Realm, true))
 }
 
-// String is the text form without a realm. At signs stand for themselves in it, as MIT displays such names.
+// String is the text form without a realm. At signs are not escaped, as MIT displays
+// such names.
 func (n PrincipalName) String() string { return string(appendComponents(nil, n.NameString, false)) }
 
 func appendComponents(dst []byte, components []string, escapeAt bool) []byte {

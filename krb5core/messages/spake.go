@@ -1,13 +1,11 @@
 package messages
 
-import (
-	"github.com/caddy-negotiate/caddy-negotiate/internal/der"
-)
+import "github.com/caddy-negotiate/caddy-negotiate/internal/der"
 
 // SPAKEGroup is a group that a SPAKE exchange computes in.
 type SPAKEGroup int32
 
-// The groups of RFC 9588 12.2.
+// The groups of RFC 9588, Section 12.2.
 const (
 	SPAKE_GROUP_EDWARDS25519 SPAKEGroup = 1
 	SPAKE_GROUP_P256         SPAKEGroup = 2
@@ -15,7 +13,7 @@ const (
 	SPAKE_GROUP_P521         SPAKEGroup = 4
 )
 
-// SPAKE_SF_NONE is the second factor type for no second factor (RFC 9588 12.1).
+// SPAKE_SF_NONE is the second factor type for no second factor (RFC 9588, Section 12.1).
 const SPAKE_SF_NONE = 1
 
 // PASPAKE is one message of a SPAKE exchange. One of its fields is set.
@@ -28,7 +26,7 @@ const SPAKE_SF_NONE = 1
 //	        ...
 //	}
 //
-// (RFC 9588 4)
+// (RFC 9588, Section 4)
 type PASPAKE struct {
 	Support   *SPAKESupport
 	Challenge *SPAKEChallenge
@@ -36,37 +34,14 @@ type PASPAKE struct {
 	EncData   *EncryptedData
 }
 
-// ParsePASPAKE reads a PA-SPAKE.
-func ParsePASPAKE(b []byte) (*PASPAKE, error) { return parse(b, "PA-SPAKE", readPASPAKE) }
+func ParsePASPAKE(b []byte) (*PASPAKE, error) { return parse(b, "PA-SPAKE", codePASPAKE) }
+func (p *PASPAKE) Marshal() []byte            { return der.AppendCoded(nil, codePASPAKE, p) }
 
-// Append appends the DER encoding of the first field that is set.
-func (p *PASPAKE) Append(dst []byte) []byte {
-	switch {
-	case p.Support != nil:
-		return der.AppendField(dst, 0, der.AppendValue, p.Support)
-	case p.Challenge != nil:
-		return der.AppendField(dst, 1, der.AppendValue, p.Challenge)
-	case p.Response != nil:
-		return der.AppendField(dst, 2, der.AppendValue, p.Response)
-	case p.EncData != nil:
-		return der.AppendField(dst, 3, der.AppendValue, *p.EncData)
-	}
-	return dst
-}
-
-// Marshal returns the DER encoding.
-func (p *PASPAKE) Marshal() []byte { return p.Append(nil) }
-
-func readPASPAKE(s *der.String, p *PASPAKE) bool {
-	switch {
-	case der.Next(s, der.Context(0)):
-		return der.ReadField(s, 0, der.ReadPointer(readSPAKESupport), &p.Support)
-	case der.Next(s, der.Context(1)):
-		return der.ReadField(s, 1, der.ReadPointer(readSPAKEChallenge), &p.Challenge)
-	case der.Next(s, der.Context(2)):
-		return der.ReadField(s, 2, der.ReadPointer(readSPAKEResponse), &p.Response)
-	}
-	return der.ReadField(s, 3, der.ReadPointer(readEncryptedData), &p.EncData)
+func codePASPAKE(c *der.Codec, p *PASPAKE) {
+	c.Require(der.Optional(c, 0, p.Support != nil, der.Pointer(codeSPAKESupport), &p.Support) ||
+		der.Optional(c, 1, p.Challenge != nil, der.Pointer(codeSPAKEChallenge), &p.Challenge) ||
+		der.Optional(c, 2, p.Response != nil, der.Pointer(codeSPAKEResponse), &p.Response) ||
+		der.Optional(c, 3, p.EncData != nil, der.Pointer(codeEncryptedData), &p.EncData))
 }
 
 // SPAKESupport is the client's offer of groups.
@@ -76,24 +51,16 @@ func readPASPAKE(s *der.String, p *PASPAKE) bool {
 //	        ...
 //	}
 //
-// (RFC 9588 4.1)
+// (RFC 9588, Section 4.1)
 type SPAKESupport struct {
 	Groups []SPAKEGroup // in the order of preference
 }
 
-// Append appends the DER encoding.
-func (p *SPAKESupport) Append(dst []byte) []byte {
-	return der.AppendSequence(dst, func(dst []byte) []byte {
-		return der.AppendField(dst, 0, der.AppendSequenceOf(der.AppendInt[SPAKEGroup]), p.Groups)
+func codeSPAKESupport(c *der.Codec, p *SPAKESupport) {
+	c.Sequence(func() {
+		der.Field(c, 0, der.ListOf(der.Int32[SPAKEGroup]), &p.Groups)
+		c.Require(len(p.Groups) > 0)
 	})
-}
-
-func readSPAKESupport(s *der.String, p *SPAKESupport) bool {
-	var seq der.String
-	return der.ReadSequence(s, &seq) &&
-		der.ReadField(&seq, 0, der.ReadSequenceOf(der.ReadInt32[SPAKEGroup]), &p.Groups) &&
-		len(p.Groups) > 0 &&
-		der.SkipUnknown(&seq, 0)
 }
 
 // SPAKEChallenge is the KDC's public value and its offer of second factors.
@@ -105,70 +72,47 @@ func readSPAKESupport(s *der.String, p *SPAKESupport) bool {
 //	        ...
 //	}
 //
-// (RFC 9588 4.2)
+// (RFC 9588, Section 4.2)
 type SPAKEChallenge struct {
 	Group   SPAKEGroup
 	Pubkey  []byte
 	Factors []SPAKESecondFactor
 }
 
-// Append appends the DER encoding.
-func (c *SPAKEChallenge) Append(dst []byte) []byte {
-	return der.AppendSequence(dst, func(dst []byte) []byte {
-		dst = der.AppendField(dst, 0, der.AppendInt, c.Group)
-		dst = der.AppendField(dst, 1, der.AppendOctetString, c.Pubkey)
-		return der.AppendField(dst, 2, der.AppendSequenceOf(der.AppendValue[SPAKESecondFactor]), c.Factors)
+func codeSPAKEChallenge(c *der.Codec, ch *SPAKEChallenge) {
+	c.Sequence(func() {
+		der.Field(c, 0, der.Int32, &ch.Group)
+		der.Field(c, 1, der.Octets, &ch.Pubkey)
+		der.Field(c, 2, der.ListOf(codeSPAKESecondFactor), &ch.Factors)
+		c.Require(len(ch.Factors) > 0)
 	})
 }
 
-func readSPAKEChallenge(s *der.String, c *SPAKEChallenge) bool {
-	var seq der.String
-	return der.ReadSequence(s, &seq) &&
-		der.ReadField(&seq, 0, der.ReadInt32, &c.Group) &&
-		der.ReadField(&seq, 1, der.ReadOctets, &c.Pubkey) &&
-		der.ReadField(&seq, 2, der.ReadSequenceOf(readSPAKESecondFactor), &c.Factors) &&
-		len(c.Factors) > 0 &&
-		der.SkipUnknown(&seq, 2)
-}
-
-// SPAKESecondFactor is a second factor: offered in a challenge, or chosen and encrypted in a response.
+// SPAKESecondFactor is a second factor: offered in a challenge, or chosen and encrypted in a
+// response.
 //
 //	SPAKESecondFactor ::= SEQUENCE {
 //	        type            [0] Int32,
 //	        data            [1] OCTET STRING OPTIONAL
 //	}
 //
-// (RFC 9588 4.2)
+// (RFC 9588, Section 4.2)
 type SPAKESecondFactor struct {
 	Type int32
 	Data []byte
 }
 
-// ParseSPAKESecondFactor reads a SPAKESecondFactor from a decrypted plaintext, padding and all.
 func ParseSPAKESecondFactor(b []byte) (*SPAKESecondFactor, error) {
-	return parsePadded(b, "SPAKESecondFactor", readSPAKESecondFactor)
+	return parsePadded(b, "SPAKESecondFactor", codeSPAKESecondFactor)
 }
 
-// Append appends the DER encoding.
-func (f SPAKESecondFactor) Append(dst []byte) []byte {
-	return der.AppendSequence(dst, func(dst []byte) []byte {
-		dst = der.AppendField(dst, 0, der.AppendInt, f.Type)
-		if f.Data != nil {
-			dst = der.AppendField(dst, 1, der.AppendOctetString, f.Data)
-		}
-		return dst
+func (f SPAKESecondFactor) Marshal() []byte { return der.AppendCoded(nil, codeSPAKESecondFactor, &f) }
+
+func codeSPAKESecondFactor(c *der.Codec, f *SPAKESecondFactor) {
+	c.Sequence(func() {
+		der.Field(c, 0, der.Int32, &f.Type)
+		der.Optional(c, 1, f.Data != nil, der.Octets, &f.Data)
 	})
-}
-
-// Marshal returns the DER encoding.
-func (f SPAKESecondFactor) Marshal() []byte { return f.Append(nil) }
-
-func readSPAKESecondFactor(s *der.String, f *SPAKESecondFactor) bool {
-	var seq der.String
-	return der.ReadSequence(s, &seq) &&
-		der.ReadField(&seq, 0, der.ReadInt32, &f.Type) &&
-		der.ReadOptional(&seq, 1, der.ReadOctets, &f.Data) &&
-		der.SkipUnknown(&seq, 1)
 }
 
 // SPAKEResponse is the client's public value and its second factor.
@@ -179,24 +123,15 @@ func readSPAKESecondFactor(s *der.String, f *SPAKESecondFactor) bool {
 //	        ...
 //	}
 //
-// (RFC 9588 4.3)
+// (RFC 9588, Section 4.3)
 type SPAKEResponse struct {
 	Pubkey []byte
 	Factor EncryptedData // under K'[1], usage 65
 }
 
-// Append appends the DER encoding.
-func (r *SPAKEResponse) Append(dst []byte) []byte {
-	return der.AppendSequence(dst, func(dst []byte) []byte {
-		dst = der.AppendField(dst, 0, der.AppendOctetString, r.Pubkey)
-		return der.AppendField(dst, 1, der.AppendValue, r.Factor)
+func codeSPAKEResponse(c *der.Codec, r *SPAKEResponse) {
+	c.Sequence(func() {
+		der.Field(c, 0, der.Octets, &r.Pubkey)
+		der.Field(c, 1, codeEncryptedData, &r.Factor)
 	})
-}
-
-func readSPAKEResponse(s *der.String, r *SPAKEResponse) bool {
-	var seq der.String
-	return der.ReadSequence(s, &seq) &&
-		der.ReadField(&seq, 0, der.ReadOctets, &r.Pubkey) &&
-		der.ReadField(&seq, 1, readEncryptedData, &r.Factor) &&
-		der.SkipUnknown(&seq, 1)
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"strings"
 	"testing"
 )
@@ -18,8 +17,12 @@ func TestNoTextOrJSONShowsAKey(t *testing.T) {
 	}
 	cred := &Credential{Client: Principal{alice, realm}, Service: Principal{web, realm}, Key: sessionKey, EndTime: time2}
 	for _, v := range []any{
-		cred, *cred, &EncKDCRepPart{Key: sessionKey}, EncTicketPart{Key: sessionKey}, &Authenticator{Subkey: sessionKey},
-		&EncAPRepPart{Subkey: sessionKey}, EncKrbCredPart{TicketInfo: []KrbCredInfo{{Key: sessionKey}}}, cred.CredInfo(),
+		cred, *cred, &EncKDCRepPart{Key: sessionKey},
+		EncTicketPart{Key: sessionKey},
+		&Authenticator{Subkey: sessionKey},
+		&EncAPRepPart{Subkey: sessionKey},
+		EncKrbCredPart{TicketInfo: []KrbCredInfo{{Key: sessionKey}}},
+		cred.CredInfo(),
 		&KrbFastResponse{StrengthenKey: sessionKey},
 	} {
 		var texts []string
@@ -61,7 +64,7 @@ func TestFlagsAreWrittenByName(t *testing.T) {
 	}
 }
 
-func TestNumbersWithoutANameAreWrittenAsNumbers(t *testing.T) {
+func TestUnnamedNumbers(t *testing.T) {
 	for got, want := range map[string]string{
 		KRB_AS_REQ.String(): "KRB_AS_REQ", MsgType(99).String(): "99",
 		KRB_NT_ENTERPRISE.String(): "KRB_NT_ENTERPRISE", NameType(99).String(): "99",
@@ -74,9 +77,6 @@ func TestNumbersWithoutANameAreWrittenAsNumbers(t *testing.T) {
 }
 
 func TestHostAddresses(t *testing.T) {
-	for ip, want := range map[string]HostAddress{"192.0.2.1": addr4, "::ffff:192.0.2.1": addr4, "2001:db8::1": addr6} {
-		equal(t, ip, NewHostAddress(netip.MustParseAddr(ip)), want)
-	}
 	for want, a := range map[string]HostAddress{
 		"192.0.2.1": addr4, "2001:db8::1": addr6, "20:4142": {ADDRTYPE_NETBIOS, []byte("AB")}, "2:01": {ADDRTYPE_IPV4, []byte{1}},
 	} {

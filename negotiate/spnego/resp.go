@@ -2,12 +2,10 @@ package spnego
 
 import (
 	"errors"
-	"strconv"
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/der"
 )
 
-// errResp is a NegTokenResp that cannot be read.
 var errResp = errors.New("malformed SPNEGO NegTokenResp: the acceptor does not speak RFC 4178 here")
 
 // NegState is how far the acceptor thinks the negotiation has come.
@@ -20,7 +18,8 @@ var errResp = errors.New("malformed SPNEGO NegTokenResp: the acceptor does not s
 //	}
 type NegState int32
 
-// The states of RFC 4178 4.2.2; NoState is a NegTokenResp without one, as later tokens may be.
+// The states of RFC 4178, Section 4.2.2; NoState is a NegTokenResp without one, as later tokens may
+// be.
 const (
 	NoState          NegState = -1
 	AcceptCompleted  NegState = 0
@@ -28,23 +27,6 @@ const (
 	Reject           NegState = 2
 	RequestMIC       NegState = 3
 )
-
-// String is the state's name in RFC 4178.
-func (s NegState) String() string {
-	switch s {
-	case NoState:
-		return "none"
-	case AcceptCompleted:
-		return "accept-completed"
-	case AcceptIncomplete:
-		return "accept-incomplete"
-	case Reject:
-		return "reject"
-	case RequestMIC:
-		return "request-mic"
-	}
-	return "negState " + strconv.Itoa(int(s))
-}
 
 // NegTokenResp is the acceptor's answer.
 //
@@ -56,61 +38,48 @@ func (s NegState) String() string {
 //	    ...
 //	}
 //
-// (RFC 4178 4.2.2.) The zero value says accept-completed; set State to NoState for none.
+// (RFC 4178, Section 4.2.2.) The zero value says accept-completed; set State to NoState for none.
 type NegTokenResp struct {
 	State NegState
-	// SupportedMech is the mechanism chosen; empty if none is named. Windows names Kerberos by either OID.
+	// SupportedMech is the mechanism chosen; empty if none is named. Windows names Kerberos by
+	// either OID.
 	SupportedMech OID
-	// ResponseToken is the mechanism's token (of Kerberos: an AP-REP or a KRB-ERROR); nil if there is none, as
-	// when mutual authentication was not asked for.
+	// ResponseToken is the mechanism's token (of Kerberos: an AP-REP or a KRB-ERROR); nil if there
+	// is none, as when mutual authentication was not asked for.
 	ResponseToken []byte
 	// MechListMIC is nil if there is none.
 	MechListMIC []byte
 }
 
-// Append appends the token. It has no GSS-API header, being a second token (RFC 4178 4.2).
-func (t *NegTokenResp) Append(dst []byte) []byte {
-	return der.Append(dst, der.Context(1), func(dst []byte) []byte {
-		return der.AppendSequence(dst, func(dst []byte) []byte {
-			if t.State != NoState {
-				dst = der.AppendField(dst, 0, der.AppendEnum, t.State)
-			}
-			if t.SupportedMech != "" {
-				dst = der.AppendField(dst, 1, appendOID, t.SupportedMech)
-			}
-			if t.ResponseToken != nil {
-				dst = der.AppendField(dst, 2, der.AppendOctetString, t.ResponseToken)
-			}
-			if t.MechListMIC != nil {
-				dst = der.AppendField(dst, 3, der.AppendOctetString, t.MechListMIC)
-			}
-			return dst
-		})
-	})
-}
+// Append appends the token. It has no GSS-API header, being a second token (RFC 4178, Section 4.2).
+func (t *NegTokenResp) Append(dst []byte) []byte { return der.AppendCoded(dst, codeResp, t) }
 
 // ParseResp reads a NegTokenResp. What it returns aliases b.
 func ParseResp(b []byte) (*NegTokenResp, error) {
 	s := der.String(b)
-	var choice, fields der.String
-	if !der.ReadElement(&s, der.Context(1), &choice) || !s.Empty() ||
-		!der.ReadSequence(&choice, &fields) || !choice.Empty() {
-		return nil, errResp
-	}
 	t := &NegTokenResp{State: NoState}
-	if !der.ReadOptional(&fields, 0, readState, &t.State) ||
-		!der.ReadOptional(&fields, 1, readOID, &t.SupportedMech) ||
-		!der.ReadOptional(&fields, 2, der.ReadOctets, &t.ResponseToken) ||
-		!der.ReadOptional(&fields, 3, der.ReadOctets, &t.MechListMIC) ||
-		!der.SkipUnknown(&fields, 3) {
+	if !der.ReadCoded(&s, codeResp, t) || !s.Empty() {
 		return nil, errResp
 	}
 	return t, nil
 }
 
-// ParseReply reads what follows "Negotiate" in an acceptor's header: a NegTokenResp, or a Kerberos token without SPNEGO
-// around it, which some acceptors send in its place and which becomes the ResponseToken of a NegTokenResp without a state.
-// Whether that token is one of Kerberos is for its reader to find out. What it returns aliases b.
+func codeResp(c *der.Codec, t *NegTokenResp) {
+	c.Element(der.Context(1), func() {
+		c.Sequence(func() {
+			der.Optional(c, 0, t.State != NoState, der.Enum, &t.State)
+			c.Require(t.State <= RequestMIC)
+			der.Optional(c, 1, t.SupportedMech != "", codeOID, &t.SupportedMech)
+			der.Optional(c, 2, t.ResponseToken != nil, der.Octets, &t.ResponseToken)
+			der.Optional(c, 3, t.MechListMIC != nil, der.Octets, &t.MechListMIC)
+		})
+	})
+}
+
+// ParseReply reads what follows "Negotiate" in an acceptor's header: a NegTokenResp, or a Kerberos
+// token without SPNEGO around it, which some acceptors send in its place and which becomes the
+// ResponseToken of a NegTokenResp without a state. Whether that token is one of Kerberos is for its
+// reader to find out. What it returns aliases b.
 func ParseReply(b []byte) (*NegTokenResp, error) {
 	const (
 		framed   = 0x60 // APPLICATION 0: a token with a GSS-API header
@@ -130,8 +99,4 @@ func ParseReply(b []byte) (*NegTokenResp, error) {
 		return &NegTokenResp{State: NoState, ResponseToken: b}, nil
 	}
 	return ParseResp(b)
-}
-
-func readState(s *der.String, state *NegState) bool {
-	return der.ReadEnum(s, state) && *state <= RequestMIC
 }

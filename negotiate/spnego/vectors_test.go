@@ -1,46 +1,34 @@
 package spnego
 
 import (
-	"encoding/hex"
-	"encoding/json"
-	"os"
-	"path/filepath"
 	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/vectors"
 )
 
-// vectors are tests/vectors/spnego.json.
-type vectors struct {
+// vectorFile is tests/vectors/spnego.json.
+type vectorFile struct {
 	OIDs   map[string]string `json:"oids"`
 	States map[string]int32  `json:"neg_state"`
 	Cases  []vector          `json:"cases"`
 }
 
 type vector struct {
-	Kind          string   `json:"kind"`
-	Name          string   `json:"name"`
-	DER           hexBytes `json:"der"`
-	MechTypes     []string `json:"mech_types"`
-	MechToken     hexBytes `json:"mech_token"`
-	MechListMIC   hexBytes `json:"mech_list_mic"`
-	ReqFlags      hexBytes `json:"req_flags"`
-	HintName      string   `json:"hint_name"`
-	NegState      *int32   `json:"neg_state"`
-	SupportedMech string   `json:"supported_mech"`
-	ResponseToken hexBytes `json:"response_token"`
+	Kind          string      `json:"kind"`
+	Name          string      `json:"name"`
+	DER           vectors.Hex `json:"der"`
+	MechTypes     []string    `json:"mech_types"`
+	MechToken     vectors.Hex `json:"mech_token"`
+	MechListMIC   vectors.Hex `json:"mech_list_mic"`
+	NegState      *int32      `json:"neg_state"`
+	SupportedMech string      `json:"supported_mech"`
+	ResponseToken vectors.Hex `json:"response_token"`
 }
 
-// hexBytes is nil where the file has no value.
-type hexBytes []byte
-
-func (h *hexBytes) UnmarshalText(text []byte) (err error) {
-	*h, err = hex.DecodeString(string(text))
-	return err
-}
-
-func readVectors(tb testing.TB) *vectors {
+func readVectors(tb testing.TB) *vectorFile {
 	tb.Helper()
-	v := new(vectors)
-	readJSON(tb, "spnego.json", v)
+	v := new(vectorFile)
+	vectors.Load(tb, "spnego.json", v)
 	return v
 }
 
@@ -51,12 +39,12 @@ func liveTokens(tb testing.TB) (initiator, acceptor [][]byte) {
 		Cases []struct {
 			Mech   string `json:"mech"`
 			Tokens []struct {
-				From  string   `json:"from"`
-				Token hexBytes `json:"token"`
+				From  string      `json:"from"`
+				Token vectors.Hex `json:"token"`
 			} `json:"tokens"`
 		} `json:"cases"`
 	}
-	readJSON(tb, "mit-gss.json", &v)
+	vectors.Load(tb, "mit-gss.json", &v)
 	for _, c := range v.Cases {
 		if c.Mech != "spnego" {
 			continue
@@ -73,15 +61,4 @@ func liveTokens(tb testing.TB) (initiator, acceptor [][]byte) {
 		tb.Fatal("no live SPNEGO tokens among the vectors")
 	}
 	return initiator, acceptor
-}
-
-func readJSON(tb testing.TB, name string, v any) {
-	tb.Helper()
-	b, err := os.ReadFile(filepath.Join("..", "..", "tests", "vectors", name))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	if err := json.Unmarshal(b, v); err != nil {
-		tb.Fatal(err)
-	}
 }

@@ -12,21 +12,22 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
-// Config says what is run.
+// Config configures a run.
 type Config struct {
-	// Out is the document to write; the plots go to the folder of its name without
-	// the ending.
+	// Out is the document to write; the plots go to the folder with its name without
+	// the extension.
 	Out string
-	// Quick makes everything short: for whether it runs, not for figures.
+	// Quick shortens every measurement, to test that everything runs. Its figures are
+	// worthless.
 	Quick bool
-	// Only are the sections to run, all if empty. The document says so.
+	// Only lists the sections to run, all if empty. The document names them.
 	Only []string
 	// Notes is a file whose text ends the document; none if empty.
 	Notes string
-	// Profiles is a folder for profiles of the Caddys, of processor time and
-	// allocations; none if empty.
+	// Profiles is a folder for CPU and allocation profiles of the Caddy processes;
+	// none if empty.
 	Profiles string
-	// Log is told of the progress.
+	// Log receives the progress.
 	Log io.Writer
 }
 
@@ -34,13 +35,12 @@ type Config struct {
 type bench struct {
 	Config
 	report
-	folder string // for files that do not stay
-	mit    string // the driver, empty if it could not be built
-	noMIT  string // why
+	folder string // for temporary files
+	mit    string // the driver, empty if it was not built
+	noMIT  string // the reason
 }
 
-// sections of the document, in its order. proxy comes last but one for it takes
-// longest.
+// sections are those of the document, in its order.
 var sections = []struct {
 	name string
 	run  func(*bench, context.Context) error
@@ -54,7 +54,7 @@ var sections = []struct {
 	{"renewal", (*bench).renewal},
 }
 
-// Sections are the names that Config.Only takes.
+// Sections returns the names for Config.Only.
 func Sections() []string {
 	var names []string
 	for _, s := range sections {
@@ -116,20 +116,20 @@ func pick[T any](b *bench, full, quick T) T {
 	return full
 }
 
-// size is that of a ticket, in octets.
+// size is the size of a ticket, in bytes.
 type size struct {
-	name   string
-	octets int // zero: as small as it gets
+	name  string
+	bytes int // zero: without filler
 }
 
-// siteFor starts a site whose service tickets have a size, about.
+// siteFor starts a site whose service tickets have about the given size.
 func (b *bench) siteFor(z size) (*site, error) {
 	folder, err := os.MkdirTemp(b.folder, "site-")
 	if err != nil {
 		return nil, err
 	}
 	s, err := newSite(folder)
-	if err != nil || z.octets == 0 {
+	if err != nil || z.bytes == 0 {
 		return s, err
 	}
 	cred, err := s.ticket(context.Background())
@@ -138,19 +138,19 @@ func (b *bench) siteFor(z size) (*site, error) {
 		return nil, err
 	}
 	const overhead = 24 // of the authorization data that carries the filler
-	s.proxy.Set(kdctest.AuthDataSize(z.octets - len(cred.Ticket) - overhead))
+	s.proxy.Set(kdctest.AuthDataSize(z.bytes - len(cred.Ticket) - overhead))
 	s.kdc.ResetCounts()
 	return s, nil
 }
 
-// The words of the document that do not depend on what was measured.
+// The constant texts of the document.
 const (
 	preface = `# Performance
 
-Written by ` + "`cd tests/bench && go run ./cmd/bench -out ../../docs/performance.md`" + `, which runs everything below on the
-machine at hand. What counts are the ratios: both sides of each were measured in turns, round after round, in this one
-run. Absolute figures are those of this machine on this day, and drift by a third from run to run. Numbers in brackets
-are the interval in which the median lies with 95 % confidence.
+Written by ` + "`cd tests/bench && go run ./cmd/bench -out ../../docs/performance.md`" + `, which runs every
+measurement below on one machine. The ratios count: both sides of each are measured in turns, round after round, in one
+run. Absolute figures depend on the machine and drift by a third from run to run. Numbers in brackets are the 95 %
+confidence interval of the median.
 `
-	quickNote = "\n**This was a quick run**, to see that everything runs. Its figures are worth nothing.\n"
+	quickNote = "\n**This was a quick run**, which only tests that everything runs. Its figures are worthless.\n"
 )

@@ -17,14 +17,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// child is a process that is measured.
+// child is a measured process.
 type child struct {
 	cmd *exec.Cmd
 	log bytes.Buffer
 	out *bufio.Reader
 }
 
-// build makes a program of a package.
+// build builds the program of a package.
 func build(ctx context.Context, folder, name, pkg string) (string, error) {
 	program := filepath.Join(folder, name)
 	out, err := exec.CommandContext(ctx, "go", "build", "-o", program, pkg).CombinedOutput()
@@ -34,7 +34,7 @@ func build(ctx context.Context, folder, name, pkg string) (string, error) {
 	return program, nil
 }
 
-// spawn starts a program. Its errors are kept for fail.
+// spawn starts a program. Its standard error is kept in log.
 func spawn(ctx context.Context, folder, program string, args ...string) (*child, error) {
 	c := &child{cmd: exec.CommandContext(ctx, program, args...)}
 	c.cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+folder, "XDG_CONFIG_HOME="+folder, "HOME="+folder)
@@ -53,11 +53,11 @@ func (c *child) stop() {
 	_ = c.cmd.Wait()
 }
 
-// cpu is the processor time that the process has had, exact to the nanosecond: the
+// cpu returns the processor time of the process with a resolution of a nanosecond: the
 // ticks of /proc/PID/stat are too coarse for a turn.
 func (c *child) cpu() (time.Duration, error) {
-	// The clock of another process's time, as clock_getcpuclockid(3) makes it:
-	// the complement of its number, shifted, and CPUCLOCK_SCHED.
+	// The CPU clock of another process, as returned by clock_getcpuclockid(3): the
+	// complement of its pid, shifted, and CPUCLOCK_SCHED.
 	clock := int32(^c.cmd.Process.Pid<<3 | 2)
 	var t unix.Timespec
 	if err := unix.ClockGettime(clock, &t); err != nil {
@@ -78,18 +78,18 @@ func upstreamAt(ctx context.Context, folder string) (c *child, addr string, err 
 	addr, err = c.out.ReadString('\n')
 	if err != nil {
 		c.stop()
-		return nil, "", fmt.Errorf("the upstream does not start: %w %s", err, c.log.String())
+		return nil, "", fmt.Errorf("starting the upstream: %w %s", err, c.log.String())
 	}
 	return c, strings.TrimSpace(addr), nil
 }
 
-// caddy is a Caddy with a configuration of one site.
+// caddy is a Caddy with one site.
 type caddy struct {
 	*child
 	addr, admin string
 }
 
-// startCaddy starts one. The site's block is what stands between the braces.
+// startCaddy starts a Caddy. block is the content of the site's block.
 func startCaddy(ctx context.Context, folder, program, name, block string) (*caddy, error) {
 	c := &caddy{addr: freePort(), admin: freePort()}
 	home := filepath.Join(folder, name)
@@ -120,13 +120,13 @@ func startCaddy(ctx context.Context, folder, program, name, block string) (*cadd
 		time.Sleep(50 * time.Millisecond)
 	}
 	c.stop()
-	return nil, fmt.Errorf("Caddy %q gives no answer: %s", name, tail(c.log.String(), 2000))
+	return nil, fmt.Errorf("Caddy %q does not respond: %s", name, tail(c.log.String(), 2000))
 }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
 
 // profile fetches a profile of the next seconds: "profile" for processor time,
-// "allocs" for what is allocated.
+// "allocs" for allocations.
 func (c *caddy) profile(kind, path string, seconds int) error {
 	response, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/%s?seconds=%d", c.admin, kind, seconds))
 	if err != nil {

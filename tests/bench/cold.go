@@ -8,9 +8,8 @@ import (
 
 // cold measures a login and a service ticket.
 func (b *bench) cold(ctx context.Context) error {
-	b.section("Cold start", "A login with a keytab and a service ticket, with nothing held. Ours is shown for the first login of an account too, which has "+
-		"to ask what the keys are salted with; a proxy does that once. The KDC is in this process; 5 ms away means that a relay holds back each "+
-		"datagram by 2.5 ms in each direction.")
+	b.section("Cold start", "A login with a keytab and a service ticket, with empty caches. *First login* also requests the account's salt and key types, "+
+		"as a proxy does once. The KDC runs in this process; 5 ms away means that a relay delays each datagram by 2.5 ms in each direction.")
 	s, err := b.siteFor(size{})
 	if err != nil {
 		return err
@@ -44,7 +43,7 @@ func (b *bench) cold(ctx context.Context) error {
 	return b.judgeCold(last)
 }
 
-// coldSides is who logs in.
+// coldSides are the clients that log in.
 type coldSides struct {
 	known, first, gokrb5, mit *side // mit may be nil
 	exchanges                 map[*side]int
@@ -118,7 +117,7 @@ func (b *bench) coldSides(ctx context.Context, s *site, addr string) (*coldSides
 	return c, nil
 }
 
-// coldRows counts the exchanges of one more start, and makes rows of all.
+// coldRows counts the exchanges of one more start of each side, and appends a row for it.
 func (b *bench) coldRows(rows [][]string, s *site, place string, c *coldSides) ([][]string, error) {
 	for _, one := range c.sides() {
 		s.kdc.ResetCounts()

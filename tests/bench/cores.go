@@ -11,9 +11,9 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 )
 
-// parallel makes a side of a function that is done on some cores at once, the
-// garbage collector's work included: run(n) has each do it n times. make gives each its
-// own function.
+// parallel returns a side that calls functions on several cores at once, which also run
+// the garbage collector: run(n) calls each n times. make returns the function of one
+// core.
 func parallel(name string, cores int, make func(i int) func() error) *side {
 	list := []func() error{}
 	for i := range cores {
@@ -41,8 +41,8 @@ func parallel(name string, cores int, make func(i int) func() error) *side {
 
 func newErrors(n int) []error { return make([]error, n) }
 
-// liveHeap is so many MiB in pieces, as a server's connections and tickets are. What
-// was garbage before is gone.
+// liveHeap allocates some MiB in small pieces, like a server's connections and tickets,
+// and collects the garbage.
 func liveHeap(mib int) [][]byte {
 	heap := make([][]byte, mib<<10)
 	for i := range heap {
@@ -52,7 +52,7 @@ func liveHeap(mib int) [][]byte {
 	return heap
 }
 
-// scaled is one who makes tokens on one core and on all.
+// scaled is a token maker on one core and on all.
 type scaled struct {
 	name     string
 	one, all *side
@@ -62,8 +62,8 @@ type scaled struct {
 func (b *bench) cores(ctx context.Context) error {
 	n := runtime.GOMAXPROCS(0)
 	b.section("More cores", fmt.Sprintf("Tokens a second on %d cores over tokens a second on one, with 256 MiB of live heap in the Go processes for the "+
-		"garbage collector to look through. One core is one for everything, garbage collection included (GOMAXPROCS). The floor shares nothing between cores, and its "+
-		"tail makes no garbage: by these two one sees what the machine and the garbage collector give.", n))
+		"garbage collector to mark. One core includes garbage collection (GOMAXPROCS). The floor shares nothing between cores, and its "+
+		"tail makes no garbage: the two show the gain that the machine and the garbage collector allow.", n))
 	s, err := b.siteFor(ticketSizes[0])
 	if err != nil {
 		return err
@@ -150,7 +150,7 @@ func (b *bench) cores(ctx context.Context) error {
 func (b *bench) reportCores(n int, list []scaled) {
 	var rows [][]string
 	for i, l := range list {
-		// Each of the n does what the one does.
+		// Each of the n cores does the work of the one core.
 		gain := ratios(l.one.samples, l.all.samples)
 		gain.median, gain.low, gain.high = gain.median*float64(n), gain.low*float64(n), gain.high*float64(n)
 		rows = append(rows, []string{

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// document puts the parts together.
+// document returns the whole document.
 func (b *bench) document(ctx context.Context, took time.Duration) ([]byte, error) {
 	var doc bytes.Buffer
 	doc.WriteString(preface)
@@ -41,7 +41,7 @@ func (b *bench) document(ctx context.Context, took time.Duration) ([]byte, error
 	return doc.Bytes(), nil
 }
 
-// machine names what was measured on and with.
+// machine describes the machine and the versions of the software.
 func (b *bench) machine(ctx context.Context) []string {
 	lines := []string{
 		fmt.Sprintf("%s, %d cores, %s/%s", processor(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH),

@@ -16,12 +16,11 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/spnego"
 )
 
-// floor is the least that a token can take with the standard library's
-// primitives: HMAC-SHA1 over the authenticator and AES-256-CBC, base64. Nothing
-// is done that makes a token right: no unique time, no changing fields, no
-// ciphertext stealing.
+// floor measures the minimum cost of a token with the standard library's primitives:
+// HMAC-SHA1 over the authenticator, AES-256-CBC and base64. It leaves out everything
+// that makes a token valid: unique time, changing fields, ciphertext stealing.
 type floor struct {
-	plain  []byte // confounder and authenticator, to whole blocks
+	plain  []byte // confounder and authenticator, padded to whole blocks
 	cbc    cipher.BlockMode
 	setIV  interface{ SetIV(iv []byte) }
 	iv     [aes.BlockSize]byte
@@ -30,15 +29,15 @@ type floor struct {
 	subkey [32]byte
 
 	prefix  []byte // of the token, up to the ciphertext
-	header  []byte // scheme and base64 of prefix, cut at three octets
-	restLen int    // of prefix that base64 could not take
+	header  []byte // scheme and base64 of prefix, cut at three bytes
+	restLen int    // of prefix after the last whole base64 group
 	tail    []byte
 	token   []byte
 	out     []byte
 	value   string
 }
 
-// newFloor measures a header of ours for its parts.
+// newFloor returns a floor with the sizes of one of the plugin's headers.
 func newFloor(header string) (*floor, error) {
 	scheme, text, _ := strings.Cut(header, " ")
 	token, err := base64.StdEncoding.DecodeString(text)
@@ -57,7 +56,7 @@ func newFloor(header string) (*floor, error) {
 	f.cbc = cipher.NewCBCEncrypter(block, f.iv[:])
 	var ok bool
 	if f.setIV, ok = f.cbc.(interface{ SetIV(iv []byte) }); !ok {
-		return nil, errors.New("this Go's CBC cannot be set back to its beginning")
+		return nil, errors.New("crypto/cipher: CBC mode has no SetIV")
 	}
 	plainLen := cipherLen - 12
 	f.plain = make([]byte, (plainLen+aes.BlockSize-1)/aes.BlockSize*aes.BlockSize)
@@ -72,7 +71,7 @@ func newFloor(header string) (*floor, error) {
 	return f, nil
 }
 
-// authenticatorLen is the length of a token's last field, the authenticator's
+// authenticatorLen returns the length of a token's last field, the authenticator's
 // ciphertext.
 func authenticatorLen(token []byte) (int, error) {
 	init, err := spnego.ParseInit(token)
@@ -99,7 +98,7 @@ func (f *floor) seal(dst []byte) {
 	copy(dst[len(f.plain):], sum[:12])
 }
 
-// whole builds, encrypts and encodes all of the token.
+// whole builds, encrypts and encodes the whole token.
 func (f *floor) whole() error {
 	copy(f.token, f.prefix)
 	f.seal(f.token[len(f.prefix):])
@@ -107,14 +106,14 @@ func (f *floor) whole() error {
 	return nil
 }
 
-// end does so with the tail only: what precedes it is kept, in base64.
+// end encrypts and encodes only the tail: the base64 of the prefix is kept.
 func (f *floor) end() error {
 	f.seal(f.tail[f.restLen:])
 	base64.StdEncoding.Encode(f.out[len(f.header):], f.tail)
 	return nil
 }
 
-// full is end with a random subkey, and the header as a string.
+// full is like end, with a random subkey, and makes the header a string.
 func (f *floor) full() error {
 	if _, err := rand.Read(f.subkey[:]); err != nil {
 		return err

@@ -11,24 +11,24 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
 
-// stampede is many requests at once where nothing is held.
+// stampede is many requests at once with empty caches.
 type stampede struct {
 	name             string
-	goroutines, each int // requests, one after the other
+	goroutines, each int // number of goroutines, and of consecutive requests of each
 	spns             []string
-	patience         time.Duration // after which a request counts as failed
+	patience         time.Duration // a longer request counts as failed
 }
 
-// outcome of a stampede.
+// outcome is the result of a stampede.
 type outcome struct {
 	as, tgs, failed int
 	took            time.Duration
 }
 
-// herd counts what the KDC is asked when everybody comes at once.
+// herd counts the KDC requests of many simultaneous requests.
 func (b *bench) herd(context.Context) error {
-	b.section("Herd", "Many requests at once with nothing held, counted at the KDC: AS-REP are logins, TGS-REP service tickets. Failed is what got no header "+
-		"within 10 s.")
+	b.section("Herd", "Many requests at once with empty caches, counted at the KDC: AS-REP are logins, TGS-REP service tickets. A request failed if it got "+
+		"no header within 10 s.")
 	s, err := b.siteFor(ticketSizes[0])
 	if err != nil {
 		return err
@@ -63,12 +63,12 @@ func (b *bench) herd(context.Context) error {
 			atMost(st.name+": service tickets", number(float64(ours.tgs)), float64(len(st.spns))),
 			atMost(st.name+": failed", number(float64(ours.failed)), 0))
 	}
-	b.table([]string{"", "", "AS-REP", "TGS-REP", "failed", "until all were done"}, rows)
+	b.table([]string{"", "", "AS-REP", "TGS-REP", "failed", "total time"}, rows)
 	b.judge(8, "herd", conditions...)
 	return nil
 }
 
-// run lets them loose. header is one request.
+// run starts all requests at once. header is one request.
 func (st stampede) run(s *site, header func(ctx context.Context, spn string) error) outcome {
 	s.kdc.ResetCounts()
 	var failed atomic.Int64
@@ -94,7 +94,7 @@ func (st stampede) run(s *site, header func(ctx context.Context, spn string) err
 }
 
 func (b *bench) ourHerd(s *site, st stampede) (outcome, error) {
-	identity, settings, err := ourIdentity(s, s.kdc.Addr(), cache.New[*negotiate.Ticket](cache.Config{}))
+	initiator, err := ourInitiator(s, s.kdc.Addr(), cache.New[*negotiate.Ticket](cache.Config{}))
 	if err != nil {
 		return outcome{}, err
 	}
@@ -103,7 +103,7 @@ func (b *bench) ourHerd(s *site, st stampede) (outcome, error) {
 		if err != nil {
 			return err
 		}
-		grant, err := identity.Grant(ctx, settings, t, negotiate.DelegateNever)
+		grant, err := initiator.Grant(ctx, t, negotiate.DelegateNever)
 		if err != nil {
 			return err
 		}
@@ -123,7 +123,7 @@ func (b *bench) gokrb5Herd(s *site, st stampede) (outcome, error) {
 	}
 	defer cl.Destroy()
 	return st.run(s, func(ctx context.Context, spn string) error {
-		// gokrb5 knows no contexts: one that comes too late has failed all the same.
+		// gokrb5 has no contexts: a late header counts as failed.
 		begin := time.Now()
 		_, err := gokrb5Header(cl, spn)
 		if err == nil && time.Since(begin) > st.patience {

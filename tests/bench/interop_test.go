@@ -23,13 +23,13 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
-// shared are the AES types that gokrb5 knows too.
+// shared are the AES types that gokrb5 supports, too.
 var shared = []enctype.ID{
 	enctype.AES256_CTS_HMAC_SHA1_96, enctype.AES128_CTS_HMAC_SHA1_96,
 	enctype.AES256_CTS_HMAC_SHA384_192, enctype.AES128_CTS_HMAC_SHA256_128,
 }
 
-// startSite starts a realm in which all have keys of one type only.
+// startSite starts a realm whose principals have keys of one type only.
 func startSite(t *testing.T, id enctype.ID) *site {
 	t.Helper()
 	s, err := newSite(t.TempDir(), kdctest.ETypes(id))
@@ -44,7 +44,7 @@ func startSite(t *testing.T, id enctype.ID) *site {
 	return s
 }
 
-// peerClient is gokrb5's client for the site.
+// peerClient returns gokrb5's client for the site.
 func peerClient(t *testing.T, s *site, id enctype.ID, tcp bool) *client.Client {
 	t.Helper()
 	cfg, err := gokrb5Config(s.kdc.Addr(), id.String(), tcp)
@@ -59,7 +59,7 @@ func peerClient(t *testing.T, s *site, id enctype.ID, tcp bool) *client.Client {
 	return cl
 }
 
-func TestGokrb5LogsInAtOurKDCAndGetsAServiceTicket(t *testing.T) {
+func TestGokrb5Client_KDC(t *testing.T) {
 	for _, id := range shared {
 		for _, tcp := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/tcp=%t", id, tcp), func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestGokrb5LogsInAtOurKDCAndGetsAServiceTicket(t *testing.T) {
 	}
 }
 
-func TestGokrb5PassesOurAcceptor(t *testing.T) {
+func TestGokrb5Client_Acceptor(t *testing.T) {
 	for _, id := range shared {
 		t.Run(id.String(), func(t *testing.T) {
 			s := startSite(t, id)
@@ -114,7 +114,7 @@ func TestGokrb5PassesOurAcceptor(t *testing.T) {
 	}
 }
 
-// peerUpstream is a server behind gokrb5's acceptor that tells who came.
+// peerUpstream starts a server behind gokrb5's acceptor that returns the client's name.
 func peerUpstream(t *testing.T, s *site) *httptest.Server {
 	t.Helper()
 	content, err := s.realm.Keytab(s.web)
@@ -134,7 +134,7 @@ func peerUpstream(t *testing.T, s *site) *httptest.Server {
 	return server
 }
 
-// ask sends a header to a server and returns its answer.
+// ask sends a header to a server and returns its response.
 func ask(t *testing.T, server *httptest.Server, header string) (status int, body string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
@@ -154,7 +154,7 @@ func ask(t *testing.T, server *httptest.Server, header string) (status int, body
 	return response.StatusCode, string(content)
 }
 
-// ourTemplate gets a ticket from the KDC and makes a template of it.
+// ourTemplate gets a ticket from the KDC and returns a template of it.
 func ourTemplate(t *testing.T, s *site, id enctype.ID, cfg gss.TemplateConfig) (*gss.Template, *messages.Credential) {
 	t.Helper()
 	account, err := ourAccount(s)
@@ -180,7 +180,7 @@ func ourTemplate(t *testing.T, s *site, id enctype.ID, cfg gss.TemplateConfig) (
 	return template, cred
 }
 
-func TestGokrb5AcceptsTokensOfOurs(t *testing.T) {
+func TestGokrb5Acceptor(t *testing.T) {
 	flags := gss.GSS_C_REPLAY_FLAG | gss.GSS_C_SEQUENCE_FLAG | gss.GSS_C_INTEG_FLAG | gss.GSS_C_CONF_FLAG
 	for _, id := range shared {
 		for name, cfg := range map[string]gss.TemplateConfig{
@@ -203,7 +203,7 @@ func TestGokrb5AcceptsTokensOfOurs(t *testing.T) {
 					}
 					status, body := ask(t, server, header)
 					if want := proxyName + "@" + realmName; status != http.StatusOK || body != want {
-						t.Fatalf("gokrb5 answers %d %q", status, body)
+						t.Fatalf("gokrb5 returns %d %q", status, body)
 					}
 				}
 			})
@@ -211,7 +211,7 @@ func TestGokrb5AcceptsTokensOfOurs(t *testing.T) {
 	}
 }
 
-func TestGokrb5RefusesATokenOfOursThatIsSpoilt(t *testing.T) {
+func TestGokrb5Acceptor_CorruptToken(t *testing.T) {
 	id := enctype.AES256_CTS_HMAC_SHA1_96
 	s := startSite(t, id)
 	server := peerUpstream(t, s)
@@ -221,12 +221,12 @@ func TestGokrb5RefusesATokenOfOursThatIsSpoilt(t *testing.T) {
 		t.Fatal(err)
 	}
 	scheme, token, _ := strings.Cut(header, " ")
-	octets, err := base64.StdEncoding.DecodeString(token)
+	raw, err := base64.StdEncoding.DecodeString(token)
 	if err != nil {
 		t.Fatal(err)
 	}
-	octets[len(octets)-20] ^= 1 // of the authenticator's ciphertext
-	if status, _ := ask(t, server, scheme+" "+base64.StdEncoding.EncodeToString(octets)); status != http.StatusUnauthorized {
+	raw[len(raw)-20] ^= 1 // of the authenticator's ciphertext
+	if status, _ := ask(t, server, scheme+" "+base64.StdEncoding.EncodeToString(raw)); status != http.StatusUnauthorized {
 		t.Errorf("status %d", status)
 	}
 }

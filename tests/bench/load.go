@@ -11,17 +11,17 @@ import (
 	"time"
 )
 
-// freePort is an address on which nobody listens now.
+// freePort returns an address without a listener.
 func freePort() string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return "127.0.0.1:0" // whoever listens there will say what is wrong
+		return "127.0.0.1:0" // the listener on it reports the error
 	}
 	defer l.Close()
 	return l.Addr().String()
 }
 
-// load sends requests over some connections that stay open.
+// load sends requests over persistent connections.
 type load struct {
 	addr  string
 	conns []*loadConn
@@ -69,12 +69,12 @@ func (c *loadConn) ask() error {
 		return err
 	}
 	if response.StatusCode != http.StatusOK || n != 1000 {
-		return fmt.Errorf("%s, %d octets, is not the upstream's answer", response.Status, n)
+		return fmt.Errorf("unexpected response: %s, %d bytes", response.Status, n)
 	}
 	return nil
 }
 
-// send sends n requests over all connections, as fast as they are answered.
+// send sends n requests over all connections without pauses.
 func (l *load) send(n int) error {
 	errs := make([]error, len(l.conns))
 	var wg sync.WaitGroup
@@ -91,15 +91,14 @@ func (l *load) send(n int) error {
 	return errors.Join(errs...)
 }
 
-// answer is when a request was sent, and how long its answer took.
+// answer is the time when a request was due and the time until its response.
 type answer struct {
 	at   time.Time
 	took time.Duration
 }
 
-// pace sends requests at a steady rate a connection, for a time. Those that
-// come due while an answer is awaited go out late, but count from when they were
-// due.
+// pace sends requests at a steady rate per connection for the duration d. A request
+// that is due before the last response is sent late, but counts from when it was due.
 func (l *load) pace(rate int, d time.Duration) ([]answer, error) {
 	lists := make([][]answer, len(l.conns))
 	errs := make([]error, len(l.conns))

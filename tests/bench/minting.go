@@ -13,15 +13,15 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
 
-// ticketSizes are those of tickets without a PAC, or a small one, and of a user in
+// ticketSizes are the sizes of tickets without or with a small PAC, and of a user in
 // some hundred groups.
 var ticketSizes = []size{{"1.3 kB", 1300}, {"6 kB", 6000}}
 
-// mintingHeap is the live heap, in MiB, beside which headers are made.
+// mintingHeap is the live heap during the measurement, in MiB.
 const mintingHeap = 16
 
-// heaps shows what the garbage collector and the processor's caches make of the longer
-// string: the more heap, the older the memory that it is written to.
+// heaps measures how the live heap affects the longer string: with a larger heap its
+// memory is less likely to be in the processor's caches.
 func (b *bench) heaps(small, large *mintSides) error {
 	var rows [][]string
 	for _, mib := range pick(b, []int{4, 8, mintingHeap, 32, 64, 256}, []int{4, mintingHeap}) {
@@ -34,13 +34,13 @@ func (b *bench) heaps(small, large *mintSides) error {
 		runtime.KeepAlive(heap)
 		rows = append(rows, []string{fmt.Sprintf("%d MiB", mib), nanos(ours.result().median), ours.to(oursSmall).String(), floor.to(floorSmall).String()})
 	}
-	b.printf("A header from the ticket of 6 kB to one from that of 1.3 kB, over the live heap: the longer string has to be written to memory, which with " +
-		"a small heap is collected often, and with a large one is in none of the processor's caches.\n\n")
+	b.printf("Time for a header from the ticket of 6 kB compared with one from the ticket of 1.3 kB, by live heap: the longer string takes more memory, which " +
+		"with a small heap is collected often, and with a large heap is not in the processor's caches.\n\n")
 	b.table([]string{"live heap", "6 kB, ours", "to 1.3 kB, ours", "to 1.3 kB, floor"}, rows)
 	return nil
 }
 
-// mintSides is who makes tokens of one size.
+// mintSides are the token makers for one size of ticket.
 type mintSides struct {
 	header, identity, gokrb5, memory *side // memory may be nil
 	whole, tail, floor               *side
@@ -48,12 +48,12 @@ type mintSides struct {
 	headerLen                        int
 }
 
-// minting measures a header value from a ticket at hand.
+// minting measures header values from a cached ticket.
 func (b *bench) minting(ctx context.Context) error {
-	b.section("Making a header", "A value for Authorization from a ticket that is held: AES-256-CTS-HMAC-SHA1-96, a new authenticator with a subkey, "+
-		"SPNEGO, base64. The *template* is what a ticket is kept as (krb5core/gss); *identity* is the whole way of a warm request: ticket cache, "+
-		"template, header (without channel bindings). The *floor* is the standard library's primitives alone, without what makes a token right. MIT's side has no base64 in it. The Go side has 16 MiB of "+
-		"live heap: a Caddy has 4 MiB when idle, more with connections and tickets.")
+	b.section("Making a header", "A value for Authorization from a cached ticket: AES-256-CTS-HMAC-SHA1-96, a new authenticator with a subkey, "+
+		"SPNEGO, base64. *Template* mints from the prepared ticket (krb5core/gss); *identity* is all the work for a warm request: ticket cache, "+
+		"template, header (without channel bindings). The *floor* is the standard library's primitives alone, without what makes a token valid. MIT's side does not encode "+
+		"base64. The Go side has 16 MiB of live heap: a Caddy has 4 MiB when idle, more with connections and tickets.")
 	var sets []*mintSides
 	for _, z := range ticketSizes {
 		m, stop, err := b.mintSides(ctx, z)
@@ -88,7 +88,7 @@ func (b *bench) minting(ctx context.Context) error {
 	return b.fileCaches(ctx, sets[0])
 }
 
-// mintSides gets all sides their tickets.
+// mintSides prepares all sides with their tickets.
 func (b *bench) mintSides(ctx context.Context, z size) (m *mintSides, stop func(), err error) {
 	s, err := b.siteFor(z)
 	if err != nil {
@@ -156,7 +156,7 @@ func (b *bench) ourSides(ctx context.Context, s *site, m *mintSides) error {
 	})}
 	m.allocs = testing.AllocsPerRun(1000, func() { _, _ = m.header.run(1) })
 	tickets := cache.New[*negotiate.Ticket](cache.Config{})
-	identity, settings, err := ourIdentity(s, s.kdc.Addr(), tickets)
+	initiator, err := ourInitiator(s, s.kdc.Addr(), tickets)
 	if err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func (b *bench) ourSides(ctx context.Context, s *site, m *mintSides) error {
 		return err
 	}
 	m.identity = &side{name: "ours, identity", run: each(func() error {
-		grant, err := identity.Grant(ctx, settings, t, negotiate.DelegateNever)
+		grant, err := initiator.Grant(ctx, t, negotiate.DelegateNever)
 		if err != nil {
 			return err
 		}
@@ -205,9 +205,9 @@ func (b *bench) mintTable(z size, m *mintSides) error {
 	add(m.whole, "0")
 	add(m.memory, "")
 	add(m.gokrb5, fmt.Sprintf("%.0f", m.peerAllocs))
-	b.printf("Ticket of %s, header of %d octets (times are absolute figures of this machine):\n\n", z.name, m.headerLen)
+	b.printf("Ticket of %s, header of %d bytes (times are absolute figures):\n\n", z.name, m.headerLen)
 	b.table([]string{"", rows[0][0], rows[0][1], rows[0][2]}, rows[1:])
-	name := fmt.Sprintf("minting-%d", z.octets)
+	name := fmt.Sprintf("minting-%d", z.bytes)
 	return b.plot(name, "time for a header", bars("A header from a ticket of "+z.name+" (logarithmic)", true, list))
 }
 
@@ -226,7 +226,7 @@ func (b *bench) judgeMinting(small, large *mintSides) {
 		atLeast("gokrb5's time to ours", large.gokrb5.to(large.header), 40))
 }
 
-// ticketWriter writes a credential cache with n tickets and gives ten services.
+// ticketWriter writes a credential cache with n tickets and returns ten services.
 type ticketWriter func(path string, n int) (services []string, err error)
 
 // mitCache starts the driver on a credential cache with n tickets.
@@ -243,7 +243,7 @@ func (b *bench) mitCache(ctx context.Context, s *site, kind string, n int, write
 	return startMIT(ctx, b.mit, s, s.kdc.Addr(), append(args, services...)...)
 }
 
-// fileCaches shows what MIT's caches take with many tickets in them.
+// fileCaches measures MIT's credential caches by number of tickets.
 func (b *bench) fileCaches(ctx context.Context, ours *mintSides) error {
 	if b.mit == "" {
 		return nil

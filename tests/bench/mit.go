@@ -21,8 +21,7 @@ import (
 //go:embed mit/driver.c
 var mitSource []byte
 
-// buildMIT compiles the driver. It fails where there is no compiler, or no
-// libkrb5-dev.
+// buildMIT compiles the driver. It fails without a compiler or libkrb5-dev.
 func buildMIT(ctx context.Context, folder string) (program string, err error) {
 	source := filepath.Join(folder, "mit.c")
 	if err := os.WriteFile(source, mitSource, 0o600); err != nil {
@@ -41,7 +40,7 @@ func buildMIT(ctx context.Context, folder string) (program string, err error) {
 	return program, nil
 }
 
-// driver is the C program at work.
+// driver is the running C program.
 type driver struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
@@ -71,7 +70,7 @@ func startMIT(ctx context.Context, program string, s *site, addr string, args ..
 	return d, d.cmd.Start()
 }
 
-// run has the thing done n times by each of some threads.
+// run runs the operation n times on each of some threads.
 func (d *driver) run(n, threads int) (time.Duration, error) {
 	if _, err := fmt.Fprintf(d.in, "%d %d\n", n, threads); err != nil {
 		return 0, d.stopped(err)
@@ -83,7 +82,7 @@ func (d *driver) run(n, threads int) (time.Duration, error) {
 	return time.Duration(took), nil
 }
 
-// stopped says why the driver ended.
+// stopped returns the reason why the driver ended.
 func (d *driver) stopped(err error) error {
 	_ = d.in.Close()
 	_ = d.cmd.Wait()
@@ -93,19 +92,19 @@ func (d *driver) stopped(err error) error {
 	return err
 }
 
-// side is the driver as one that takes turns.
+// side returns the driver as a side.
 func (d *driver) side(name string) *side {
 	return &side{name: name, run: func(n int) (time.Duration, error) { return d.run(n, 1) }}
 }
 
-// stop ends it.
+// stop ends the driver.
 func (d *driver) stop() {
 	_ = d.in.Close()
 	_ = d.cmd.Wait()
 }
 
 // writeCCache writes a credential cache that holds the ticket n times, each for
-// another service, and gives ten of the services, evenly spread.
+// another service, and returns ten of the services, evenly spread.
 func writeCCache(path string, cred *messages.Credential, n int) (services []string, err error) {
 	cache := ccache.CCache{DefaultPrincipal: cred.Client}
 	tgt := *cred

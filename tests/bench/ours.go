@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/spnego"
 )
 
-// ourClient is a client for one KDC.
+// ourClient returns a client for one KDC.
 func ourClient(addr string, tcp bool, etypes ...enctype.ID) (*krb5core.Client, error) {
 	server, err := kdc.ParseServer(addr)
 	if err != nil {
@@ -27,7 +27,7 @@ func ourClient(addr string, tcp bool, etypes ...enctype.ID) (*krb5core.Client, e
 	return krb5core.NewClient(krb5core.Config{Sender: sender, TCPOnly: tcp, ETypes: etypes})
 }
 
-// ourAccount is the proxy's account, of which nothing is known yet.
+// ourAccount returns the proxy's account, without salt and key types.
 func ourAccount(s *site) (*krb5core.Account, error) {
 	principal, err := messages.ParsePrincipal(proxyName, realmName)
 	if err != nil {
@@ -46,7 +46,7 @@ func ourAccount(s *site) (*krb5core.Account, error) {
 
 // coldStart logs in and gets a ticket for the service.
 func coldStart(ctx context.Context, client *krb5core.Client, account *krb5core.Account) (*messages.Credential, error) {
-	tgt, err := client.Login(ctx, account)
+	tgt, err := client.Login(ctx, account, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -57,24 +57,27 @@ func coldStart(ctx context.Context, client *krb5core.Client, account *krb5core.A
 	return client.ServiceTicket(ctx, account, tgt, spn)
 }
 
-// ourIdentity is the proxy's identity as a running thing, with its settings.
-func ourIdentity(s *site, addr string, tickets *negotiate.Tickets) (*negotiate.Identity, *negotiate.Settings, error) {
+// ourInitiator returns the proxy's identity with its settings.
+func ourInitiator(s *site, addr string, tickets *negotiate.Tickets) (*negotiate.Initiator, error) {
 	principal, err := messages.ParsePrincipal(proxyName, realmName)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	client, err := ourClient(addr, false)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	identity, err := negotiate.NewIdentity(negotiate.IdentityConfig{
 		Key: principal.String(), Principal: principal, Tickets: tickets,
 		Secret: negotiate.KeytabSecret(s.keytab, principal),
 	})
-	return identity, negotiate.NewSettings(principal.String(), client), err
+	if err != nil {
+		return nil, err
+	}
+	return identity.Initiator(negotiate.NewSettings(principal.String(), client)), nil
 }
 
-// target is what a request for a service is to be authenticated to.
+// target returns the target for a service principal name.
 func target(spn string) (*negotiate.Target, error) {
 	parsed, err := negotiate.ParseSPN(spn)
 	if err != nil {
@@ -83,8 +86,8 @@ func target(spn string) (*negotiate.Target, error) {
 	return &negotiate.Target{SPN: parsed}, nil
 }
 
-// errNoToken is for a side that gave no header.
-var errNoToken = errors.New("no token was made")
+// errNoToken is the error of a variant that sends no token.
+var errNoToken = errors.New("no token was sent")
 
 // ticket gets a ticket for the service from the KDC.
 func (s *site) ticket(ctx context.Context) (*messages.Credential, error) {
@@ -99,8 +102,8 @@ func (s *site) ticket(ctx context.Context) (*messages.Credential, error) {
 	return coldStart(ctx, client, account)
 }
 
-// templates makes n templates of a ticket, each with a clock of its own: one
-// clock alone gives no more than 934464 stamps a second.
+// templates returns n templates of a ticket, each with its own clock: a clock is
+// limited to 934464 timestamps a second.
 func templates(cred *messages.Credential, n int) ([]*gss.Template, error) {
 	made := make([]*gss.Template, n)
 	for i := range made {

@@ -7,7 +7,7 @@ import (
 	"math"
 )
 
-// bar is one of a bar plot.
+// bar is one bar of a plot.
 type bar struct {
 	label string
 	value float64
@@ -27,20 +27,20 @@ const (
 	barDistance = 30
 )
 
-// bars draws horizontal bars. With logarithmic, lengths are by order of
-// magnitude, from a tenth of the smallest on.
+// bars draws horizontal bars. With logarithmic, the scale begins below the smallest
+// value.
 func bars(title string, logarithmic bool, list []bar) []byte {
 	low, high := math.Inf(1), 0.0
 	for _, b := range list {
 		low, high = min(low, b.value), max(high, b.value)
 	}
 	length := func(v float64) float64 {
-		room := float64(plotWidth - labelWidth - valueWidth)
+		width := float64(plotWidth - labelWidth - valueWidth)
 		if !logarithmic {
-			return room * v / high
+			return width * v / high
 		}
 		floor := math.Log10(low) - 0.5
-		return room * (math.Log10(v) - floor) / (math.Log10(high) - floor)
+		return width * (math.Log10(v) - floor) / (math.Log10(high) - floor)
 	}
 	var svg bytes.Buffer
 	open(&svg, title, 40+barDistance*len(list))

@@ -21,17 +21,17 @@ type variant struct {
 	caddy *caddy
 	load  *load
 	side  *side
-	token bool // it authenticates
+	token bool // sends tokens
 }
 
-// proxySizes are those of tickets without a PAC, and of a user in some hundred groups.
+// proxySizes are the sizes of tickets without a PAC, and of a user in some hundred groups.
 var proxySizes = []size{{"small", 0}, {"6 kB", 6000}}
 
 // proxy measures Caddy's processor time for a request.
 func (b *bench) proxy(ctx context.Context) error {
-	b.section("The whole proxy", "Processor time of the Caddy process for a request, user and system, all else being equal: eight connections that stay open, one plain "+
-		"upstream with a page of 1000 octets, everything on loopback. *Static* puts a constant Authorization of the same length on each request "+
-		"(`request_header`). *gokrb5* is a handler that calls its SetSPNEGOHeader. Every Caddy runs all the time and they take turns.")
+	b.section("The whole proxy", "Processor time of the Caddy process for a request, user and system, under the same conditions: eight persistent connections, one plain "+
+		"upstream with a page of 1000 bytes, loopback only. *Static* sets a constant Authorization of the same length on each request "+
+		"(`request_header`). *gokrb5* is a handler that calls its SetSPNEGOHeader. All Caddy processes run all the time and are measured in turns.")
 	upstream, at, err := upstreamAt(ctx, b.folder)
 	if err != nil {
 		return err
@@ -86,7 +86,7 @@ type proxies struct {
 	sites      []*site
 }
 
-// proxySet is the variants with one size of ticket.
+// proxySet holds the variants with one size of ticket.
 type proxySet struct {
 	size                              size
 	headerLen                         int
@@ -104,8 +104,8 @@ func (p *proxies) stop() {
 	}
 }
 
-// start runs a variant. One with an acceptor is to send tokens that it accepts, each
-// once.
+// start starts a variant. With an acceptor it also checks that the variant sends valid
+// tokens.
 func (p *proxies) start(name, program, block string, s *site, acceptor *kdctest.Acceptor) (*variant, error) {
 	c, err := startCaddy(p.ctx, p.folder, program, fmt.Sprintf("caddy-%d", len(p.all)), block)
 	if err != nil {
@@ -136,10 +136,10 @@ func (p *proxies) start(name, program, block string, s *site, acceptor *kdctest.
 			}
 		}
 	}
-	return v, v.load.send(n / 4) // so that all is warm
+	return v, v.load.send(n / 4) // to warm up
 }
 
-// authorization is the header that the upstream gets.
+// authorization returns the header that the upstream gets.
 func (v *variant) authorization() (string, error) {
 	response, err := http.Get("http://" + v.caddy.addr + "/authorization")
 	if err != nil {
@@ -150,7 +150,7 @@ func (v *variant) authorization() (string, error) {
 	return string(header), err
 }
 
-// accepted makes sure that the upstream gets tokens that are good.
+// accepted checks that the upstream gets a valid token.
 func (v *variant) accepted(acceptor *kdctest.Acceptor) error {
 	header, err := v.authorization()
 	if err != nil {
@@ -193,7 +193,7 @@ func (p *proxies) set(z size) (*proxySet, error) {
 	if set.static, err = p.start("static header", p.ours, static, nil, nil); err != nil {
 		return nil, err
 	}
-	if z.octets > 0 {
+	if z.bytes > 0 {
 		static += " {\n\t\ttransport http {\n\t\t\twrite_buffer 20KiB\n\t\t}\n\t}"
 		if set.buffered, err = p.start("static header, write_buffer 20KiB", p.ours, static, nil, nil); err != nil {
 			return nil, err
@@ -204,7 +204,7 @@ func (p *proxies) set(z size) (*proxySet, error) {
 		if set.transport, err = p.start("transport", p.ours, block, s, acceptor); err != nil {
 			return nil, err
 		}
-		if z.octets > 0 {
+		if z.bytes > 0 {
 			block = strings.Replace(block, "\t\tkdc", "\t\twrite_buffer 4KiB\n\t\t\tkdc", 1)
 			if set.narrow, err = p.start("transport, write_buffer 4KiB", p.ours, block, s, acceptor); err != nil {
 				return nil, err
@@ -231,7 +231,7 @@ func (p *proxies) report(sets []*proxySet) error {
 			}
 			took := v.side.result().median
 			rows = append(rows, []string{
-				fmt.Sprintf("%s, %d octets", set.size.name, set.headerLen), v.name, micros(took), v.side.to(p.plain.side).String(), v.side.to(set.static.side).String(),
+				fmt.Sprintf("%s, %d bytes", set.size.name, set.headerLen), v.name, micros(took), v.side.to(p.plain.side).String(), v.side.to(set.static.side).String(),
 			})
 			list = append(list, bar{v.name + ", " + set.size.name, took, micros(took), v == set.handler || v == set.transport})
 		}
@@ -297,5 +297,5 @@ func (v *variant) profiled(kind, path string, seconds int) error {
 	}
 }
 
-// micros writes nanoseconds as microseconds.
+// micros formats nanoseconds as microseconds.
 func micros(ns float64) string { return fmt.Sprintf("%.1f us", ns/1e3) }

@@ -3,13 +3,14 @@ package bench
 import (
 	"errors"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 )
 
-// relay stands before a KDC and holds each datagram, and each piece of a stream,
-// back for a time, in both directions: a KDC that is so far away.
+// relay forwards to a KDC and delays each datagram, and each read of a stream, in both
+// directions, to simulate a distant KDC.
 type relay struct {
 	to    string
 	delay time.Duration
@@ -59,7 +60,7 @@ func (r *relay) stop() {
 	r.wg.Wait()
 }
 
-// keep has a connection closed when the relay stops.
+// keep registers a connection to be closed when the relay stops.
 func (r *relay) keep(c net.Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -78,10 +79,10 @@ func (r *relay) drop(c net.Conn) {
 	r.mu.Unlock()
 }
 
-// hold waits until something that came then may pass.
+// hold waits for the delay since the time of arrival.
 func (r *relay) hold(since time.Time) error { return sleepUntil(since.Add(r.delay)) }
 
-// serveUDP gives each datagram a socket of its own to the KDC, for one answer.
+// serveUDP sends each datagram to the KDC on a socket of its own, and waits for one reply.
 func (r *relay) serveUDP() {
 	buf := make([]byte, 1<<16)
 	for {
@@ -92,27 +93,27 @@ func (r *relay) serveUDP() {
 		if err != nil {
 			continue
 		}
-		came, question := time.Now(), append([]byte(nil), buf[:n]...)
+		arrival, request := time.Now(), slices.Clone(buf[:n])
 		r.wg.Go(func() {
 			c, err := net.Dial("udp", r.to)
 			if err != nil || !r.keep(c) {
 				return
 			}
 			defer r.drop(c)
-			if r.hold(came) != nil {
+			if r.hold(arrival) != nil {
 				return
 			}
 			_ = c.SetDeadline(time.Now().Add(5 * time.Second))
-			answer := make([]byte, 1<<16)
-			if _, err := c.Write(question); err != nil {
+			reply := make([]byte, 1<<16)
+			if _, err := c.Write(request); err != nil {
 				return
 			}
-			n, err := c.Read(answer)
+			n, err := c.Read(reply)
 			if err != nil {
 				return
 			}
 			if r.hold(time.Now()) == nil {
-				_, _ = r.udp.WriteToUDPAddrPort(answer[:n], from)
+				_, _ = r.udp.WriteToUDPAddrPort(reply[:n], from)
 			}
 		})
 	}
@@ -139,7 +140,8 @@ func (r *relay) serveTCP() {
 				defer close(back)
 				r.pass(client, server)
 			})
-			// The handshake would have taken a round trip, of which the client saw none.
+			// The client's handshake with the relay had no delay: add that of one
+			// round trip.
 			if r.hold(time.Now().Add(r.delay)) == nil {
 				r.pass(server, client)
 			}
@@ -148,7 +150,7 @@ func (r *relay) serveTCP() {
 	}
 }
 
-// pass sends on what comes, each piece held back, until an end is closed.
+// pass forwards a stream with a delay, until one end closes.
 func (r *relay) pass(to, from net.Conn) {
 	buf := make([]byte, 1<<16)
 	for {

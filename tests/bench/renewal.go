@@ -10,30 +10,29 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
-// span is a time in which the KDC was being asked.
+// span is the time of a KDC exchange.
 type span struct{ from, to time.Time }
 
-// spans notes when the KDC is asked and when it has answered, on the far side of a
-// delay.
+// spans records the times of KDC exchanges, as seen from the other side of a delay.
 type spans struct {
 	mu    sync.Mutex
 	delay time.Duration
 	list  []span
 }
 
-// watch is a fault that does no harm.
+// watch is a fault that only records.
 func (s *spans) watch(next kdctest.Handler) kdctest.Handler {
 	return func(q *kdctest.Question) kdctest.Answer {
-		came := time.Now()
+		begin := time.Now()
 		a := next(q)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.list = append(s.list, span{came.Add(-s.delay), time.Now().Add(s.delay)})
+		s.list = append(s.list, span{begin.Add(-s.delay), time.Now().Add(s.delay)})
 		return a
 	}
 }
 
-// joined gives the spans in order, those that touch as one.
+// joined returns the spans in order and joins those that touch.
 func (s *spans) joined() []span {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,10 +50,10 @@ func (s *spans) joined() []span {
 	return out
 }
 
-// renewal measures whether requests notice that tickets are renewed.
+// renewal measures whether ticket renewal delays requests.
 func (b *bench) renewal(ctx context.Context) error {
-	b.section("Renewal", "Tickets of six seconds behind Caddy with the handler, a KDC 50 ms away, 1000 requests a second at a steady pace. The answers to "+
-		"requests that came due while the KDC was being asked are held against all others, the others being cut into pieces of as many requests.")
+	b.section("Renewal", "Tickets with a lifetime of six seconds, Caddy with the handler, a KDC 50 ms away, 1000 requests a second at a steady pace. The response "+
+		"times of requests during a KDC exchange are compared with all others, which are divided into groups of the same number of requests.")
 	s, err := b.siteFor(size{})
 	if err != nil {
 		return err
@@ -86,7 +85,7 @@ func (b *bench) renewal(ctx context.Context) error {
 		return err
 	}
 	defer l.close()
-	if err := l.send(4000); err != nil { // so that all is warm
+	if err := l.send(4000); err != nil { // to warm up
 		return err
 	}
 	watch := &spans{delay: far.delay}
@@ -101,7 +100,7 @@ func (b *bench) renewal(ctx context.Context) error {
 func (b *bench) reportRenewal(answers []answer, refreshes []span) error {
 	during, without := split(answers, refreshes)
 	if len(during) == 0 || len(without) < 2*len(during) {
-		return fmt.Errorf("%d requests during %d refreshes, and %d without, tell nothing", len(during), len(refreshes), len(without))
+		return fmt.Errorf("too few requests for a result: %d during %d refreshes, %d without", len(during), len(refreshes), len(without))
 	}
 	var pieces []float64
 	for piece := range slices.Chunk(without, len(during)) {
@@ -111,15 +110,15 @@ func (b *bench) reportRenewal(answers []answer, refreshes []span) error {
 	}
 	slices.Sort(pieces)
 	in, most := p99(during), pieces[len(pieces)-1]
-	b.table([]string{"", "requests", "p99 of the answers"}, [][]string{
+	b.table([]string{"", "requests", "p99 of response times"}, [][]string{
 		{fmt.Sprintf("during %d refreshes", len(refreshes)), fmt.Sprint(len(during)), nanos(in)},
-		{fmt.Sprintf("without, %d pieces of as many", len(pieces)), fmt.Sprint(len(without)), fmt.Sprintf("%s to %s, median %s", nanos(pieces[0]), nanos(most), nanos(quantile(pieces, 0.5)))},
+		{fmt.Sprintf("without, in %d groups", len(pieces)), fmt.Sprint(len(without)), fmt.Sprintf("%s to %s, median %s", nanos(pieces[0]), nanos(most), nanos(quantile(pieces, 0.5)))},
 	})
-	b.judge(9, "renewal is not seen", atMost("p99 during a refresh to the highest p99 without", number(in/most), 1))
+	b.judge(9, "renewal does not delay requests", atMost("p99 during a refresh to the highest p99 without", number(in/most), 1))
 	return nil
 }
 
-// split tells answers during a refresh from the others, in the order of time.
+// split returns the answers during a refresh and the others, ordered by time.
 func split(answers []answer, refreshes []span) (during, without []answer) {
 	slices.SortFunc(answers, func(a, b answer) int { return a.at.Compare(b.at) })
 	for _, a := range answers {

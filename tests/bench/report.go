@@ -8,28 +8,27 @@ import (
 	"strings"
 )
 
-// report is the document in the making.
+// report collects the text and the verdicts of the document.
 type report struct {
 	text     bytes.Buffer
 	folder   string // of the plots
-	link     string // the same, as seen from the document
+	link     string // relative to the document
 	verdicts []verdict
 }
 
-// verdict is a target with what was measured. The measure meets it if all its
-// conditions hold.
+// verdict is a target with its measured conditions.
 type verdict struct {
 	target     int
 	text       string
 	conditions []condition
 }
 
-// condition holds a ratio, or a number, against its bound.
+// condition compares a ratio or a number with its bound.
 type condition struct {
 	name     string
 	measured estimate
 	bound    float64
-	atLeast  bool // the bound is a lower one
+	atLeast  bool // bound is a lower bound
 	leftOut  string
 }
 
@@ -41,10 +40,10 @@ func atLeast(name string, measured estimate, bound float64) condition {
 	return condition{name: name, measured: measured, bound: bound, atLeast: true}
 }
 
-// leftOut is a condition whose peer is not there.
+// leftOut returns a condition whose peer is missing.
 func leftOut(name, why string) condition { return condition{name: name, leftOut: why} }
 
-// number is a count, which has no interval.
+// number returns a count, which has no interval.
 func number(x float64) estimate { return estimate{median: x, low: x, high: x, n: 1} }
 
 func (c condition) met() bool {
@@ -56,10 +55,10 @@ func (c condition) met() bool {
 
 func (r *report) printf(format string, args ...any) { fmt.Fprintf(&r.text, format, args...) }
 
-// section begins one, with a paragraph that says what is measured.
+// section begins a section with a paragraph that describes the measurement.
 func (r *report) section(title, text string) { r.printf("\n## %s\n\n%s\n\n", title, text) }
 
-// table writes one.
+// table writes a table.
 func (r *report) table(head []string, rows [][]string) {
 	r.printf("| %s |\n|%s\n", strings.Join(head, " | "), strings.Repeat("---|", len(head)))
 	for _, row := range rows {
@@ -85,7 +84,7 @@ func (r *report) judge(target int, text string, conditions ...condition) {
 	r.verdicts = append(r.verdicts, verdict{target, text, conditions})
 }
 
-// summary is the table of the targets.
+// summary returns the table of the targets.
 func (r *report) summary() string {
 	var b strings.Builder
 	b.WriteString("| | target | measured | |\n|---|---|---|---|\n")

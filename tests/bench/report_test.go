@@ -13,7 +13,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 )
 
-func TestEstimateIsTheMedianWithItsInterval(t *testing.T) {
+func TestEstimate(t *testing.T) {
 	samples := make([]float64, 0, 100)
 	for i := range 100 {
 		samples = append(samples, float64((i*37)%100)) // 0 to 99, in no order
@@ -28,7 +28,7 @@ func TestEstimateIsTheMedianWithItsInterval(t *testing.T) {
 	}
 }
 
-func TestRatiosPairWhatMetTheSameMachine(t *testing.T) {
+func TestRatios(t *testing.T) {
 	// The machine slows down by a factor of a hundred; the ratio stays.
 	a, b := []float64{2, 20, 200}, []float64{1, 10, 100}
 	if r := ratios(a, b); r.median != 2 || r.low != 2 || r.high != 2 {
@@ -36,7 +36,7 @@ func TestRatiosPairWhatMetTheSameMachine(t *testing.T) {
 	}
 }
 
-func TestRaceLetsSidesTakeTurnsInBothOrders(t *testing.T) {
+func TestRace(t *testing.T) {
 	var order []string
 	player := func(name string) *side {
 		return &side{name: name, n: 1, run: func(int) (time.Duration, error) {
@@ -57,7 +57,7 @@ func TestRaceLetsSidesTakeTurnsInBothOrders(t *testing.T) {
 	}
 }
 
-func TestConditionIsMetByItsMedian(t *testing.T) {
+func TestCondition(t *testing.T) {
 	e := estimate{median: 1.2, low: 1, high: 1.4, n: 9}
 	for want, c := range map[bool]condition{true: atMost("x", e, 1.2), false: atLeast("x", e, 1.21)} {
 		if c.met() != want {
@@ -73,7 +73,7 @@ func TestConditionIsMetByItsMedian(t *testing.T) {
 	}
 }
 
-func TestPlotsAreXML(t *testing.T) {
+func TestPlots(t *testing.T) {
 	for name, svg := range map[string][]byte{
 		"bars":   bars("a < b & c", true, []bar{{"one", 1, "1 ns", true}, {"<two>", 1000, "1 us", false}}),
 		"curves": curves("t", "x", []curve{{"a & b", []float64{10, 100}, []float64{1, 2}, nanos, colourOurs}, {"flat", []float64{10, 100}, []float64{1, 1}, nanos, colourPeer}}),
@@ -101,7 +101,7 @@ func TestPlotsAreXML(t *testing.T) {
 	}
 }
 
-func TestSplitCountsWhatOverlapsARefresh(t *testing.T) {
+func TestSplit(t *testing.T) {
 	zero := time.Unix(0, 0)
 	at := func(ms int) time.Time { return zero.Add(time.Duration(ms) * time.Millisecond) }
 	refreshes := []span{{at(100), at(200)}}
@@ -113,7 +113,7 @@ func TestSplitCountsWhatOverlapsARefresh(t *testing.T) {
 	}
 }
 
-func TestSpansThatTouchAreOne(t *testing.T) {
+func TestJoined(t *testing.T) {
 	zero := time.Unix(0, 0)
 	at := func(ms int) time.Time { return zero.Add(time.Duration(ms) * time.Millisecond) }
 	s := spans{list: []span{{at(300), at(350)}, {at(0), at(50)}, {at(60), at(110)}, {at(61), at(70)}}}
@@ -122,7 +122,7 @@ func TestSpansThatTouchAreOne(t *testing.T) {
 	}
 }
 
-func TestFloorHasTheLengthOfAHeader(t *testing.T) {
+func TestFloorLength(t *testing.T) {
 	s := startSite(t, shared[0])
 	cred, err := s.ticket(t.Context())
 	if err != nil {
@@ -143,8 +143,8 @@ func TestFloorHasTheLengthOfAHeader(t *testing.T) {
 	if err := f.full(); err != nil {
 		t.Fatal(err)
 	}
-	// But for ciphertext stealing it is the same work: at most a block more.
+	// Without ciphertext stealing it is at most a block longer.
 	if more := len(f.value) - len(header); more < 0 || more > 24 || !strings.HasPrefix(header, string(f.header)) {
-		t.Errorf("floor of %d octets for a header of %d", len(f.value), len(header))
+		t.Errorf("floor of %d bytes for a header of %d", len(f.value), len(header))
 	}
 }

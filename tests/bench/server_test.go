@@ -19,9 +19,9 @@ import (
 	_ "github.com/caddy-negotiate/caddy-negotiate"
 )
 
-// BenchmarkServer is a request's way through Caddy's server, without a client's socket:
-// by what a directive costs more than request_header, the processor time of the whole
-// proxy can be explained. The upstream's side allocates nothing.
+// BenchmarkServer measures a request in Caddy's server without a client's socket. The
+// difference between a directive and request_header explains the processor time of the
+// whole proxy. The upstream allocates nothing.
 func BenchmarkServer(b *testing.B) {
 	upstream := silentUpstream(b)
 	for _, z := range proxySizes {
@@ -31,7 +31,7 @@ func BenchmarkServer(b *testing.B) {
 		}
 		b.Cleanup(s.stop)
 		block := fmt.Sprintf("negotiate {\n\tkdc %s\n\tuser %s\n\tkeytab %s\n\tspn %s\n}", s.kdc.Addr(), s.proxy, s.keytab, webName)
-		static := "request_header Authorization \"Negotiate " + strings.Repeat("A", 788+z.octets*4/3) + "\""
+		static := "request_header Authorization \"Negotiate " + strings.Repeat("A", 788+z.bytes*4/3) + "\""
 		for _, d := range []struct{ name, text string }{
 			{"request_header", static + "\nrespond ok"},
 			{"negotiate", block + "\nrespond ok"},
@@ -44,7 +44,7 @@ func BenchmarkServer(b *testing.B) {
 	}
 }
 
-// silentUpstream answers each request with the same octets.
+// silentUpstream answers each request with the same bytes.
 func silentUpstream(b *testing.B) string {
 	b.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -8,12 +8,12 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
-// The names in the realm that everything is measured in.
+// The names in the realm of the benchmarks.
 const (
 	realmName = "CORP.EXAMPLE"
 	proxyName = "svc-proxy"
 	webName   = "HTTP/web.corp.example"
-	// proxyPassword is what the proxy's keys are made of.
+	// proxyPassword is the password of the proxy's account.
 	proxyPassword = "correct horse battery staple"
 )
 
@@ -25,10 +25,10 @@ type site struct {
 	kdc    *kdctest.KDC
 	proxy  *kdctest.Principal
 	web    *kdctest.Principal
-	keytab string // of the proxy: a file
+	keytab string // path of the proxy's keytab
 }
 
-// newSite starts a KDC; folder takes its files. Options are those of the proxy's
+// newSite starts a site with its files in folder. The options are those of the proxy's
 // account.
 func newSite(folder string, opts ...kdctest.Option) (*site, error) {
 	s := &site{folder: folder, realm: kdctest.NewRealm(realmName), keytab: filepath.Join(folder, "proxy.keytab")}
@@ -52,7 +52,7 @@ func newSite(folder string, opts ...kdctest.Option) (*site, error) {
 // stop ends the KDC.
 func (s *site) stop() { s.kdc.Stop() }
 
-// acceptor accepts tokens for the service.
+// acceptor returns an acceptor for the service.
 func (s *site) acceptor(cfg kdctest.AcceptorConfig) (*kdctest.Acceptor, error) {
 	var err error
 	if cfg.Keytab, err = s.realm.Keytab(s.web); err != nil {
@@ -71,7 +71,7 @@ func (s *site) addServices(n int) []string {
 	return names
 }
 
-// exchanges counts the questions that reached the KDC since its last reset.
+// exchanges returns the number of KDC requests since the last reset.
 func (s *site) exchanges() int {
 	c := s.kdc.Counts()
 	return c.ASReq + c.TGSReq

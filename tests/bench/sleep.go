@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sleepUntil waits by the kernel's own timer. Go's are a millisecond coarse where the
-// process is idle; and nanosleep would keep a processor of Go's scheduler, and
-// whatever waits on that, until the scheduler notices, up to ten milliseconds later.
+// sleepUntil waits with a timerfd of the kernel. Go's timers have a resolution of a
+// millisecond in an idle process, and nanosleep blocks a P of Go's scheduler, with its
+// goroutines, for up to ten milliseconds.
 func sleepUntil(t time.Time) error {
 	left := time.Until(t)
 	if left <= 0 {

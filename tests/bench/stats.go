@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// estimate is a median with the interval in which it lies with 95 % confidence,
-// taken from order statistics: nothing is assumed of how noise is distributed.
+// estimate is a median with its 95 % confidence interval from order statistics, which
+// assume no distribution of the noise.
 type estimate struct {
 	median, low, high float64
 	n                 int
@@ -30,7 +30,7 @@ func estimateOf(samples []float64) estimate {
 	return e
 }
 
-// quantile of sorted samples, interpolated.
+// quantile returns a quantile of sorted samples, interpolated.
 func quantile(sorted []float64, q float64) float64 {
 	if len(sorted) == 0 {
 		return math.NaN()
@@ -43,7 +43,7 @@ func quantile(sorted []float64, q float64) float64 {
 	return sorted[i] + (at-float64(i))*(sorted[i+1]-sorted[i])
 }
 
-// ratios divides sample by sample: those of one round met the same machine.
+// ratios divides the samples of the same round, which saw the same load.
 func ratios(a, b []float64) estimate {
 	out := make([]float64, min(len(a), len(b)))
 	for i := range out {
@@ -52,7 +52,7 @@ func ratios(a, b []float64) estimate {
 	return estimateOf(out)
 }
 
-// nanos writes nanoseconds in a unit that suits them.
+// nanos formats nanoseconds in a suitable unit.
 func nanos(ns float64) string {
 	switch {
 	case math.IsNaN(ns):
@@ -70,7 +70,7 @@ func nanos(ns float64) string {
 	}
 }
 
-// String is the median and its interval.
+// String returns the median and its interval.
 func (e estimate) String() string {
 	digits := 2
 	switch {
@@ -82,18 +82,18 @@ func (e estimate) String() string {
 	return fmt.Sprintf("%.*f [%.*f, %.*f]", digits, e.median, digits, e.low, digits, e.high)
 }
 
-// side is one of those that are held against each other.
+// side is one of several compared implementations.
 type side struct {
 	name string
-	// run does the thing n times and tells how long that took.
+	// run runs the operation n times and returns the total time.
 	run func(n int) (time.Duration, error)
-	// n is how often it is done in a turn; zero: as often as fills a turn.
+	// n is the number of operations in a turn; zero: as many as fill a turn.
 	n int
 
-	samples []float64 // nanoseconds each, one a round
+	samples []float64 // nanoseconds per operation, one for each round
 }
 
-// each makes a side's run of a function that does the thing once.
+// each returns a side's run for a function that runs the operation once.
 func each(f func() error) func(n int) (time.Duration, error) {
 	return func(n int) (time.Duration, error) {
 		begin := time.Now()
@@ -106,8 +106,8 @@ func each(f func() error) func(n int) (time.Duration, error) {
 	}
 }
 
-// race lets the sides take turns for some rounds, every second one in reverse
-// order, so that each meets the same machine. Each turn lasts about as long.
+// race runs the sides in turns of about the same length for some rounds, every second
+// one in reverse order, so that all see the same load of the machine.
 func race(rounds int, turn time.Duration, sides ...*side) error {
 	for _, s := range sides {
 		if err := s.calibrate(turn); err != nil {
@@ -128,8 +128,8 @@ func race(rounds int, turn time.Duration, sides ...*side) error {
 	return nil
 }
 
-// calibrate finds how often fills a turn, after a first time that may have to get
-// a ticket.
+// calibrate sets n to fill a turn, after a first operation that may have to get a
+// ticket.
 func (s *side) calibrate(turn time.Duration) error {
 	if s.n > 0 {
 		return nil
@@ -149,8 +149,8 @@ func (s *side) calibrate(turn time.Duration) error {
 	}
 }
 
-// result is what a side took, in nanoseconds.
+// result returns the time of an operation, in nanoseconds.
 func (s *side) result() estimate { return estimateOf(s.samples) }
 
-// to is the ratio of this side to another.
+// to returns the ratio of this side to another.
 func (s *side) to(other *side) estimate { return ratios(s.samples, other.samples) }

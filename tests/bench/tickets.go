@@ -13,20 +13,19 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
 
-// holding is an identity that holds so many tickets, each used once.
+// holding is an identity with n cached tickets, each used once.
 type holding struct {
-	n        int
-	identity *negotiate.Identity
-	settings *negotiate.Settings
-	targets  []*negotiate.Target
-	busy     *side // ten tickets in turn
-	all      *side // all of them, by chance
+	n         int
+	initiator *negotiate.Initiator
+	targets   []*negotiate.Target
+	busy      *side // ten tickets in turn
+	all       *side // all of them, at random
 }
 
-// tickets measures the look-up over the number of tickets, and what each takes.
+// tickets measures the look-up by number of tickets, and the memory of a ticket.
 func (b *bench) tickets(ctx context.Context) error {
-	b.section("Many tickets", "The look-up of a ticket by identity and target, over the number of tickets held: *busy* asks for ten of them in turn, as a "+
-		"proxy with a few busy services does, *any* asks for all of them by chance, which measures the machine's memory with it.")
+	b.section("Many tickets", "The look-up of a ticket by identity and target, by number of cached tickets: *busy* looks up ten of them in turn, like a "+
+		"proxy with a few busy services, *any* looks up all of them at random, which also measures the machine's memory.")
 	s, err := b.siteFor(ticketSizes[0])
 	if err != nil {
 		return err
@@ -56,7 +55,7 @@ func (b *bench) tickets(ctx context.Context) error {
 		})
 	}
 	b.table([]string{"tickets", "busy", "to 10 tickets", "any", "to 10 tickets"}, rows)
-	err = b.plot("tickets", "look-up over the number of tickets", curves("Look-up over the number of tickets held", "tickets", []curve{
+	err = b.plot("tickets", "look-up by number of tickets", curves("Look-up by number of cached tickets", "tickets", []curve{
 		{"busy", x, busy, nanos, colourOurs}, {"any", x, all, nanos, colourPeer},
 	}))
 	if err != nil {
@@ -65,25 +64,25 @@ func (b *bench) tickets(ctx context.Context) error {
 	first, last := list[0], list[len(list)-1]
 	lookup := atMost(fmt.Sprintf("look-up among %d to that among %d", last.n, first.n), last.busy.to(first.busy), 1.2)
 	list, sides = nil, nil
-	return b.weigh(ctx, s, names, lookup)
+	return b.measureMemory(ctx, s, names, lookup)
 }
 
-// hold fetches a ticket for each service, and makes a header of it.
+// hold gets a ticket for each service, and makes a header from it.
 func (b *bench) hold(ctx context.Context, s *site, names []string) (*holding, error) {
 	h := &holding{n: len(names)}
 	tickets := cache.New[*negotiate.Ticket](cache.Config{Memory: max(cache.DefaultMemory, int64(len(names))<<14)})
 	var err error
-	if h.identity, h.settings, err = ourIdentity(s, s.kdc.Addr(), tickets); err != nil {
+	if h.initiator, err = ourInitiator(s, s.kdc.Addr(), tickets); err != nil {
 		return nil, err
 	}
 	h.targets = make([]*negotiate.Target, len(names))
-	const hands = 4
-	errs := make([]error, hands)
+	const workers = 4
+	errs := make([]error, workers)
 	var wg sync.WaitGroup
-	for hand := range hands {
+	for w := range workers {
 		wg.Go(func() {
-			for i := hand; i < len(names) && errs[hand] == nil; i += hands {
-				errs[hand] = h.warm(ctx, i, names[i])
+			for i := w; i < len(names) && errs[w] == nil; i += workers {
+				errs[w] = h.warm(ctx, i, names[i])
 			}
 		})
 	}
@@ -91,7 +90,7 @@ func (b *bench) hold(ctx context.Context, s *site, names []string) (*holding, er
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	s.kdc.ResetCounts() // which are memory too
+	s.kdc.ResetCounts() // which take memory, too
 	busy, i := h.spread(10), 0
 	h.busy = &side{name: "busy", run: each(func() error {
 		i++
@@ -108,7 +107,7 @@ func (h *holding) warm(ctx context.Context, i int, name string) error {
 		return err
 	}
 	h.targets[i] = t
-	grant, err := h.identity.Grant(ctx, h.settings, t, negotiate.DelegateNever)
+	grant, err := h.initiator.Grant(ctx, t, negotiate.DelegateNever)
 	if err != nil {
 		return err
 	}
@@ -126,25 +125,25 @@ func (h *holding) spread(n int) []*negotiate.Target {
 }
 
 func (h *holding) lookup(ctx context.Context, t *negotiate.Target) error {
-	_, source, err := h.identity.Ticket(ctx, h.settings, t)
-	if err == nil && source != cache.Cached {
+	grant, err := h.initiator.Grant(ctx, t, negotiate.DelegateNever)
+	if err == nil && grant.Source != cache.Cached {
 		err = fmt.Errorf("the ticket for %s was not held", t.SPN)
 	}
 	return err
 }
 
-// heap is what is live.
-func heap() (octets, objects float64) {
+// heap returns the live heap.
+func heap() (bytes, objects float64) {
 	runtime.GC()
-	runtime.GC() // pools are emptied by the second
+	runtime.GC() // the second empties pools
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return float64(m.HeapAlloc), float64(m.HeapObjects)
 }
 
-// weigh measures the memory that tickets take: what goes when the identity and
-// its cache, with all that they keep, are dropped.
-func (b *bench) weigh(ctx context.Context, s *site, names []string, lookup condition) error {
+// measureMemory measures the memory of tickets: the difference in live heap after the identity
+// and its cache are dropped.
+func (b *bench) measureMemory(ctx context.Context, s *site, names []string, lookup condition) error {
 	cred, err := s.ticket(ctx)
 	if err != nil {
 		return err
@@ -154,19 +153,19 @@ func (b *bench) weigh(ctx context.Context, s *site, names []string, lookup condi
 	if err != nil {
 		return err
 	}
-	targets := h.targets // are the caller's, not kept for the ticket
-	octets, objects := heap()
+	targets := h.targets // belong to the caller, not to the ticket
+	bytes, objects := heap()
 	runtime.KeepAlive(h)
 	h = nil
-	octetsWithout, objectsWithout := heap()
+	bytesWithout, objectsWithout := heap()
 	runtime.KeepAlive(targets)
 	n := float64(len(names))
-	each, eachObjects := (octets-octetsWithout)/n, (objects-objectsWithout)/n
+	each, eachObjects := (bytes-bytesWithout)/n, (objects-objectsWithout)/n
 	bound := 3*float64(len(cred.Ticket)) + 2048
-	b.printf("A ticket of %d octets, with which a header was made, takes %.0f octets of heap in %.1f objects, everything kept for it included: cache, "+
-		"credential, template, derived keys (measured over %d tickets).\n\n", len(cred.Ticket), each, eachObjects, len(names))
+	b.printf("A ticket of %d bytes that has been used for a header takes %.0f bytes of heap in %.1f objects, including cache entry, "+
+		"credential, template and derived keys (measured with %d tickets).\n\n", len(cred.Ticket), each, eachObjects, len(names))
 	b.judge(4, "many tickets", lookup,
-		atMost("octets of heap for a ticket, to 3 times its size and 2 KiB,", number(each/bound), 1),
+		atMost("bytes of heap for a ticket, to 3 times its size and 2 KiB,", number(each/bound), 1),
 		atMost("heap objects for a ticket", number(eachObjects), 16))
 	return nil
 }

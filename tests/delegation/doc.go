@@ -1,4 +1,4 @@
-// Package delegation holds the tests of acting for users: over a real Active
+// Package delegation holds the tests of impersonation: over a real Active
 // Directory domain (Samba) with Apache, and over tests/kdctest, which has Windows'
 // rules where Samba lacks them. The examples and docs/delegation.md are tested here
 // too.

@@ -5,6 +5,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 )
 
 // gateway is what forward_auth asks: it knows who has which cookie, and lets some in
@@ -30,10 +32,10 @@ func cookie(session string) func(*http.Request) {
 	return func(r *http.Request) { r.AddCookie(&http.Cookie{Name: "session", Value: session}) }
 }
 
-func TestForgedGatewayHeaderIsNoUser(t *testing.T) {
-	c := newCorp(t, setup{})
-	c.load("", block("forward_auth "+gateway(t), "uri /verify", "copy_headers Remote-User"),
-		block("reverse_proxy "+c.upstream.Addr(), c.transport("spn "+webSPN, "impersonate {http.request.header.Remote-User}", "trust_header Remote-User")))
+func TestImpersonate_ForgedGatewayHeader(t *testing.T) {
+	e := newEnv(t, caddytest.Options{})
+	load(&e.Caddy, "", caddytest.Block("forward_auth "+gateway(t), "uri /verify", "copy_headers Remote-User"),
+		caddytest.Block("reverse_proxy "+e.Upstream.Addr(), e.transport("spn "+webSPN, "impersonate {http.request.header.Remote-User}", "trust_header Remote-User")))
 	forgeries := map[string]func(*http.Request){
 		"nothing":            func(*http.Request) {},
 		"forged":             func(r *http.Request) { r.Header.Set("Remote-User", "bob") },
@@ -50,32 +52,32 @@ func TestForgedGatewayHeaderIsNoUser(t *testing.T) {
 		},
 	}
 	for what, forge := range forgeries {
-		if a := c.get("/", forge); a.status != http.StatusUnauthorized {
+		if a := e.Get("/", forge); a.Status != http.StatusUnauthorized {
 			t.Errorf("%s, not signed in: %v", what, a)
 		}
-		a := c.get("/", cookie("alice"), forge)
-		if a.status != http.StatusOK || strings.TrimSpace(a.body) != "alice@"+corpRealm {
+		a := e.Get("/", cookie("alice"), forge)
+		if a.Status != http.StatusOK || strings.TrimSpace(a.Body) != "alice@"+corpRealm {
 			t.Errorf("%s, signed in: %v", what, a)
 		}
-		c.get("/", cookie("anonymous"), forge).wantError(t, http.StatusForbidden, "user_missing", "")
+		e.Get("/", cookie("anonymous"), forge).WantError(t, http.StatusForbidden, "user_missing", "")
 	}
 }
 
-func TestUsersOfProvidersAreTakenAsTheyAre(t *testing.T) {
-	c := newCorp(t, setup{})
-	c.load("", basicAuth(t, "alice", "bob", `CORP.EXAMPLE\carol`, "bob@elsewhere"),
-		block("reverse_proxy "+c.upstream.Addr(), c.transport("spn "+webSPN, byProvider)))
+func TestImpersonate_AuthProvider(t *testing.T) {
+	e := newEnv(t, caddytest.Options{})
+	load(&e.Caddy, "", basicAuth(t, "alice", "bob", `CORP.EXAMPLE\carol`, "bob@elsewhere"),
+		caddytest.Block("reverse_proxy "+e.Upstream.Addr(), e.transport("spn "+webSPN, byProvider)))
 	for name, want := range map[string]string{"alice": "alice", "bob": "bob", `CORP.EXAMPLE\carol`: "carol"} {
-		c.get("/", signedIn(name), as("bob")).wantUser(t, want+"@"+corpRealm)
+		e.Get("/", signedIn(name), asUser("bob")).WantUser(t, want+"@"+corpRealm)
 	}
-	c.get("/", signedIn("bob@elsewhere")).wantError(t, http.StatusForbidden, "user_unknown", "6")
-	if a := c.get("/", as("alice")); a.status != http.StatusUnauthorized {
-		t.Errorf("nobody signed in: %v", a)
+	e.Get("/", signedIn("bob@elsewhere")).WantError(t, http.StatusForbidden, "user_unknown", "6")
+	if a := e.Get("/", asUser("alice")); a.Status != http.StatusUnauthorized {
+		t.Errorf("no user signed in: %v", a)
 	}
 }
 
-func TestWhereTheUserComesFromIsCheckedAtLoad(t *testing.T) {
-	c := newCorp(t, setup{})
+func TestImpersonate_SourceCheckedAtLoad(t *testing.T) {
+	e := newEnv(t, caddytest.Options{})
 	for lines, want := range map[string]string{
 		"impersonate {http.auth.user.id}":                                                         "",
 		"impersonate {http.request.tls.client.san.emails.0}":                                      "",
@@ -85,32 +87,32 @@ func TestWhereTheUserComesFromIsCheckedAtLoad(t *testing.T) {
 		"impersonate {http.request.header.X-User}":                                                "any client can send the header X-User",
 		"impersonate {http.request.header.X-User}\ntrust_header X-Other":                          "any client can send the header X-User",
 		"impersonate {http.request.header.X-User}{http.request.header.X-B}\ntrust_header X-B":     "any client can send the header X-User",
-		"impersonate {http.auth.user.id}\ntrust_header X-User":                                    "trust_header X-User is stated, but impersonate does not use it",
-		"impersonate {query.user}":                                                                "can be chosen by clients",
-		"impersonate {http.request.cookie.user}":                                                  "can be chosen by clients",
-		"impersonate {http.regexp.name.1}":                                                        "can be chosen by clients",
-		"impersonate {vars.user}":                                                                 "can be chosen by clients",
-		"impersonate {user_of_a_map}":                                                             "can be chosen by clients",
-		"impersonate {http.request.host}":                                                         "can be chosen by clients",
-		"impersonate {http.auth.user.id}{query.user}":                                             "can be chosen by clients",
-		"impersonate alice":                                                                       "is no placeholder",
-		"trust_header X-User":                                                                     "needs impersonate beside it",
-		"allow_users alice":                                                                       "needs impersonate beside it",
-		"user_realm BRANCH.EXAMPLE":                                                               "needs impersonate beside it",
-		"impersonate {http.auth.user.id}\ndelegate":                                               "drop one of them",
-		"impersonate {http.auth.user.id}\ndelegate always":                                        "drop one of them",
+		"impersonate {http.auth.user.id}\ntrust_header X-User":                                    "trust_header X-User is set, but impersonate does not use it",
+		"impersonate {query.user}":                                                                "depends on what clients send",
+		"impersonate {http.request.cookie.user}":                                                  "depends on what clients send",
+		"impersonate {http.regexp.name.1}":                                                        "depends on what clients send",
+		"impersonate {vars.user}":                                                                 "depends on what clients send",
+		"impersonate {user_of_a_map}":                                                             "depends on what clients send",
+		"impersonate {http.request.host}":                                                         "depends on what clients send",
+		"impersonate {http.auth.user.id}{query.user}":                                             "depends on what clients send",
+		"impersonate alice":                                                                       "is not a placeholder",
+		"trust_header X-User":                                                                     "requires impersonate",
+		"allow_users alice":                                                                       "requires impersonate",
+		"user_realm BRANCH.EXAMPLE":                                                               "requires impersonate",
+		"impersonate {http.auth.user.id}\ndelegate":                                               "remove one of them",
+		"impersonate {http.auth.user.id}\ndelegate always":                                        "remove one of them",
 		"impersonate {http.auth.user.id}\nper_connection":                                         "excludes impersonate",
 		"impersonate {http.auth.user.id}\nversions 1.1 2":                                         "versions 1.1",
 		"impersonate {http.auth.user.id}\nversions h2c":                                           "versions 1.1",
 		"impersonate {http.auth.user.id}\nversions 3":                                             "versions 1.1",
 		"impersonate {http.auth.user.id}\nversions 1.1":                                           "",
 		"impersonate {http.auth.user.id}\nmutual_auth required":                                   "",
-		"impersonate {http.auth.user.id}\ndeny_users CORP\\bob":                                   "whose NetBIOS name is CORP?",
+		"impersonate {http.auth.user.id}\ndeny_users CORP\\bob":                                   "CORP is not the NetBIOS name of a configured realm",
 		"impersonate {http.auth.user.id}\ndeny_users corp.example\\bob *\\carol bob@mail.example": "",
-		"impersonate {http.auth.user.id}\ndeny_users @":                                           "names nobody",
-		"impersonate {http.auth.user.id}\nimpersonate {http.auth.user.id}":                        "given twice",
+		"impersonate {http.auth.user.id}\ndeny_users @":                                           "matches no user",
+		"impersonate {http.auth.user.id}\nimpersonate {http.auth.user.id}":                        "set twice",
 	} {
-		err := tryLoad(t, c.config("", block("reverse_proxy "+c.upstream.Addr(), c.transport("spn "+webSPN, lines))))
+		err := caddytest.TryLoad(t, config(&e.Caddy, "", caddytest.Block("reverse_proxy "+e.Upstream.Addr(), e.transport("spn "+webSPN, lines))))
 		switch {
 		case want == "" && err != nil:
 			t.Errorf("%q: %v", lines, err)
@@ -119,8 +121,8 @@ func TestWhereTheUserComesFromIsCheckedAtLoad(t *testing.T) {
 		}
 	}
 	// The handler's connections are reverse_proxy's, and shared.
-	err := tryLoad(t, c.config("", block("negotiate", "kdc "+c.kdc.Addr(), "user "+proxyName, "keytab "+c.keytab, "spn "+webSPN, byHeader),
-		"reverse_proxy "+c.upstream.Addr()))
+	err := caddytest.TryLoad(t, config(&e.Caddy, "", caddytest.Block("negotiate", "kdc "+e.KDC.Addr(), "user "+proxyName, "keytab "+e.Keytab, "spn "+webSPN, byHeader),
+		"reverse_proxy "+e.Upstream.Addr()))
 	if err == nil || !strings.Contains(err.Error(), "impersonate") {
 		t.Errorf("impersonate in the handler: %v", err)
 	}

@@ -8,28 +8,31 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 // The upstream takes a connection for authenticated as who came first on it. With
 // one pool of connections for all users this test fails on nearly every request.
-func TestUsersNeverShareAConnection(t *testing.T) {
-	c := newCorp(t, setup{acceptor: kdctest.AcceptorConfig{PerConnection: true}})
-	c.run()
+func TestIsolation_Connections(t *testing.T) {
+	e := newEnv(t, caddytest.Options{Acceptor: kdctest.AcceptorConfig{PerConnection: true}})
+	e.run()
 	// The last two are one person by other names.
 	names := map[string]string{"alice": "alice", "bob": "bob", "carol": "carol", "Carol": "carol", "bob@corp.example": "bob"}
-	c.realm.Principal("bob").Set(kdctest.Alias("bob@corp.example"))
+	e.Realm.Principal("bob").Set(kdctest.Alias("bob@corp.example"))
 	order := []string{"alice", "bob", "carol", "Carol", "bob@corp.example"}
+	client := e.Client()
 	var mu sync.Mutex
 	rides := make(map[int64]map[string]bool)
-	errs := traffic(2000, 32, func(i int) error {
+	caddytest.All(t, 2000, 32, func(i int) error {
 		name := order[i%len(order)]
-		a, err := c.ask(c.request("/json", as(name)))
+		a, err := caddytest.Ask(client, e.Request(http.MethodGet, "/json", asUser(name)))
 		if err != nil {
 			return err
 		}
 		var who kdctest.Peer
-		if err := json.Unmarshal([]byte(a.body), &who); err != nil {
+		if err := json.Unmarshal([]byte(a.Body), &who); err != nil {
 			return fmt.Errorf("%v: %w", a, err)
 		}
 		if want := names[name] + "@" + corpRealm; who.Principal != want || who.Persisted {
@@ -43,9 +46,6 @@ func TestUsersNeverShareAConnection(t *testing.T) {
 		rides[who.Connection][who.Principal] = true
 		return nil
 	})
-	if len(errs) > 0 {
-		t.Errorf("%d of 2000 went wrong, first: %v", len(errs), errs[0])
-	}
 	for id, riders := range rides {
 		if len(riders) > 1 {
 			t.Errorf("connection %d carried %v", id, riders)
@@ -54,32 +54,29 @@ func TestUsersNeverShareAConnection(t *testing.T) {
 	if len(rides) > 500 {
 		t.Errorf("%d connections for 2000 requests: they are not kept", len(rides))
 	}
-	c.wantExchanges(1, 5, 5)
+	wantExchanges(t, e.KDC, 1, 5, 5)
 }
 
 // A refusal that makes us fetch another ticket must not make the repeat go out over
 // another's connection, or without the rules.
-func TestRepeatAfterARefusalIsTheSameUsers(t *testing.T) {
-	c := newCorp(t, setup{acceptor: kdctest.AcceptorConfig{PerConnection: true}})
-	c.run()
+func TestIsolation_Repeat(t *testing.T) {
+	e := newEnv(t, caddytest.Options{Acceptor: kdctest.AcceptorConfig{PerConnection: true}})
+	e.run()
 	for _, name := range []string{"alice", "bob"} {
-		c.as(name).wantUser(t, name+"@"+corpRealm)
+		e.getAs(name).WantUser(t, name+"@"+corpRealm)
 	}
-	c.web.ChangeKey(false)
-	if err := c.acceptor.Update(func(cfg *kdctest.AcceptorConfig) { cfg.Keytab = keysOf(t, c.realm, c.web) }); err != nil {
-		t.Fatal(err)
-	}
+	e.ChangeServiceKey()
 	for range 2 {
 		for _, name := range []string{"bob", "alice"} {
-			c.as(name).wantUser(t, name+"@"+corpRealm)
+			e.getAs(name).WantUser(t, name+"@"+corpRealm)
 		}
 	}
-	c.wantExchanges(1, 2, 4)
+	wantExchanges(t, e.KDC, 1, 2, 4)
 }
 
-func TestWhatClientsSayOfThemselvesChangesNothing(t *testing.T) {
-	c := newCorp(t, setup{})
-	c.run()
+func TestIsolation_ClientHeaders(t *testing.T) {
+	e := newEnv(t, caddytest.Options{})
+	e.run()
 	for name, change := range map[string]func(*http.Request){
 		"authorization":            func(r *http.Request) { r.Header.Set("Authorization", "Negotiate YII=") },
 		"connection":               func(r *http.Request) { r.Header.Set("Connection", "Authorization") },
@@ -87,19 +84,19 @@ func TestWhatClientsSayOfThemselvesChangesNothing(t *testing.T) {
 		"connection of the header": func(r *http.Request) { r.Header.Set("Connection", "X-User") },
 		"proxy authorization":      func(r *http.Request) { r.Header.Set("Proxy-Authorization", "Negotiate YII=") },
 	} {
-		a := c.get("/", as("alice"), change)
-		if a.status != http.StatusOK || strings.TrimSpace(a.body) != "alice@"+corpRealm {
+		a := e.Get("/", asUser("alice"), change)
+		if a.Status != http.StatusOK || strings.TrimSpace(a.Body) != "alice@"+corpRealm {
 			t.Errorf("%s: %v", name, a)
 		}
 	}
-	if n := c.acceptor.Counts(); n.Missing > 0 || len(n.Refused) > 0 {
+	if n := e.Acceptor.Counts(); n.Missing > 0 || len(n.Refused) > 0 {
 		t.Errorf("%+v", n)
 	}
 }
 
-func TestHealthChecksGoOutAsOurselves(t *testing.T) {
+func TestIsolation_HealthChecks(t *testing.T) {
 	seen := make(chan string, 1000)
-	c := newCorp(t, setup{upstream: kdctest.UpstreamConfig{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	e := newEnv(t, caddytest.Options{Upstream: kdctest.UpstreamConfig{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who, _ := kdctest.PeerFrom(r.Context())
 		if r.URL.Path == "/health" {
 			select {
@@ -109,21 +106,21 @@ func TestHealthChecksGoOutAsOurselves(t *testing.T) {
 		}
 		fmt.Fprintln(w, who.Principal)
 	})}})
-	c.load("", block("reverse_proxy "+c.upstream.Addr(), "health_uri /health", "health_interval 20ms", c.transport("spn "+webSPN, byHeader)))
+	load(&e.Caddy, "", caddytest.Block("reverse_proxy "+e.Upstream.Addr(), "health_uri /health", "health_interval 20ms", e.transport("spn "+webSPN, byHeader)))
 	for range 3 {
-		if got := <-seen; got != proxyName {
+		if got := must.Receive(t, "a health check", seen); got != proxyName {
 			t.Errorf("a check came as %s", got)
 		}
-		within(t, func() bool { return c.as("alice").status == http.StatusOK })
-		c.as("bob").wantUser(t, "bob@"+corpRealm)
+		caddytest.WaitFor(t, "the upstream is healthy", func() bool { return e.getAs("alice").Status == http.StatusOK })
+		e.getAs("bob").WantUser(t, "bob@"+corpRealm)
 	}
 }
 
-func TestWebSocketsAndStreamsAreTheUsers(t *testing.T) {
-	c := newCorp(t, setup{acceptor: kdctest.AcceptorConfig{PerConnection: true}})
-	c.run()
+func TestIsolation_WebSocketsAndStreams(t *testing.T) {
+	e := newEnv(t, caddytest.Options{Acceptor: kdctest.AcceptorConfig{PerConnection: true}})
+	e.run()
 	for _, name := range []string{"alice", "bob"} {
-		ws, res, err := kdctest.DialWebSocket(t.Context(), c.client, "http://"+c.address+"/ws", http.Header{"X-User": {name}})
+		ws, res, err := kdctest.DialWebSocket(t.Context(), e.Client(), e.URL("/ws"), http.Header{"X-User": {name}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -139,21 +136,21 @@ func TestWebSocketsAndStreamsAreTheUsers(t *testing.T) {
 				t.Fatalf("%q, %v", got, err)
 			}
 		}
-		// The socket holds its connection; others of the user and of others go on.
-		c.as("bob").wantUser(t, "bob@"+corpRealm)
+		// The socket holds its connection; other connections are unaffected.
+		e.getAs("bob").WantUser(t, "bob@"+corpRealm)
 	}
-	res, err := c.client.Do(c.request("/stream", as("alice")))
+	res, err := e.Client().Do(e.Request(http.MethodGet, "/stream", asUser("alice")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
 	line := make([]byte, 64)
 	for _, text := range []string{"one", "two"} {
-		c.upstream.Push(text)
+		e.Upstream.Push(text)
 		if n, err := res.Body.Read(line); err != nil || string(line[:n]) != text+"\n" {
 			t.Fatalf("%q, %v", line[:n], err)
 		}
-		c.as("carol").wantUser(t, "carol@"+corpRealm)
+		e.getAs("carol").WantUser(t, "carol@"+corpRealm)
 	}
-	c.upstream.Push("")
+	e.Upstream.Push("")
 }

@@ -6,12 +6,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
 )
 
 // domain is Samba's, with Apache as its web server.
 type domain struct {
-	*front
+	caddytest.Caddy
 	samba  *lab.Samba
 	apache *lab.Apache
 }
@@ -22,69 +23,67 @@ func newDomain(t *testing.T, hosts ...string) *domain {
 	if len(hosts) == 0 {
 		hosts = []string{"iis.corp.test"}
 	}
-	d := &domain{front: newFront(t), samba: lab.SharedSamba(t)}
+	d := &domain{Caddy: caddytest.New(t), samba: lab.SharedSamba(t)}
 	d.apache = lab.StartApache(t, lab.ApacheOptions{Realm: d.samba, Hosts: hosts})
 	return d
 }
 
-// transport acts for users as an account of the domain.
+// transport impersonates users as an account of the domain.
 func (d *domain) transport(account string, more ...string) string {
-	return block("transport negotiate", append([]string{
-		"kdc " + d.samba.KDC(), "user " + account + "@CORP.TEST", "keytab " + d.samba.Keytab(d.t, account),
+	return caddytest.Block("transport negotiate", append([]string{
+		"kdc " + d.samba.KDC(), "user " + account + "@CORP.TEST", "keytab " + d.samba.Keytab(d.T, account),
 	}, more...)...)
 }
 
 func (d *domain) run(account string, more ...string) {
-	d.t.Helper()
-	d.load("", block("reverse_proxy "+d.apache.Addr(), d.transport(account, more...)))
+	d.T.Helper()
+	load(&d.Caddy, "", caddytest.Block("reverse_proxy "+d.apache.Addr(), d.transport(account, more...)))
 }
 
 const iisSPN = "spn HTTP/iis.corp.test"
 
 // remoteUser is whom Apache saw.
-func (a answer) remoteUser() string { return lab.ParseEcho([]byte(a.body))["REMOTE_USER"] }
+func remoteUser(a caddytest.Answer) string { return lab.ParseEcho([]byte(a.Body))["REMOTE_USER"] }
 
-func TestSambaUsersSeeThemselvesInTurn(t *testing.T) {
+func TestSamba_Users(t *testing.T) {
 	d := newDomain(t)
-	d.load("", basicAuth(t, "alice", "bob"), block("reverse_proxy "+d.apache.Addr(), d.transport("svc-proxy", iisSPN, byProvider)))
+	load(&d.Caddy, "", basicAuth(t, "alice", "bob"), caddytest.Block("reverse_proxy "+d.apache.Addr(), d.transport("svc-proxy", iisSPN, byProvider)))
 	for _, name := range []string{"alice", "bob", "alice", "alice", "bob"} {
-		if a := d.get("/echo", signedIn(name)); a.status != http.StatusOK || a.remoteUser() != name+"@CORP.TEST" {
+		if a := d.Get("/echo", signedIn(name)); a.Status != http.StatusOK || remoteUser(a) != name+"@CORP.TEST" {
 			t.Errorf("%s: %v", name, a)
 		}
 	}
 	// What a client says of its own authentication is dropped, and reverse_proxy is
 	// not to be told to drop ours.
 	for _, header := range []string{"Authorization", "authorization, X-User", "close, Authorization"} {
-		a := d.get("/echo", signedIn("alice"), func(r *http.Request) { r.Header.Set("Connection", header) })
-		if a.status != http.StatusOK || a.remoteUser() != "alice@CORP.TEST" {
+		a := d.Get("/echo", signedIn("alice"), func(r *http.Request) { r.Header.Set("Connection", header) })
+		if a.Status != http.StatusOK || remoteUser(a) != "alice@CORP.TEST" {
 			t.Errorf("Connection: %s: %v", header, a)
 		}
 	}
-	if a := d.get("/echo"); a.status != http.StatusUnauthorized || !strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Basic") {
-		t.Errorf("nobody signed in: %v", a)
+	if a := d.Get("/echo"); a.Status != http.StatusUnauthorized || !strings.HasPrefix(a.Header.Get("WWW-Authenticate"), "Basic") {
+		t.Errorf("no user signed in: %v", a)
 	}
 }
 
 // Apache binds the identity of a connection's first request to the connection: none
-// may carry two users, or whoever came without a token would be the one before.
-func TestSambaUsersNeverShareABoundConnection(t *testing.T) {
+// may carry two users, or a request without a token would count as the user before.
+func TestSamba_Connections(t *testing.T) {
 	d := newDomain(t)
 	d.run("svc-proxy", iisSPN, byHeader)
 	names := []string{"alice", "bob", "erin"}
-	errs := traffic(2000, 32, func(i int) error {
+	client := d.Client()
+	caddytest.All(t, 2000, 32, func(i int) error {
 		name := names[i*7%len(names)]
-		a, err := d.ask(d.request("/bound/", as(name)))
+		a, err := caddytest.Ask(client, d.Request(http.MethodGet, "/bound/", asUser(name)))
 		if err != nil {
 			return err
 		}
-		if got := a.header.Get("X-Remote-User"); a.status != http.StatusOK || got != name+"@CORP.TEST" {
+		if got := a.Header.Get("X-Remote-User"); a.Status != http.StatusOK || got != name+"@CORP.TEST" {
 			return fmt.Errorf("%s: %v as %s", name, a, got)
 		}
 		return nil
 	})
-	if len(errs) > 0 {
-		t.Fatalf("%d of 2000 went wrong, first: %v", len(errs), errs[0])
-	}
 	rides := make(map[int]string)
 	for _, a := range d.apache.Accesses(t, 2000) {
 		if before := rides[a.RemotePort]; a.Before > 0 && before != a.User { // else a new one, by whatever port
@@ -98,7 +97,7 @@ func TestSambaUsersNeverShareABoundConnection(t *testing.T) {
 }
 
 // TRAPS section 4 as Samba 4.17 has it.
-func TestSambaDelegationRefusals(t *testing.T) {
+func TestSamba_Refusals(t *testing.T) {
 	d := newDomain(t)
 	for _, row := range []struct {
 		what, account, user, spn string
@@ -106,7 +105,7 @@ func TestSambaDelegationRefusals(t *testing.T) {
 		name, code               string
 	}{
 		{"protocol transition", "svc-proxy", "alice", "", 200, "", ""},
-		// Samba 4.17 leaves a UPN as it is, Windows would answer with the account's name.
+		// Samba 4.17 leaves a UPN as it is, Windows would caddytest.Answer with the account's name.
 		{"by UPN", "svc-proxy", "erin.smith@corp.test", "", 200, `erin.smith\@corp.test`, ""},
 		{"by UPN of another suffix", "svc-proxy", "frank@mail.example", "", 200, `frank\@mail.example`, ""},
 		{"by domain", "svc-proxy", `CORP\bob`, "", 200, "bob", ""},
@@ -130,19 +129,19 @@ func TestSambaDelegationRefusals(t *testing.T) {
 				spn = "spn " + row.spn
 			}
 			d := *d
-			d.front = newFront(t)
-			d.load(block("kerberos", block("realm CORP.TEST", "netbios CORP")),
-				block("reverse_proxy "+d.apache.Addr(), d.transport(row.account, spn, byHeader)))
-			a := d.get("/echo", as(row.user))
+			d.Caddy = caddytest.New(t)
+			load(&d.Caddy, caddytest.Block("kerberos", caddytest.Block("realm CORP.TEST", "netbios CORP")),
+				caddytest.Block("reverse_proxy "+d.apache.Addr(), d.transport(row.account, spn, byHeader)))
+			a := d.Get("/echo", asUser(row.user))
 			if row.status != http.StatusOK {
-				a.wantError(t, row.status, row.name, row.code)
+				a.WantError(t, row.status, row.name, row.code)
 				return
 			}
 			want := row.name
 			if want == "" {
 				want = row.user
 			}
-			if a.status != http.StatusOK || a.remoteUser() != want+"@CORP.TEST" {
+			if a.Status != http.StatusOK || remoteUser(a) != want+"@CORP.TEST" {
 				t.Error(a)
 			}
 		})
@@ -150,20 +149,20 @@ func TestSambaDelegationRefusals(t *testing.T) {
 }
 
 // Whatever a name is written like, whom Apache sees is whom the rules were tried on.
-func TestSambaDeniesUsersHoweverTheyAreWritten(t *testing.T) {
+func TestSamba_DenyUsers(t *testing.T) {
 	d := newDomain(t)
-	d.load(block("kerberos", block("realm CORP.TEST", "netbios CORP")),
-		block("reverse_proxy "+d.apache.Addr(), d.transport("svc-proxy", iisSPN, byHeader, `deny_users CORP\erin bob`)))
+	load(&d.Caddy, caddytest.Block("kerberos", caddytest.Block("realm CORP.TEST", "netbios CORP")),
+		caddytest.Block("reverse_proxy "+d.apache.Addr(), d.transport("svc-proxy", iisSPN, byHeader, `deny_users CORP\erin bob`)))
 	for _, name := range []string{
 		"erin", "ERIN", `corp\Erin`, "erin@corp.test", "erin@CORP.TEST", "erin.smith@corp.test", "bob", "BOB@corp.test", `CORP\bob`,
 		"bób", "ｂｏｂ", "bob ", "bo\u00adb", "bob\u200b",
 	} {
-		if a := d.get("/echo", as(name)); a.status != http.StatusForbidden {
+		if a := d.Get("/echo", asUser(name)); a.Status != http.StatusForbidden {
 			t.Errorf("%q: %v", name, a)
 		}
 	}
 	for _, name := range []string{"alice", "Alice", `CORP\ALICE`} {
-		if a := d.get("/echo", as(name)); a.status != http.StatusOK {
+		if a := d.Get("/echo", asUser(name)); a.Status != http.StatusOK {
 			t.Errorf("%q: %v", name, a)
 		}
 	}

@@ -5,17 +5,19 @@ package delegation
 import (
 	"net/http"
 	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 )
 
 // What Samba has since 4.19: resource-based delegation.
 // The script samba-trixie runs this.
-func TestSambaResourceBasedDelegation(t *testing.T) {
+func TestSamba_ResourceBased(t *testing.T) {
 	d := newDomain(t, "iis2.corp.test")
-	// The list is the service's: whoever runs it says who may bring users.
+	// The list belongs to the service: its administrator says which accounts may impersonate users.
 	d.samba.Tool(t, "delegation", "add-principal", "svc-iis2", "svc-plain")
 	d.run("svc-plain", "spn HTTP/iis2.corp.test", byHeader)
 	// Unlike Windows, Samba wants forwardable evidence here too.
-	d.get("/echo", as("frank")).wantError(t, http.StatusForbidden, "delegation_refused", "13")
+	d.Get("/echo", asUser("frank")).WantError(t, http.StatusForbidden, "delegation_refused", "13")
 	d.samba.Tool(t, "delegation", "for-any-protocol", "svc-plain", "on")
 	for _, row := range []struct {
 		what, account, user string
@@ -31,12 +33,12 @@ func TestSambaResourceBasedDelegation(t *testing.T) {
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			d := *d
-			d.front = newFront(t)
+			d.Caddy = caddytest.New(t)
 			d.run(row.account, "spn HTTP/iis2.corp.test", byHeader)
-			a := d.get("/echo", as(row.user))
+			a := d.Get("/echo", asUser(row.user))
 			if row.status != http.StatusOK {
-				a.wantError(t, row.status, row.name, row.code)
-			} else if a.status != http.StatusOK || a.remoteUser() != row.name+"@CORP.TEST" {
+				a.WantError(t, row.status, row.name, row.code)
+			} else if a.Status != http.StatusOK || remoteUser(a) != row.name+"@CORP.TEST" {
 				t.Error(a)
 			}
 		})

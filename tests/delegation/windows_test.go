@@ -5,11 +5,12 @@ import (
 	"testing"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
 // What Windows' KDC allows and Samba 4.17 has not, over kdctest, which has its rules.
-func TestWindowsDelegationRules(t *testing.T) {
+func TestWindows_DelegationRules(t *testing.T) {
 	spn, list := kdctest.SPN(proxySPN), kdctest.DelegateTo(webSPN)
 	transition := kdctest.With(kdctest.TrustedToAuth)
 	listed := kdctest.ActFor("svc-proxy")
@@ -34,38 +35,38 @@ func TestWindowsDelegationRules(t *testing.T) {
 		{what: "no service principal", proxy: []kdctest.Option{transition}, code: "7"},
 	} {
 		t.Run(row.what, func(t *testing.T) {
-			c := newCorp(t, setup{proxy: row.proxy})
-			c.realm.Principal("alice").Set(kdctest.With(row.alice))
+			e := newEnv(t, caddytest.Options{Proxy: row.proxy})
+			e.Realm.Principal("alice").Set(kdctest.With(row.alice))
 			if row.web != nil {
-				c.web.Set(row.web)
+				e.Web.Set(row.web)
 			}
-			c.run()
+			e.run()
 			if row.code != "" {
-				c.as("alice").wantError(t, http.StatusForbidden, "delegation_refused", row.code)
+				e.getAs("alice").WantError(t, http.StatusForbidden, "delegation_refused", row.code)
 				return
 			}
-			c.as("alice").wantUser(t, "alice@"+corpRealm)
+			e.getAs("alice").WantUser(t, "alice@"+corpRealm)
 		})
 	}
 }
 
-func TestAccountsInTrouble(t *testing.T) {
-	c := newCorp(t, setup{})
-	c.run()
+func TestWindows_AccountStates(t *testing.T) {
+	e := newEnv(t, caddytest.Options{})
+	e.run()
 	for name, flag := range map[string]kdctest.Flags{"disabled": kdctest.Disabled, "locked": kdctest.Locked, "expired": kdctest.Expired} {
-		c.realm.AddUser(name, "x", kdctest.With(flag))
-		c.as(name).wantError(t, http.StatusForbidden, "user_denied", "18")
+		e.Realm.AddUser(name, "x", kdctest.With(flag))
+		e.getAs(name).WantError(t, http.StatusForbidden, "user_denied", "18")
 	}
-	c.as("nobody").wantError(t, http.StatusForbidden, "user_unknown", "6")
-	c.as("nobody@mail.example").wantError(t, http.StatusForbidden, "user_unknown", "6")
-	c.realm.Principal("bob").Set(kdctest.Alias("bobby")) // only of UPNs the KDC may make another name
-	c.as("bobby").wantError(t, http.StatusForbidden, "user_unknown", "")
-	c.as("a/b").wantError(t, http.StatusForbidden, "user_unknown", "")
-	c.kdc.Use(kdctest.TGS(kdctest.Fail(messages.KDC_ERR_POLICY)))
-	c.as("bob").wantError(t, http.StatusForbidden, "user_denied", "12")
-	c.kdc.ClearFaults()
-	c.kdc.Stop()
-	if a := c.as("carol"); a.status != http.StatusServiceUnavailable || a.header.Get("X-Error") != "kdc_unreachable" || a.header.Get("Retry-After") == "" {
+	e.getAs("nobody").WantError(t, http.StatusForbidden, "user_unknown", "6")
+	e.getAs("nobody@mail.example").WantError(t, http.StatusForbidden, "user_unknown", "6")
+	e.Realm.Principal("bob").Set(kdctest.Alias("bobby")) // only of UPNs the KDC may make another name
+	e.getAs("bobby").WantError(t, http.StatusForbidden, "user_unknown", "")
+	e.getAs("a/b").WantError(t, http.StatusForbidden, "user_unknown", "")
+	e.KDC.Use(kdctest.TGS(kdctest.Fail(messages.KDC_ERR_POLICY)))
+	e.getAs("bob").WantError(t, http.StatusForbidden, "user_denied", "12")
+	e.KDC.ClearFaults()
+	e.KDC.Stop()
+	if a := e.getAs("carol"); a.Status != http.StatusServiceUnavailable || a.Header.Get("X-Error") != "kdc_unreachable" || a.Header.Get("Retry-After") == "" {
 		t.Errorf("without a KDC: %v", a)
 	}
 }
@@ -79,51 +80,51 @@ func otherRealm() (*kdctest.Realm, *kdctest.Principal) {
 	return other, other.AddService("HTTP/web.branch.example", kdctest.ActFor(proxyName))
 }
 
-func TestUsersOfATrustedRealm(t *testing.T) {
+func TestTrust_Users(t *testing.T) {
 	other, _ := otherRealm()
-	c := newCorp(t, setup{realms: []*kdctest.Realm{other}})
-	c.realm.MapSuffix("branch.example", "BRANCH.EXAMPLE")
+	e := newEnv(t, caddytest.Options{Trusts: []*kdctest.Realm{other}})
+	e.Realm.MapSuffix("branch.example", "BRANCH.EXAMPLE")
 	load := func(more ...string) {
-		c.load(block("kerberos", block("realm BRANCH.EXAMPLE", "kdc "+c.kdc.Addr(), "netbios BRANCH")),
-			block("reverse_proxy "+c.upstream.Addr(), c.transport(append([]string{"spn " + webSPN, byHeader}, more...)...)))
+		load(&e.Caddy, caddytest.Block("kerberos", caddytest.Block("realm BRANCH.EXAMPLE", "kdc "+e.KDC.Addr(), "netbios BRANCH")),
+			caddytest.Block("reverse_proxy "+e.Upstream.Addr(), e.transport(append([]string{"spn " + webSPN, byHeader}, more...)...)))
 	}
 	load()
 	// Evidence of another realm's user is forwardable, and serves the list of targets.
-	c.as(`BRANCH\eve`).wantUser(t, "eve@BRANCH.EXAMPLE")
-	c.as(`branch.example\eve`).wantUser(t, "eve@BRANCH.EXAMPLE")
-	c.as("eve@branch.example").wantUser(t, "eve@BRANCH.EXAMPLE")
-	c.as(`BRANCH\alice`).wantUser(t, "alice@BRANCH.EXAMPLE")
-	c.as("alice").wantUser(t, "alice@"+corpRealm)
-	c.as("eve").wantError(t, http.StatusForbidden, "user_unknown", "6")
-	c.as(`NOWHERE\eve`).wantError(t, http.StatusForbidden, "user_unknown", "7")
+	e.getAs(`BRANCH\eve`).WantUser(t, "eve@BRANCH.EXAMPLE")
+	e.getAs(`branch.example\eve`).WantUser(t, "eve@BRANCH.EXAMPLE")
+	e.getAs("eve@branch.example").WantUser(t, "eve@BRANCH.EXAMPLE")
+	e.getAs(`BRANCH\alice`).WantUser(t, "alice@BRANCH.EXAMPLE")
+	e.getAs("alice").WantUser(t, "alice@"+corpRealm)
+	e.getAs("eve").WantError(t, http.StatusForbidden, "user_unknown", "6")
+	e.getAs(`NOWHERE\eve`).WantError(t, http.StatusForbidden, "user_unknown", "7")
 	load("user_realm BRANCH.EXAMPLE")
-	c.as("eve").wantUser(t, "eve@BRANCH.EXAMPLE")
-	c.as("alice").wantUser(t, "alice@BRANCH.EXAMPLE")
-	c.as(`CORP.EXAMPLE\alice`).wantUser(t, "alice@"+corpRealm)
+	e.getAs("eve").WantUser(t, "eve@BRANCH.EXAMPLE")
+	e.getAs("alice").WantUser(t, "alice@BRANCH.EXAMPLE")
+	e.getAs(`CORP.EXAMPLE\alice`).WantUser(t, "alice@"+corpRealm)
 	// A bare name in allow_users is one of user_realm.
 	load("user_realm BRANCH.EXAMPLE", "allow_users alice")
-	c.as("alice").wantUser(t, "alice@BRANCH.EXAMPLE")
-	c.as(`CORP.EXAMPLE\alice`).wantError(t, http.StatusForbidden, "user_denied", "")
+	e.getAs("alice").WantUser(t, "alice@BRANCH.EXAMPLE")
+	e.getAs(`CORP.EXAMPLE\alice`).WantError(t, http.StatusForbidden, "user_denied", "")
 	load("deny_users alice")
-	c.as("alice").wantError(t, http.StatusForbidden, "user_denied", "")
-	c.as(`BRANCH\alice`).wantError(t, http.StatusForbidden, "user_denied", "")
+	e.getAs("alice").WantError(t, http.StatusForbidden, "user_denied", "")
+	e.getAs(`BRANCH\alice`).WantError(t, http.StatusForbidden, "user_denied", "")
 	load(`deny_users BRANCH\alice`)
-	c.as(`branch.example\alice`).wantError(t, http.StatusForbidden, "user_denied", "")
-	c.as("alice").wantUser(t, "alice@"+corpRealm)
+	e.getAs(`branch.example\alice`).WantError(t, http.StatusForbidden, "user_denied", "")
+	e.getAs("alice").WantUser(t, "alice@"+corpRealm)
 }
 
 // Resource-based delegation reaches into other realms, which the other kind does not.
-func TestServicesOfATrustedRealm(t *testing.T) {
+func TestTrust_Services(t *testing.T) {
 	other, web := otherRealm()
-	c := newCorp(t, setup{realms: []*kdctest.Realm{other}})
-	c.realm.MapDomain(".branch.example", "BRANCH.EXAMPLE")
-	_, upstream := startUpstream(t, kdctest.AcceptorConfig{Keytab: keysOf(t, other, web)}, kdctest.UpstreamConfig{})
-	c.load(block("kerberos", block("realm BRANCH.EXAMPLE", "kdc "+c.kdc.Addr(), "domains .branch.example", "netbios BRANCH")),
-		block("reverse_proxy "+upstream.Addr(), c.transport("spn HTTP/web.branch.example", byHeader)))
+	e := newEnv(t, caddytest.Options{Trusts: []*kdctest.Realm{other}})
+	e.Realm.MapDomain(".branch.example", "BRANCH.EXAMPLE")
+	_, upstream := caddytest.StartUpstream(t, kdctest.AcceptorConfig{Keytab: caddytest.KeysOf(t, other, web)}, kdctest.UpstreamConfig{})
+	load(&e.Caddy, caddytest.Block("kerberos", caddytest.Block("realm BRANCH.EXAMPLE", "kdc "+e.KDC.Addr(), "domains .branch.example", "netbios BRANCH")),
+		caddytest.Block("reverse_proxy "+upstream.Addr(), e.transport("spn HTTP/web.branch.example", byHeader)))
 	for range 2 {
-		c.as("alice").wantUser(t, "alice@"+corpRealm)
-		c.as(`BRANCH\eve`).wantUser(t, "eve@BRANCH.EXAMPLE")
+		e.getAs("alice").WantUser(t, "alice@"+corpRealm)
+		e.getAs(`BRANCH\eve`).WantUser(t, "eve@BRANCH.EXAMPLE")
 	}
 	web.Set(kdctest.ActFor("bob@" + corpRealm))
-	c.as("bob").wantError(t, http.StatusForbidden, "delegation_refused", "13")
+	e.getAs("bob").WantError(t, http.StatusForbidden, "delegation_refused", "13")
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
 )
 
@@ -31,19 +32,19 @@ func staticCaddy(t *testing.T) string {
 
 // The image holds nothing but Caddy, its configuration and the keytab. So does this
 // folder, in which Caddy is locked.
-func TestExampleContainerNeedsNothingButCaddy(t *testing.T) {
+func TestExample_Container(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("LEFT OUT: an empty container (chroot takes root)")
 	}
-	s := newStage(t)
-	iis := s.upstream("iis.corp.example", false, host("iis"))
+	e := newEnv(t)
+	iis := e.upstream("iis.corp.example", false, host("iis"))
 	image := t.TempDir()
 	for _, folder := range []string{"etc/caddy", "run/secrets"} {
 		if err := os.MkdirAll(filepath.Join(image, folder), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	address := freeAddress(t)
+	address := caddytest.FreeAddress(t)
 	put := func(path string, content []byte, mode os.FileMode) {
 		t.Helper()
 		if err := os.WriteFile(filepath.Join(image, path), content, mode); err != nil {
@@ -57,7 +58,7 @@ func TestExampleContainerNeedsNothingButCaddy(t *testing.T) {
 	put("caddy", binary, 0o755)
 	config := strings.ReplaceAll(read(t, "examples/container/Caddyfile"), "http://:8080", "http://"+address)
 	put("etc/caddy/Caddyfile", []byte(config), 0o644)
-	keys, err := os.ReadFile(s.files.folder + "/run/secrets/svc-proxy.keytab")
+	keys, err := os.ReadFile(e.folder.path + "/run/secrets/svc-proxy.keytab")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +69,7 @@ func TestExampleContainerNeedsNothingButCaddy(t *testing.T) {
 
 	cmd := exec.Command("/caddy", "run", "--config", "/etc/caddy/Caddyfile")
 	cmd.Dir = "/"
-	cmd.Env = []string{"KDC=" + s.kdc.Addr(), "KERBEROS_USER=" + proxyAccount, "SPN=HTTP/iis.corp.example", "UPSTREAM=http://" + iis.Addr()}
+	cmd.Env = []string{"KDC=" + e.kdc.Addr(), "KERBEROS_USER=" + proxyAccount, "SPN=HTTP/iis.corp.example", "UPSTREAM=http://" + iis.Addr()}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: image, Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}
 	log, err := cmd.StderrPipe()
 	if err != nil {
@@ -82,5 +83,5 @@ func TestExampleContainerNeedsNothingButCaddy(t *testing.T) {
 		_ = cmd.Wait()
 	})
 	awaitLine(t, log, "serving initial configuration")
-	s.want("http://"+address+"/", http.StatusOK, proxyAccount+" at iis")
+	e.want("http://"+address+"/", http.StatusOK, proxyAccount+" at iis")
 }

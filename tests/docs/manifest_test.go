@@ -2,201 +2,111 @@ package docs
 
 import (
 	"bytes"
-	"errors"
-	"io"
-	"os"
+	"fmt"
 	"os/exec"
-	"path"
-	"slices"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 )
 
-// manifest is what the tests read of a Kubernetes object.
-type manifest struct {
-	APIVersion string `yaml:"apiVersion"`
-	Kind       string
-	Metadata   struct{ Name string }
-	Data       map[string]string
-	Spec       struct {
-		Selector any
-		Ports    []struct {
-			TargetPort string `yaml:"targetPort"`
-		}
-		Template struct {
-			Metadata struct{ Labels map[string]string }
-			Spec     struct {
-				Containers []struct {
-					Args  []string
-					Ports []struct {
-						Name          string
-						ContainerPort int `yaml:"containerPort"`
+// keytabs are the paths of keytabs in a Caddyfile.
+var keytabs = regexp.MustCompile(`(?m)^\s+keytab (\S+)$`)
+
+// The Caddyfile in the ConfigMap is run by TestExample_Kubernetes; here, its keytab is where
+// the deployment mounts the secret, and Caddy reads it from where the ConfigMap is mounted.
+func TestManifest_KubernetesMounts(t *testing.T) {
+	var deployment struct {
+		Spec struct {
+			Template struct {
+				Spec struct {
+					Containers []struct {
+						Args         []string
+						VolumeMounts []struct {
+							Name string
+							Path string `yaml:"mountPath"`
+						} `yaml:"volumeMounts"`
 					}
-					VolumeMounts []struct {
-						Name      string
-						MountPath string `yaml:"mountPath"`
-					} `yaml:"volumeMounts"`
-				}
-				Volumes []struct {
-					Name      string
-					ConfigMap struct{ Name string } `yaml:"configMap"`
-					Secret    struct {
-						SecretName string `yaml:"secretName"`
-					}
+					Volumes []map[string]any
 				}
 			}
 		}
 	}
-}
-
-// read gives a file of the repository.
-func read(t *testing.T, path string) string {
-	t.Helper()
-	content, err := os.ReadFile(root + "/" + path)
-	if err != nil {
+	text := read(t, "examples/kubernetes/caddy.yaml")
+	text = text[strings.Index(text, "kind: Deployment"):]
+	text, _, _ = strings.Cut(text, "\n---")
+	if err := yaml.Unmarshal([]byte(text), &deployment); err != nil {
 		t.Fatal(err)
 	}
-	return string(content)
-}
-
-func manifests(t *testing.T, path string) (all []manifest) {
-	t.Helper()
-	for d := yaml.NewDecoder(strings.NewReader(read(t, path))); ; {
-		var m manifest
-		if err := d.Decode(&m); errors.Is(err, io.EOF) {
-			return all
-		} else if err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		all = append(all, m)
-	}
-}
-
-// The Caddyfile in the ConfigMap is checked with the others; here, that what it
-// names is where the deployment puts it.
-func TestKubernetesManifestHoldsTogether(t *testing.T) {
-	const file = "examples/kubernetes/caddy.yaml"
-	kinds := make(map[string]manifest)
-	for _, m := range manifests(t, file) {
-		kinds[m.Kind] = m
-	}
-	config, pod := kinds["ConfigMap"], kinds["Deployment"].Spec.Template.Spec
-	if len(pod.Containers) != 1 || config.Data["Caddyfile"] == "" {
-		t.Fatalf("%+v", kinds)
-	}
-	container := pod.Containers[0]
-	mounted := make(map[string]string) // by what
-	for _, v := range pod.Volumes {
-		for _, m := range container.VolumeMounts {
-			if m.Name == v.Name {
-				mounted["configmap "+v.ConfigMap.Name+"secret "+v.Secret.SecretName] = m.MountPath
+	pod := deployment.Spec.Template.Spec
+	mounted := make(map[string]string) // by the kind of the volume
+	for _, m := range pod.Containers[0].VolumeMounts {
+		for _, v := range pod.Volumes {
+			for kind := range v {
+				if v["name"] == m.Name {
+					mounted[kind] = m.Path
+				}
 			}
 		}
 	}
-	folder := mounted["configmap "+config.Metadata.Name+"secret "]
-	if args := container.Args; !slices.Equal(args, []string{"run", "--config", folder + "/Caddyfile"}) {
-		t.Errorf("%v, and the configuration is in %s", args, folder)
+	if got := fmt.Sprint(pod.Containers[0].Args); mounted["configMap"] == "" || !strings.Contains(got, mounted["configMap"]+"/Caddyfile") {
+		t.Errorf("Caddy is run with %s, mounted: %v", got, mounted)
 	}
-	if !strings.Contains(config.Data["Caddyfile"], "keytab "+mounted["configmap secret svc-proxy"]+"/svc-proxy.keytab\n") {
-		t.Errorf("the keytab is in none of %v", mounted)
-	}
-	if !strings.Contains(read(t, file), "kubectl create secret generic svc-proxy --from-file=svc-proxy.keytab\n") {
-		t.Error("the file does not say how to make the secret")
-	}
-	service := kinds["Service"].Spec
-	if len(service.Ports) != 1 || service.Ports[0].TargetPort != container.Ports[0].Name || container.Ports[0].ContainerPort != 8080 {
-		t.Errorf("ports %+v and %+v", service.Ports, container.Ports)
+	for _, m := range keytabs.FindAllStringSubmatch(kubernetesCaddyfile(t), -1) {
+		if filepath.Dir(m[1]) != mounted["secret"] {
+			t.Errorf("keytab %s, mounted: %v", m[1], mounted)
+		}
 	}
 }
 
-func TestPrometheusAsksCaddyForItsTargets(t *testing.T) {
-	var config struct {
-		ScrapeConfigs []struct {
-			RelabelConfigs []struct {
-				TargetLabel string `yaml:"target_label"`
-				Replacement string
-			} `yaml:"relabel_configs"`
-		} `yaml:"scrape_configs"`
-	}
-	if err := yaml.Unmarshal([]byte(read(t, "examples/prometheus/prometheus.yml")), &config); err != nil {
-		t.Fatal(err)
-	}
-	labels := make(map[string]string)
-	for _, r := range config.ScrapeConfigs[0].RelabelConfigs {
-		labels[r.TargetLabel] = r.Replacement
-	}
-	if labels["__metrics_path__"] != "/$1/metrics" || !strings.Contains(read(t, "examples/prometheus/Caddyfile"), "http://"+labels["__address__"]+" {") {
-		t.Errorf("%v", labels)
-	}
-}
-
-func TestComposeFileAndDockerfileHoldTogether(t *testing.T) {
+// Compose passes the variables and the secrets that the Caddyfile asks for.
+func TestManifest_Compose(t *testing.T) {
 	var compose struct {
 		Services map[string]struct {
-			Build       struct{ Context, Dockerfile string }
 			Environment map[string]string
-			Secrets     []struct{ Source, Target string }
+			Secrets     []struct{ Target string }
 		}
-		Secrets map[string]struct{ File string }
 	}
 	if err := yaml.Unmarshal([]byte(read(t, "examples/container/compose.yaml")), &compose); err != nil {
 		t.Fatal(err)
 	}
 	caddy, config := compose.Services["caddy"], read(t, "examples/container/Caddyfile")
-	if path.Clean("examples/container/"+caddy.Build.Context) != "." {
-		t.Errorf("built in %s", caddy.Build.Context)
+	if _, err := fillIn(config, caddy.Environment); err != nil || len(caddy.Environment) == 0 {
+		t.Errorf("environment %v: %v", caddy.Environment, err)
 	}
-	for _, s := range caddy.Secrets {
-		if compose.Secrets[s.Source].File == "" || !strings.Contains(config, "keytab /run/secrets/"+s.Target+"\n") {
-			t.Errorf("secret %+v", s)
-		}
-	}
-	if len(caddy.Environment) != strings.Count(config, "{$") {
-		t.Errorf("the Caddyfile asks for other variables than %v", caddy.Environment)
-	}
-	for name := range caddy.Environment {
-		if !strings.Contains(config, "{$"+name+"}") {
-			t.Errorf("nobody asks for %s", name)
-		}
-	}
-	// What the Dockerfile copies out of the repository exists, and it builds what we build.
-	file := read(t, caddy.Build.Dockerfile)
-	for line := range strings.SplitSeq(file, "\n") {
-		if words := strings.Fields(line); len(words) == 3 && words[0] == "COPY" && words[1] != "." {
-			read(t, words[1])
-		}
-	}
-	for _, want := range []string{"CGO_ENABLED=0 go build", "./cmd/caddy", "FROM scratch", "USER 65532", `"--config", "/etc/caddy/Caddyfile"`} {
-		if !strings.Contains(file, want) {
-			t.Errorf("the Dockerfile does not say %s", want)
+	for _, m := range keytabs.FindAllStringSubmatch(config, -1) {
+		if len(caddy.Secrets) != 1 || m[1] != "/run/secrets/"+caddy.Secrets[0].Target {
+			t.Errorf("keytab %s, secrets %v", m[1], caddy.Secrets)
 		}
 	}
 }
 
-func TestSystemdShowsCaddyTheKeytab(t *testing.T) {
-	const unit = "examples/systemd/kerberos.conf"
-	name := ""
-	for line := range strings.SplitSeq(read(t, unit), "\n") {
-		if value, ok := strings.CutPrefix(line, "LoadCredential="); ok {
-			name, _, _ = strings.Cut(value, ":")
-		}
-	}
-	if name == "" || !strings.Contains(read(t, "examples/systemd/Caddyfile"), "keytab {$CREDENTIALS_DIRECTORY}/"+name+"\n") {
-		t.Errorf("the Caddyfile does not take the credential %q", name)
+// systemd hands the credential to Caddy that the Caddyfile reads, and accepts the drop-in.
+func TestManifest_Systemd(t *testing.T) {
+	unit := read(t, "examples/systemd/kerberos.conf")
+	credential := regexp.MustCompile(`(?m)^LoadCredential=([^:]+):`).FindStringSubmatch(unit)
+	if credential == nil || !strings.Contains(read(t, "examples/systemd/Caddyfile"), "keytab {$CREDENTIALS_DIRECTORY}/"+credential[1]+"\n") {
+		t.Errorf("the Caddyfile does not read the credential %q", credential)
 	}
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
-		return // what it would say beyond that is whether the drop-in parses
+		return // it would say whether systemd can parse the drop-in
 	}
-	folder := t.TempDir()
-	service := folder + "/caddy.service"
-	content := "[Service]\nExecStart=/bin/true\n" + read(t, unit)
-	if err := os.WriteFile(service, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	service := caddytest.WriteFile(t, filepath.Join(t.TempDir(), "caddy.service"), []byte("[Service]\nExecStart=/bin/true\n"+unit))
 	if out, err := exec.Command(analyze, "verify", "--man=no", "--recursive-errors=no", service).CombinedOutput(); err != nil || bytes.Contains(out, []byte(service)) {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// Prometheus asks the site of the example's Caddyfile, by paths that it serves.
+func TestManifest_Prometheus(t *testing.T) {
+	text := read(t, "examples/prometheus/prometheus.yml")
+	address := regexp.MustCompile(`target_label: __address__\n\s+replacement: (\S+)`).FindStringSubmatch(text)
+	if address == nil || !strings.Contains(read(t, "examples/prometheus/Caddyfile"), "http://"+address[1]+" {") || !strings.Contains(text, "/$1/metrics") {
+		t.Errorf("Prometheus asks %q", address)
 	}
 }

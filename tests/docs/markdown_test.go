@@ -2,6 +2,7 @@ package docs
 
 import (
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -60,16 +61,13 @@ func slash(path string) string {
 	return filepath.ToSlash(rel)
 }
 
-// with gives the book with one text replaced in one page, as if somebody had edited it.
+// with gives the book with one text replaced in one page, as if it had been edited.
 func (b book) with(t *testing.T, page, old, text string) book {
 	t.Helper()
 	if !strings.Contains(b[page], old) {
 		t.Fatalf("%s does not say %q", page, old)
 	}
-	edited := make(book)
-	for name, content := range b {
-		edited[name] = content
-	}
+	edited := maps.Clone(b)
 	edited[page] = strings.ReplaceAll(b[page], old, text)
 	return edited
 }
@@ -108,7 +106,7 @@ func (b book) blocks(page string) (all []block) {
 	return all
 }
 
-// section is what stands under a heading, up to the next one of its rank or above;
+// section is the text under a heading, up to the next one of its rank or above;
 // empty if there is none.
 func (b book) section(page, heading string) string {
 	rank := strings.IndexByte(heading, ' ')
@@ -151,7 +149,7 @@ func rows(text string) (all [][]string) {
 
 var span = regexp.MustCompile("`([^`]+)`")
 
-// spans gives what stands as code in a text.
+// spans returns the code in a text.
 func spans(text string) (all []string) {
 	for _, m := range span.FindAllStringSubmatch(text, -1) {
 		all = append(all, m[1])
@@ -159,7 +157,7 @@ func spans(text string) (all []string) {
 	return all
 }
 
-// column gives the first words of what stands as code in a column of the tables.
+// column returns the first words of the code in a column of the tables.
 func column(text string, n int) []string {
 	var all []string
 	for _, cells := range rows(text) {

@@ -1,9 +1,10 @@
 package docs
 
 import (
+	"errors"
 	"fmt"
 	"maps"
-	"net/http"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -12,31 +13,38 @@ import (
 
 	"github.com/spf13/cobra"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-negotiate/caddy-negotiate/internal/adminapi"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/diagnosis"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/logging"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/metrics"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 )
 
-// faults is what the reference lacks, and what it has too much of.
-func faults(b book, s *source) []string {
+const (
+	directives      = "docs/directives.md"
+	troubleshooting = "docs/troubleshooting.md"
+	commands        = "docs/commands.md"
+	admin           = "docs/admin.md"
+)
+
+// faults is what the reference lacks, and what it has and the plugin has not.
+func faults(b book) []string {
 	var all []string
-	for _, check := range []func(book, *source) []string{
-		directiveFaults, metricFaults, placeholderFaults, errorFaults, codeFaults, commandFaults, causeFaults, adminFaults, logFaults, enctypeFaults,
+	for _, check := range []func(book) []string{
+		directiveFaults, metricFaults, errorFaults, codeFaults, commandFaults, causeFaults, routeFaults, logFaults, enctypeFaults,
 	} {
-		all = append(all, check(b, s)...)
+		all = append(all, check(b)...)
 	}
 	return all
 }
 
-func TestReferenceHasWhatTheCodeHasAndNoOther(t *testing.T) {
-	for _, fault := range faults(readBook(t), readSource(t)) {
-		t.Error(fault)
-	}
-}
-
-func TestEveryExportedTypeAndJSONFieldIsDocumented(t *testing.T) {
-	for _, fault := range readSource(t).undocumented() {
+func TestReference_Complete(t *testing.T) {
+	for _, fault := range faults(readBook(t)) {
 		t.Error(fault)
 	}
 }
@@ -56,78 +64,102 @@ func differ(what, where string, code, docs []string) (faults []string) {
 	return faults
 }
 
-const directives = "docs/directives.md"
-
-// tables says which functions parse what stands under which heading, and which
-// comments show the same.
-var tables = map[string][]string{
-	"## Who we are":                 {"Credentials.block"},
-	"### kdc_options":               {"Credentials.readKDCOptions"},
-	"## What we ask for":            {"Request.block"},
-	"## transport negotiate alone":  {"Transport.ownBlock", "Impersonation.block"},
-	"## The global option kerberos": {"App.block"},
-	"### realm":                     {"App.readRealm"},
-}
-
-// shown says which tables' subdirectives a comment with the syntax has to name.
-var shown = map[string][]string{
-	"Handler.UnmarshalCaddyfile":   {"Credentials.block", "Request.block"},
-	"Transport.UnmarshalCaddyfile": {"Transport.ownBlock", "Impersonation.block"},
-	"parseKerberos":                {"App.block", "App.readRealm"},
-}
-
-func directiveFaults(b book, s *source) []string {
-	var faults, checked []string
-	for heading, functions := range tables {
-		var code []string
-		for _, f := range functions {
-			code = append(code, s.subdirectives(f)...)
-		}
-		checked = append(checked, functions...)
-		faults = append(faults, differ("subdirective", directives+" under "+heading, code, column(b.own(directives, heading), 0))...)
+// texts converts typed strings.
+func texts[S ~string](all []S) []string {
+	out := make([]string, len(all))
+	for i, s := range all {
+		out[i] = string(s)
 	}
-	for comment, functions := range shown {
-		words := s.syntax(comment)
-		for _, f := range functions {
-			for _, name := range s.subdirectives(f) {
-				if !slices.Contains(words, name) {
-					faults = append(faults, fmt.Sprintf("subdirective %s is not in the syntax that the comment of %s shows", name, comment))
-				}
+	return out
+}
+
+// moduleType is the struct of a module that Caddy knows.
+func moduleType(id string) reflect.Type {
+	info, err := caddy.GetModule(id)
+	if err != nil {
+		panic(err)
+	}
+	return reflect.TypeOf(info.New()).Elem()
+}
+
+// fields are the types of a struct's JSON fields by their names, with those of embedded
+// structs, but not with those of reverse_proxy's HTTP transport.
+func fields(of reflect.Type) map[string]reflect.Type {
+	found := make(map[string]reflect.Type)
+	for of.Kind() != reflect.Struct {
+		of = of.Elem() // a pointer, or what a list or map holds
+	}
+	for f := range of.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case f.Anonymous && !strings.Contains(f.Type.String(), "HTTPTransport"):
+			maps.Copy(found, fields(f.Type))
+		case name != "" && name != "-":
+			found[name] = f.Type
+		}
+	}
+	return found
+}
+
+// inCaddyfile are the subdirectives by JSON fields that have another name; those with an
+// empty one have none.
+var inCaddyfile = map[string]string{
+	"identity": "", "credentials": "", "realms": "realm", "identities": "identity", "trace_packets": "trace",
+	"tls_client_key": "tls_client_cert", "channel_binding_cert": "channel_binding", "ticket_store_key": "ticket_store",
+}
+
+// directiveFaults compares the tables of subdirectives with the JSON that they are read
+// into. TestReference_SubdirectivesAreAccepted shows that the Caddyfile takes each of them.
+func directiveFaults(b book) (faults []string) {
+	handler, transport, app := fields(moduleType("http.handlers.negotiate")), fields(moduleType("http.reverse_proxy.transport.negotiate")), fields(moduleType("kerberos"))
+	credentials := fields(app["identities"])
+	maps.DeleteFunc(transport, func(name string, _ reflect.Type) bool { return handler[name] != nil })
+	for heading, all := range map[string]map[string]reflect.Type{
+		"## Credentials":                credentials,
+		"### kdc_options":               fields(credentials["kdc_options"]),
+		"## Service and token":          handler,
+		"## transport negotiate only":   transport,
+		"## The global option kerberos": app,
+		"### realm":                     fields(app["realms"]),
+	} {
+		var code []string
+		for name := range all {
+			if other, ok := inCaddyfile[name]; ok {
+				name = other
+			}
+			if name != "" {
+				code = append(code, name)
 			}
 		}
+		faults = append(faults, differ("subdirective", directives+" under "+heading, code, column(b.own(directives, heading), 0))...)
 	}
-	return append(faults, differ("parser", "the table of this test", s.parsers(), checked)...)
+	return faults
 }
 
 var metricName = regexp.MustCompile(`\bcaddy_(?:negotiate|kerberos)_[a-z_]+`)
 
-func metricFaults(b book, s *source) []string {
-	code := s.metrics()
-	var documented, faults []string
-	for _, cells := range rows(b["docs/metrics.md"]) {
-		names := spans(cells[0])
-		if len(names) != 1 || len(cells) != 4 || strings.Contains(names[0], " ") {
-			continue // another table
-		}
-		documented = append(documented, names[0])
-		m, known := code[names[0]]
-		if known && cells[1] != m.kind {
-			faults = append(faults, fmt.Sprintf("docs/metrics.md calls %s a %s, it is a %s", names[0], cells[1], m.kind))
-		}
-		if known && !slices.Equal(spans(cells[2]), m.labels) {
-			faults = append(faults, fmt.Sprintf("docs/metrics.md gives %s the labels %v, it has %v", names[0], spans(cells[2]), m.labels))
+// metricFaults compares names and labels. live_test.go shows their types.
+func metricFaults(b book) (faults []string) {
+	labels := make(map[string][]string)
+	for _, d := range metrics.Descriptions() {
+		labels[d.Name] = d.Labels
+	}
+	var documented []string
+	for _, cells := range metricRows(b) {
+		name := spans(cells[0])[0]
+		documented = append(documented, name)
+		if known, ok := labels[name]; ok && !slices.Equal(spans(cells[2]), known) {
+			faults = append(faults, fmt.Sprintf("docs/metrics.md gives %s the labels %v, it has %v", name, spans(cells[2]), known))
 		}
 	}
-	faults = append(faults, differ("metric", "docs/metrics.md", slices.Collect(maps.Keys(code)), documented)...)
+	faults = append(faults, differ("metric", "docs/metrics.md", slices.Collect(maps.Keys(labels)), documented)...)
 	for page, text := range b {
 		for _, name := range metricName.FindAllString(text, -1) {
-			base := name
-			for _, suffix := range []string{"_bucket", "_sum", "_count"} {
-				if short, cut := strings.CutSuffix(name, suffix); cut && code[short].kind == "histogram" {
-					base = short
-				}
-			}
-			if _, known := code[base]; !known {
+			known := slices.ContainsFunc([]string{"", "_bucket", "_sum", "_count"}, func(suffix string) bool {
+				_, ok := labels[strings.TrimSuffix(name, suffix)]
+				return ok
+			})
+			if !known {
 				faults = append(faults, fmt.Sprintf("%s names the metric %s, which does not exist", page, name))
 			}
 		}
@@ -135,60 +167,54 @@ func metricFaults(b book, s *source) []string {
 	return faults
 }
 
-var placeholder = regexp.MustCompile(`\{(http\.negotiate\.[a-z_.]+)\}`)
-
-func placeholderFaults(b book, s *source) []string {
-	code := s.placeholders()
-	var documented []string
-	for _, name := range column(b.own(directives, "## Placeholders"), 0) {
-		documented = append(documented, strings.Trim(name, "{}"))
-	}
-	faults := differ("placeholder", directives, code, documented)
-	for page, text := range b {
-		for _, m := range placeholder.FindAllStringSubmatch(text, -1) {
-			if !slices.Contains(code, m[1]) {
-				faults = append(faults, fmt.Sprintf("%s names the placeholder %s, which does not exist", page, m[1]))
-			}
+// metricRows are the rows of the table of metrics.
+func metricRows(b book) (all [][]string) {
+	for _, cells := range rows(b["docs/metrics.md"]) {
+		if names := spans(cells[0]); len(names) == 1 && len(cells) == 4 && metricName.MatchString(names[0]) {
+			all = append(all, cells)
 		}
 	}
-	return faults
+	return all
 }
 
-// httpStatus are the constants of net/http that status.go may use.
-var httpStatus = map[string]int{
-	"StatusBadRequest": http.StatusBadRequest, "StatusUnauthorized": http.StatusUnauthorized, "StatusForbidden": http.StatusForbidden,
-	"StatusBadGateway": http.StatusBadGateway, "StatusServiceUnavailable": http.StatusServiceUnavailable, "StatusGatewayTimeout": http.StatusGatewayTimeout,
-}
-
-// errorFaults compares the table of situations, statuses and names of errors.
-func errorFaults(b book, s *source) []string {
-	names := s.constants("status.go", "err")
+// errorFaults compares statuses and words with the rules of the diagnosis.
+func errorFaults(b book) []string {
 	var code, documented []string
-	for _, pair := range s.statuses() {
-		code = append(code, fmt.Sprintf("%d %s", httpStatus[pair[0]], names[pair[1]]))
+	var words []string
+	for _, d := range diagnosis.All() {
+		if d.Word != "" {
+			code, words = append(code, fmt.Sprintf("%d %s", d.Status, d.Word)), append(words, string(d.Word))
+		}
 	}
-	code = append(code, "401 "+names["errTokenRefused"]) // the upstream's own answer, which status.go has no say in
-	for _, cells := range rows(b.own(directives, "## What a request gets")) {
+	for _, cells := range rows(b.own(directives, "## Errors and status codes")) {
 		for _, name := range spans(cells[2]) {
 			documented = append(documented, regexp.MustCompile(`\d{3}`).FindString(cells[1])+" "+name)
 		}
 	}
 	faults := differ("error", directives, code, documented)
-	// Where people look for them, each is too.
-	var found []string
+	var found []string // where users look for them
 	for _, cells := range rows(b.own(troubleshooting, "## By the status that clients see")) {
 		found = append(found, spans(cells[0])...)
 	}
-	return append(faults, differ("error", troubleshooting, slices.Collect(maps.Values(names)), found)...)
+	return append(faults, differ("error", troubleshooting, words, found)...)
 }
 
-const troubleshooting = "docs/troubleshooting.md"
+// ruled reports whether the diagnosis of a refusal depends on its code being this one.
+func ruled(code messages.ErrorCode) bool {
+	diagnose := func(code messages.ErrorCode) (all []diagnosis.Diagnosis) {
+		for _, op := range []krb5core.Op{krb5core.OpLogin, krb5core.OpService, krb5core.OpS4USelf, krb5core.OpS4UProxy} {
+			all = append(all, diagnosis.Of(&krb5core.Error{Op: op, Refused: true, Code: code, Err: errors.New("refused")}))
+		}
+		return all
+	}
+	return !reflect.DeepEqual(diagnose(code), diagnose(messages.ErrorCode(127)))
+}
 
 var krbName = regexp.MustCompile(`\b(?:KDC|KRB|KRB_AP)_ERR_[A-Z0-9_]+\b`)
 
-// codeFaults compares the table of Kerberos errors with those that status.go tells
-// apart, and with the registry.
-func codeFaults(b book, s *source) (faults []string) {
+// codeFaults compares the table of Kerberos errors with those that a rule names, and
+// with the registry.
+func codeFaults(b book) (faults []string) {
 	number := make(map[string]int)
 	for code := range messages.ErrorCode(128) {
 		number[code.String()] = int(code)
@@ -203,9 +229,9 @@ func codeFaults(b book, s *source) (faults []string) {
 			}
 		}
 	}
-	for _, name := range s.codes() {
-		if !documented[name] {
-			faults = append(faults, fmt.Sprintf("status.go tells %s apart, and %s does not have it", name, troubleshooting))
+	for code := range messages.ErrorCode(128) {
+		if ruled(code) && !documented[code.String()] {
+			faults = append(faults, fmt.Sprintf("a rule is about %s, and %s does not have it", code, troubleshooting))
 		}
 	}
 	for page, text := range b {
@@ -216,15 +242,6 @@ func codeFaults(b book, s *source) (faults []string) {
 		}
 	}
 	return faults
-}
-
-const commands = "docs/commands.md"
-
-// kerberosCommand is `caddy kerberos` with all below it.
-func kerberosCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "kerberos"}
-	caddycmd.Commands()["kerberos"].CobraFunc(cmd)
-	return cmd
 }
 
 // leaves are the commands that do something, by their names after `kerberos`.
@@ -244,7 +261,7 @@ func leaves(cmd *cobra.Command, prefix string) map[string]*cobra.Command {
 // usage is the beginning of a flag's line in what --help writes.
 var usage = regexp.MustCompile(`(?m)^ +(?:(-\w), )?(--[a-z-]+)`)
 
-func commandFaults(b book, _ *source) []string {
+func commandFaults(b book) []string {
 	code := leaves(kerberosCommand(), "")
 	var listed []string
 	intro, _, _ := strings.Cut(b[commands], "\n## ")
@@ -262,92 +279,93 @@ func commandFaults(b book, _ *source) []string {
 			}
 		}
 	}
+	flags := make(map[string][]string) // by section: commands may share one
 	for name, cmd := range code {
 		section, ok := described[name]
 		if !ok {
 			faults = append(faults, fmt.Sprintf("%s does not describe caddy kerberos %s", commands, name))
 			continue
 		}
-		var flags, documented []string
 		for _, m := range usage.FindAllStringSubmatch(cmd.LocalFlags().FlagUsages(), -1) {
-			if m[1] != "" {
-				flags = append(flags, m[1])
+			for _, flag := range m[1:] {
+				if flag != "" {
+					flags[section] = append(flags[section], name+" "+flag)
+				}
 			}
-			flags = append(flags, m[2])
+		}
+	}
+	for section, code := range flags {
+		var bare, documented []string
+		for _, flag := range code {
+			bare = append(bare, flag[strings.LastIndexByte(flag, ' ')+1:])
 		}
 		for _, word := range column(section, 0) {
 			if strings.HasPrefix(word, "-") {
 				documented = append(documented, word)
 			}
 		}
-		faults = append(faults, differ("flag of caddy kerberos "+name, commands, flags, documented)...)
+		faults = append(faults, differ("flag, as in "+code[0]+",", commands, bare, documented)...)
 	}
 	return faults
 }
 
-// causeFaults compares what `check --json` may say.
-func causeFaults(b book, s *source) []string {
-	section := b.section(commands, "## caddy kerberos check")
+// causeFaults compares the causes that `check --json` may report.
+func causeFaults(b book) []string {
 	var causes []string
-	for _, name := range column(section, 0) {
+	for _, name := range column(b.section(commands, "## caddy kerberos check"), 0) {
 		if !strings.HasPrefix(name, "-") {
 			causes = append(causes, name)
 		}
 	}
-	faults := differ("cause", commands, slices.Collect(maps.Values(s.constants("command_check.go", "cause"))), causes)
-	_, text, _ := strings.Cut(section, "The steps are ")
-	text, _, _ = strings.Cut(text, ".")
-	return append(faults, differ("step", commands, slices.Collect(maps.Values(s.constants("command_check.go", "step"))), spans(text))...)
+	return differ("cause", commands, texts(diagnosis.Causes()), causes)
 }
 
-// adminFaults compares the routes, and the fields of their answers.
-func adminFaults(b book, s *source) []string {
-	const page = "docs/admin.md"
-	intro, _, _ := strings.Cut(b[page], "\n## ")
-	var routes []string
+// routeFaults compares the routes of the admin API, and the fields of their answers.
+func routeFaults(b book) []string {
+	intro, _, _ := strings.Cut(b[admin], "\n## ")
+	var code, routes []string
+	for _, e := range adminapi.Endpoints() {
+		code = append(code, e.Method+" "+e.Path)
+	}
 	for _, cells := range rows(intro) {
 		routes = append(routes, spans(cells[0])...)
 	}
-	faults := differ("route", page, s.routes(), routes)
-	for heading, types := range map[string][]string{
-		"## An identity": {"identityView", "keyView", "ticketTime", "breakerView", "kdcView"},
-		"## A ticket":    {"ticketView"},
-		"## A flush":     {"flushView"},
+	faults := differ("route", admin, code, routes)
+	for heading, views := range map[string][]any{
+		"## An identity": {adminapi.IdentityView{}, adminapi.KeyView{}, adminapi.TicketTimes{}, adminapi.BreakerView{}, adminapi.KDCView{}},
+		"## A ticket":    {adminapi.TicketView{}},
+		"## A flush":     {adminapi.FlushView{}},
 	} {
-		var code []string
-		for _, of := range types {
-			code = append(code, s.fields(of)...)
+		section, known := b.section(admin, heading), make(map[string]reflect.Type)
+		for _, view := range views {
+			maps.Copy(known, fields(reflect.TypeOf(view)))
 		}
-		section := b.section(page, heading)
-		for _, field := range code {
+		for field := range known {
 			if !slices.Contains(spans(section), field) {
-				faults = append(faults, fmt.Sprintf("field %s of %s is not in %s", field, types[0], page))
+				faults = append(faults, fmt.Sprintf("field %s of %T is not in %s", field, views[0], admin))
 			}
 		}
 		for _, field := range column(section, 0) {
-			if !slices.Contains(code, field) {
-				faults = append(faults, fmt.Sprintf("field %s is in %s under %s, and not in the code", field, page, heading))
+			if known[field] == nil {
+				faults = append(faults, fmt.Sprintf("field %s is in %s under %s, and not in the code", field, admin, heading))
 			}
 		}
 	}
 	return faults
 }
 
-// logFaults compares the fields of the log.
-func logFaults(b book, s *source) []string {
-	return differ("log field", troubleshooting, s.logFields(), column(b.own(troubleshooting, "## The log"), 0))
+func logFaults(b book) []string {
+	return differ("log field", troubleshooting, logging.Fields(), column(b.own(troubleshooting, "## The log"), 0))
 }
 
-// enctypeFaults are encryption types in the reference that there are not, and those that
-// it lacks.
-func enctypeFaults(b book, _ *source) []string {
+func enctypeFaults(b book) []string {
 	var code, documented []string
 	for id := range enctype.ID(64) {
 		if id.Supported() {
 			code = append(code, id.String())
 		}
 	}
-	for _, cells := range rows(b.own(directives, "## Who we are")) {
+	for _, cells := range rows(b.own(directives, "## Credentials")) {
 		if cells[0] == "`encryption_types`" {
 			documented = spans(cells[1])
 		}
@@ -360,101 +378,38 @@ func enctypeFaults(b book, _ *source) []string {
 	return differ("encryption type", directives, code, documented)
 }
 
-// What would rot first: each edit, in the code alone or in the documentation alone,
-// has to be seen.
-func TestRotIsSeen(t *testing.T) {
+// Each edit of the documentation has to be noticed.
+func TestReference_FaultsAreFound(t *testing.T) {
 	b := readBook(t)
 	for name, c := range map[string]struct {
-		b    book
-		edit [3]string // of the source
-		want []string  // parts of the faults
+		page, old, text string
+		want            []string // parts of the faults
 	}{
-		"a directive renamed in the code": {
-			edit: [3]string{"caddyfile.go", `"use_tcp":`, `"tcp_only":`},
-			want: []string{"use_tcp is in docs/directives.md under ## Who we are, and not in the code", "tcp_only is in the code, and not in docs", "syntax that the comment of Handler.UnmarshalCaddyfile"},
+		"subdirective": {
+			directives, "`netbios ", "`short_name ", []string{"netbios is in the code, and not", "short_name is in docs/directives.md"},
 		},
-		"a directive of the transport, new in the code": {
-			edit: [3]string{"transport.go", `"per_connection": readSwitch`, `"sticky": nil, "per_connection": readSwitch`},
-			want: []string{"sticky is in the code", "sticky is not in the syntax"},
+		"metric": {
+			"docs/metrics.md", "caddy_kerberos_tickets`", "caddy_kerberos_ticket_count`",
+			[]string{"metric caddy_kerberos_tickets is in the code", "metric caddy_kerberos_ticket_count is in docs/metrics.md"},
 		},
-		"an option of a realm renamed in the documentation": {
-			b:    b.with(t, directives, "`netbios ", "`short_name "),
-			want: []string{"netbios is in the code, and not", "short_name is in docs/directives.md"},
+		"metric elsewhere": {
+			"docs/architecture.md", "# Architecture", "# Architecture\n\n`caddy_negotiate_dreams_total`",
+			[]string{"docs/architecture.md names the metric caddy_negotiate_dreams_total"},
 		},
-		"a new block of subdirectives": {
-			edit: [3]string{"transport.go", "func (t *Transport) Cleanup() error {", "func more() block { return block{\"x\": nil} }\nfunc (t *Transport) Cleanup() error {"},
-			want: []string{"parser more is in the code"},
-		},
-		"a metric renamed in the documentation": {
-			b:    b.with(t, "docs/metrics.md", "caddy_kerberos_tickets`", "caddy_kerberos_ticket_count`"),
-			want: []string{"metric caddy_kerberos_tickets is in the code, and not", "caddy_kerberos_ticket_count is in docs/metrics.md, and not"},
-		},
-		"a metric that only a page elsewhere knows": {
-			b:    b.with(t, "docs/architecture.md", "# Architecture", "# Architecture\n\n`caddy_negotiate_dreams_total`"),
-			want: []string{"docs/architecture.md names the metric caddy_negotiate_dreams_total"},
-		},
-		"a label renamed in the code": {
-			edit: [3]string{"metrics.go", `[]string{"realm", "reason"}`, `[]string{"realm", "why"}`},
-			want: []string{"gives caddy_kerberos_bad_replies_total the labels [realm reason], it has [realm why]"},
-		},
-		"a placeholder renamed in the code": {
-			edit: [3]string{"module.go", `"http.negotiate.etype"`, `"http.negotiate.enctype"`},
-			want: []string{"placeholder http.negotiate.enctype is in the code", "placeholder http.negotiate.etype is in docs"},
-		},
-		"another status in the code": {
-			edit: [3]string{"status.go", "trouble{http.StatusForbidden, errNotAllowedSPN", "trouble{http.StatusBadRequest, errNotAllowedSPN"},
-			want: []string{"error 400 spn_not_allowed is in the code", "error 403 spn_not_allowed is in docs"},
-		},
-		"an error renamed in the code": {
-			edit: [3]string{"status.go", `"no_common_etype"`, `"etype"`},
-			want: []string{"error 502 etype is in the code", "error no_common_etype is in docs/troubleshooting.md"},
-		},
-		"a Kerberos error with the wrong number": {
-			b:    b.with(t, troubleshooting, "37 KRB_AP_ERR_SKEW", "38 KRB_AP_ERR_SKEW"),
-			want: []string{"says that KRB_AP_ERR_SKEW is 38"},
-		},
-		"a Kerberos error that is left out": {
-			b:    b.with(t, troubleshooting, "18 KDC_ERR_CLIENT_REVOKED", "23 KDC_ERR_KEY_EXPIRED"),
-			want: []string{"status.go tells KDC_ERR_CLIENT_REVOKED apart"},
-		},
-		"a flag renamed in the documentation": {
-			b:    b.with(t, commands, "`--kvno N`", "`--version N`"),
-			want: []string{"keytab add --kvno is in the code", "keytab add --version is in docs"},
-		},
-		"a command that is left out": {
-			b:    b.with(t, commands, "## caddy kerberos token", "## The token"),
-			want: []string{"does not describe caddy kerberos token"},
-		},
-		"a cause renamed in the code": {
-			edit: [3]string{"command_check.go", `"keytab_salt"`, `"salt"`},
-			want: []string{"cause salt is in the code", "cause keytab_salt is in docs"},
-		},
-		"a field renamed in the code": {
-			edit: [3]string{"admin.go", "`json:\"suspect,omitempty\"`", "`json:\"doubtful,omitempty\"`"},
-			want: []string{"field doubtful of ticketView is not in", "field suspect is in docs/admin.md"},
-		},
-		"a field of the log renamed in the code": {
-			edit: [3]string{"log.go", `"not_before"`, `"until"`},
-			want: []string{"log field until is in the code", "log field not_before is in docs"},
-		},
-		"an encryption type that there is not": {
-			b:    b.with(t, directives, "`camellia256-cts-cmac`", "`rot13-cts`"),
-			want: []string{"encryption type rot13-cts is in docs", "encryption type camellia256-cts-cmac is in the code"},
-		},
-		"a route renamed in the documentation": {
-			b:    b.with(t, "docs/admin.md", "`POST /kerberos/flush`", "`DELETE /kerberos/tickets`"),
-			want: []string{"route POST /kerberos/flush is in the code", "route DELETE /kerberos/tickets is in docs"},
-		},
+		"label":           {"docs/metrics.md", "`realm`, `reason`", "`realm`, `why`", []string{"gives caddy_kerberos_bad_replies_total the labels [realm why]"}},
+		"status":          {directives, "| 403 | `spn_not_allowed`", "| 400 | `spn_not_allowed`", []string{"error 403 spn_not_allowed is in the code", "error 400 spn_not_allowed is in docs"}},
+		"number":          {troubleshooting, "37 KRB_AP_ERR_SKEW", "38 KRB_AP_ERR_SKEW", []string{"says that KRB_AP_ERR_SKEW is 38"}},
+		"Kerberos error":  {troubleshooting, "18 KDC_ERR_CLIENT_REVOKED", "52 KRB_ERR_RESPONSE_TOO_BIG", []string{"a rule is about KDC_ERR_CLIENT_REVOKED"}},
+		"flag":            {commands, "`--kvno N`", "`--version N`", []string{"--kvno is in the code", "--version is in docs"}},
+		"command":         {commands, "## caddy kerberos token", "## The token", []string{"does not describe caddy kerberos token"}},
+		"cause":           {commands, "`keytab_salt`", "`salt`", []string{"cause keytab_salt is in the code", "cause salt is in docs"}},
+		"admin field":     {admin, "| `suspect` |", "| `doubtful` |", []string{"field suspect of adminapi.TicketView is not in", "field doubtful is in docs/admin.md"}},
+		"route":           {admin, "`POST /kerberos/flush`", "`DELETE /kerberos/tickets`", []string{"route POST /kerberos/flush is in the code", "route DELETE /kerberos/tickets is in docs"}},
+		"log field":       {troubleshooting, "| `not_before` |", "| `until` |", []string{"log field not_before is in the code", "log field until is in docs"}},
+		"encryption type": {directives, "`camellia256-cts-cmac`", "`rot13-cts`", []string{"encryption type rot13-cts is in docs", "encryption type camellia256-cts-cmac is in the code"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := readSource(t)
-			if c.edit[0] != "" {
-				s = readSource(t, c.edit)
-			}
-			if c.b == nil {
-				c.b = b
-			}
-			got := strings.Join(faults(c.b, s), "\n")
+			got := strings.Join(faults(b.with(t, c.page, c.old, c.text)), "\n")
 			for _, want := range c.want {
 				if !strings.Contains(got, want) {
 					t.Errorf("no fault has %q in\n%s", want, got)
@@ -464,9 +419,28 @@ func TestRotIsSeen(t *testing.T) {
 	}
 }
 
-func TestMissingCommentIsSeen(t *testing.T) {
-	s := readSource(t, [3]string{"realm.go", "	// The domain's NetBIOS name: what `CORP\\alice` means.\n", ""})
-	if got := s.undocumented(); len(got) != 1 || !strings.Contains(got[0], "Realm.NetBIOS (netbios)") {
-		t.Errorf("faults %q", got)
+// The Caddyfile takes each subdirective of the tables: it may want arguments, but knows
+// the name.
+func TestReference_SubdirectivesAreAccepted(t *testing.T) {
+	b := readBook(t)
+	for heading, block := range map[string]string{
+		"## Credentials":                ":80 {\n negotiate {\n %s\n }\n}",
+		"### kdc_options":               ":80 {\n negotiate {\n kdc_options {\n %s\n }\n }\n}",
+		"## Service and token":          ":80 {\n negotiate {\n %s\n }\n}",
+		"## transport negotiate only":   ":80 {\n reverse_proxy a {\n transport negotiate {\n %s\n }\n }\n}",
+		"## The global option kerberos": "{\n kerberos {\n %s\n }\n}",
+		"### realm":                     "{\n kerberos {\n realm A {\n %s\n }\n }\n}",
+	} {
+		names := column(b.own(directives, heading), 0)
+		if len(names) == 0 {
+			t.Errorf("no table under %s", heading)
+		}
+		for _, name := range append(names, "no_such_name") {
+			_, _, err := caddytest.Adapt(fmt.Sprintf(block, name))
+			unknown := err != nil && strings.Contains(err.Error(), "unrecognized")
+			if unknown != (name == "no_such_name") {
+				t.Errorf("%s: %s: %v", heading, name, err)
+			}
+		}
 	}
 }

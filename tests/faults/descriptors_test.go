@@ -4,9 +4,12 @@ package faults
 
 import (
 	"errors"
+	"net/http"
 	"os"
 	"syscall"
 	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 )
 
 func init() {
@@ -16,11 +19,11 @@ func init() {
 }
 
 func noDescriptors(t *testing.T) {
-	r := warm(t, "timeout 400ms")
-	client := r.client() // its connections are there before
-	get := func(site int, path string) answer {
+	e := newWarmEnv(t, "timeout 400ms")
+	client := e.Client() // its connections are there before
+	get := func(site int, path string) caddytest.Answer {
 		t.Helper()
-		a, err := ask(t.Context(), client, "http://"+r.sites[site]+path)
+		a, err := caddytest.Ask(client, caddytest.Request(t, http.MethodGet, "http://"+e.sites[site]+path))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -32,12 +35,11 @@ func noDescriptors(t *testing.T) {
 	restore := exhaust(t)
 	held, cold := get(0, "/"), get(1, "/")
 	restore()
-	if !held.good() {
+	if !isServed(held) {
 		t.Errorf("held: %v", held)
 	}
 	wantOutage(t, cold)
-	for !get(1, "/").goodSecond() {
-	}
+	e.awaitSecond()
 }
 
 // exhaust opens files until there is no descriptor left for this process.

@@ -5,7 +5,7 @@
 // TestFaults is the table: each fault with what a user sees, asserted. It
 // prints itself, and writes itself to the file that CADDY_NEGOTIATE_FAULTS names.
 // TestSoak runs for as long as CADDY_NEGOTIATE_SOAK says (a time span such as
-// 10m), twenty seconds if it says nothing.
+// 10m), twenty seconds with `tests/run -long`, and not at all otherwise.
 //
 // The KDC and the upstream are kdctest's, with their counts; Caddy runs in this
 // process where nothing else is said. Where several are needed, the test's own

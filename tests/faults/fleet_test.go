@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
 )
@@ -59,7 +60,7 @@ func newFleet(t *testing.T, storage string, built bool) *fleet {
 // start starts a Caddy of the fleet.
 func (f *fleet) start(name string, more ...string) *process {
 	f.t.Helper()
-	address := freeAddress(f.t)
+	address := caddytest.FreeAddress(f.t)
 	_, port, _ := net.SplitHostPort(address)
 	return startCaddy(f.t, name, address, fmt.Sprintf(`{
 	admin off
@@ -89,7 +90,7 @@ http://:%s {
 `, f.storage, port, f.kdc.KDC(), account, f.keytab, strings.Join(more, "\n\t\t"), f.upstream.Addr()), f.built)
 }
 
-// wave asks each process for each service, all at once, and wants all let in. It
+// wave asks each process for each service, all at once, and wants all authenticated. It
 // answers how often the tickets came from where.
 func (f *fleet) wave(processes ...*process) map[string]int {
 	f.t.Helper()
@@ -101,16 +102,16 @@ func (f *fleet) wave(processes ...*process) map[string]int {
 		sources = make(map[string]int)
 	)
 	for _, p := range processes {
-		client := newClient(f.t)
+		client := caddytest.Client(f.t)
 		for _, host := range f.hosts {
 			wg.Go(func() {
 				a, err := p.ask(ctx, client, host)
-				if err != nil || a.status != 200 || a.body != account+"@LAB.TEST\n" {
+				if err != nil || a.Status != 200 || a.Body != account+"@LAB.TEST\n" {
 					f.t.Errorf("%v, %s: %v %v", p, host, a, err)
 				}
 				mu.Lock()
 				defer mu.Unlock()
-				sources[a.header.Get("X-Source")]++
+				sources[a.Header.Get("X-Source")]++
 			})
 		}
 	}
@@ -132,21 +133,21 @@ func (f *fleet) wantOneOfEach() {
 	}
 }
 
-func TestThreeCaddysOnFilesTakeOneLoginAndOneExchangeForEachService(t *testing.T) {
+func TestFleet_Files(t *testing.T) {
 	testFleet(t, newFleet(t, "file_system "+filepath.Join(t.TempDir(), "storage"), true))
 }
 
-func TestThreeCaddysOnRedisTakeOneLoginAndOneExchangeForEachService(t *testing.T) {
+func TestFleet_Redis(t *testing.T) {
 	address, stop := startRedis(t)
 	f := newFleet(t, "redis "+address, false)
 	first := testFleet(t, f)
 
-	// The storage goes away: what is held serves on.
+	// The storage goes away: held tickets stay in use.
 	stop()
 	if sources := f.wave(first); sources["cache"] != fleetServices {
 		t.Errorf("without the storage: %v", sources)
 	}
-	// A Caddy that starts without its storage goes on alone.
+	// A Caddy that starts without its storage works alone.
 	f.wave(f.start("fifth").ready())
 }
 
@@ -171,7 +172,7 @@ func testFleet(t *testing.T, f *fleet) *process {
 	return late
 }
 
-func TestCaddyKilledWithTheLockHeldDoesNotStopTheOthersOnFiles(t *testing.T) {
+func TestFleet_LockHolderKilledFiles(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "storage")
 	testKilled(t, newFleet(t, "file_system "+folder, true), func() bool {
 		locks, _ := filepath.Glob(filepath.Join(folder, "locks", "*kerberos*"))
@@ -179,7 +180,7 @@ func TestCaddyKilledWithTheLockHeldDoesNotStopTheOthersOnFiles(t *testing.T) {
 	})
 }
 
-func TestCaddyKilledWithTheLockHeldDoesNotStopTheOthersOnRedis(t *testing.T) {
+func TestFleet_LockHolderKilledRedis(t *testing.T) {
 	address, _ := startRedis(t)
 	s := &redisStorage{Address: address}
 	t.Cleanup(s.close)
@@ -192,7 +193,7 @@ func TestCaddyKilledWithTheLockHeldDoesNotStopTheOthersOnRedis(t *testing.T) {
 func testKilled(t *testing.T, f *fleet, locked func() bool) {
 	f.kdc.Pause()
 	first := f.start("first").ready() // its login at start has the lock, and waits for the KDC
-	eventually(t, "a lock is held", locked)
+	caddytest.WaitFor(t, "a lock is held", locked)
 	first.kill()
 	f.kdc.Resume()
 	if !locked() {
@@ -204,5 +205,5 @@ func testKilled(t *testing.T, f *fleet, locked func() bool) {
 	if n < 1 || n > 3 { // the killed one's question may have been answered too
 		t.Errorf("%d logins", n)
 	}
-	t.Logf("a lock left behind: the others were let in, with %d logins", n)
+	t.Logf("a lock left behind: the others work, with %d logins", n)
 }

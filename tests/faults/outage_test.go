@@ -3,48 +3,51 @@ package faults
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 // A ticket of eight seconds, of which the last tenth is margin, is long enough to
 // come to its refresh (at 85 % at the latest), and short enough to be waited for.
 const shortLife = 8 * time.Second
 
-func TestHeldTicketServesForTheRestOfItsLifeWhileTheKDCIsStopped(t *testing.T) {
-	r := newRig(t)
-	r.web.Set(kdctest.Lifetimes(shortLife, 0))
-	r.load(r.usual())
-	r.wantGood()
-	if err := r.kdc.Interrupt(); err != nil {
+func TestOutage_HeldTicketToItsEnd(t *testing.T) {
+	e := newEnv(t)
+	e.Web.Set(kdctest.Lifetimes(shortLife, 0))
+	e.load(e.usual())
+	e.wantServed()
+	if err := e.KDC.Interrupt(); err != nil {
 		t.Fatal(err)
 	}
 
-	end := r.log.expiry(t).Add(-shortLife / 10)
+	end := expiry(t, e.Log).Add(-shortLife / 10)
 	var (
 		wg             sync.WaitGroup
 		served, waited atomic.Int64
 		failed         sync.Map
 	)
 	for range 16 {
-		client := r.client()
+		client := e.Client()
 		wg.Go(func() {
 			for time.Now().Before(end) {
-				a, err := ask(t.Context(), client, "http://"+r.sites[0]+"/")
+				a, err := caddytest.Ask(client, e.Request(http.MethodGet, "/"))
 				if !time.Now().Before(end) {
 					return // it may have come too late to be served
 				}
-				if err = letIn(a, err); err != nil {
-					failed.Store(err.Error(), true)
+				if err != nil || !isServed(a) {
+					failed.Store(fmt.Sprint(a, err), true)
 					return
 				}
 				served.Add(1)
-				if a.header.Get("X-Source") != "cache" {
+				if a.Source() != "cache" {
 					waited.Add(1)
 				}
 			}
@@ -56,27 +59,21 @@ func TestHeldTicketServesForTheRestOfItsLifeWhileTheKDCIsStopped(t *testing.T) {
 		t.Errorf("%d requests waited for the KDC", n)
 	}
 	// Without a refresh that failed nothing would be shown.
-	r.log.await(t, `"cannot get a service ticket"`, 1)
+	e.Log.Await(t, `"cannot get a service ticket"`, 1)
 	t.Logf("%d requests over 16 connections in the rest of a ticket's life, its refresh in vain: %d waited", served.Load(), waited.Load())
 
 	// Afterwards a user is told at once and when to come again; with the KDC back, all is well.
-	if err := r.kdc.Start(); err != nil {
+	if err := e.KDC.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for {
-		a := r.get("/")
-		if a.good() {
-			break
-		}
-		wantOutage(t, a)
-	}
+	e.awaitServed()
 }
 
 // expiry is when the service ticket ends that was won first.
-func (c *capture) expiry(t *testing.T) time.Time {
+func expiry(t *testing.T, log *caddytest.Log) time.Time {
 	t.Helper()
-	c.await(t, `"got a service ticket"`, 1)
-	for line := range strings.Lines(c.String()) {
+	log.Await(t, `"got a service ticket"`, 1)
+	for line := range strings.Lines(log.String()) {
 		if !strings.Contains(line, `"got a service ticket"`) {
 			continue
 		}
@@ -91,54 +88,46 @@ func (c *capture) expiry(t *testing.T) time.Time {
 	return time.Time{}
 }
 
-func TestCaddyStartsBeforeTheKDC(t *testing.T) {
-	r := newRig(t)
-	if err := r.kdc.Interrupt(); err != nil {
+func TestOutage_CaddyStartsFirst(t *testing.T) {
+	e := newEnv(t)
+	if err := e.KDC.Interrupt(); err != nil {
 		t.Fatal(err)
 	}
-	r.load(r.usual())
-	r.log.await(t, `"cannot log in"`, 1)
-	wantOutage(t, r.get("/"))
-	if err := r.kdc.Start(); err != nil {
+	e.load(e.usual())
+	e.Log.Await(t, `"cannot log in"`, 1)
+	wantOutage(t, e.Get("/"))
+	if err := e.KDC.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for !r.get("/").good() { // what was in vain is remembered for a second
-	}
-	r.wantCounts(1, 1)
+	e.awaitServed() // the failure is remembered for a second
+	e.WantCounts(1, 1)
 }
 
-func TestReloadInTheMiddleOfALogin(t *testing.T) {
-	r := newRig(t)
+func TestReload_DuringLogin(t *testing.T) {
+	e := newEnv(t)
 	gate := kdctest.NewGate()
-	r.kdc.Use(gate.Slow())
-	r.load(r.usual("login_at_start off"))
-	answers := make(chan error, 1)
-	go func() {
-		a, err := ask(t.Context(), r.client(), "http://"+r.sites[0]+"/")
-		answers <- letIn(a, err)
-	}()
-	<-gate.Arrived()
-	r.load(r.usual("login_at_start off", "timeout 9s"))
+	e.KDC.Use(gate.Slow())
+	e.load(e.usual("login_at_start off"))
+	answers := make(chan caddytest.Answer, 1)
+	go func() { answers <- e.Get("/") }()
+	must.Receive(t, "a request to the KDC", gate.Arrived())
+	e.load(e.usual("login_at_start off", "timeout 9s"))
 	gate.Release()
-	if err := <-answers; err != nil {
-		t.Fatal(err)
-	}
-	r.wantGood()
-	r.wantCounts(1, 1)
+	must.Receive(t, "the answer", answers).WantUser(t, principal)
+	e.wantServed()
+	e.WantCounts(1, 1)
 }
 
-func TestReloadWithAnotherIdentityForgetsTheFirst(t *testing.T) {
-	r := newRig(t)
-	other := r.realm.AddUser("svc-other", "another secret")
-	r.load(r.usual())
-	r.wantGood()
-	keytab := r.write("other.keytab", r.keysOf(other))
-	r.load(lines("kdc "+r.kdc.Addr(), "user svc-other@"+realmName, "keytab "+keytab, "spn "+service))
-	if a := r.get("/"); a.body != fmt.Sprintf("svc-other@%s\n", realmName) {
-		t.Fatalf("after the reload: %v", a)
-	}
-	r.wantCounts(2, 2)
-	r.load(r.usual())
-	r.wantGood()
-	r.wantCounts(3, 3)
+func TestReload_AnotherIdentity(t *testing.T) {
+	e := newEnv(t)
+	other := e.Realm.AddUser("svc-other", "another secret")
+	e.load(e.usual())
+	e.wantServed()
+	keytab := e.Write("other.keytab", e.KeysOf(other))
+	e.load(caddytest.Lines("kdc "+e.KDC.Addr(), "user svc-other@"+realmName, "keytab "+keytab, "spn "+service))
+	e.Get("/").WantUser(t, "svc-other@"+realmName)
+	e.WantCounts(2, 2)
+	e.load(e.usual())
+	e.wantServed()
+	e.WantCounts(3, 3)
 }

@@ -5,11 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"io/fs"
-	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -21,18 +18,19 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/keytab"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
-// secret is octets that must not be found anywhere, and what they are.
+// secret is bytes that must not be found anywhere, and what they are.
 type secret struct {
-	what   string
-	octets []byte
+	what  string
+	bytes []byte
 }
 
-// shapes are the forms in which octets come into texts.
+// shapes are the forms in which bytes come into texts.
 func (s secret) shapes() map[string][]byte {
-	b := s.octets
+	b := s.bytes
 	shapes := map[string][]byte{
 		"as they are": b,
 		"in hex":      []byte(hex.EncodeToString(b)),
@@ -42,7 +40,7 @@ func (s secret) shapes() map[string][]byte {
 		"quoted":      []byte(strings.Trim(fmt.Sprintf("%q", b), `"`)),
 		"in x":        []byte(strings.TrimSpace(fmt.Sprintf("% x", b))),
 	}
-	// Within longer octets base64 looks in three ways, by where they begin; what
+	// Within longer bytes base64 looks in three ways, by where they begin; what
 	// the neighbours have a share in is left out.
 	for shift := range 3 {
 		padded := append(make([]byte, shift), b...)
@@ -54,25 +52,25 @@ func (s secret) shapes() map[string][]byte {
 	return shapes
 }
 
-// find tells in which form the secret stands in a place, "" if in none.
+// find returns the form in which a text holds the secret, "" if in none.
 func (s secret) find(place []byte) string {
-	for shape, octets := range s.shapes() {
-		if len(octets) >= 8 && bytes.Contains(place, octets) {
+	for shape, text := range s.shapes() {
+		if len(text) >= 8 && bytes.Contains(place, text) {
 			return shape
 		}
 	}
 	return ""
 }
 
-func TestSearchFindsSecretsInEachForm(t *testing.T) {
+func TestSecrets_Search(t *testing.T) {
 	s := secret{"a key", []byte("0123456789\x00\xff+/abcdef\"\\~~~~zz")}
 	for _, place := range [][]byte{
-		s.octets,
-		fmt.Appendf(nil, "%x", s.octets), fmt.Appendf(nil, "%X", s.octets), fmt.Appendf(nil, "% x", s.octets),
-		fmt.Appendf(nil, "%v", s.octets), fmt.Appendf(nil, "%q", s.octets), fmt.Appendf(nil, "%v", map[string]any{"key": s.octets}),
-		[]byte(base64.StdEncoding.EncodeToString(s.octets)),
-		[]byte(base64.RawURLEncoding.EncodeToString(append([]byte("x"), s.octets...))),
-		[]byte(base64.StdEncoding.EncodeToString(append([]byte("xy"), append(bytes.Clone(s.octets), "tail"...)...))),
+		s.bytes,
+		fmt.Appendf(nil, "%x", s.bytes), fmt.Appendf(nil, "%X", s.bytes), fmt.Appendf(nil, "% x", s.bytes),
+		fmt.Appendf(nil, "%v", s.bytes), fmt.Appendf(nil, "%q", s.bytes), fmt.Appendf(nil, "%v", map[string]any{"key": s.bytes}),
+		[]byte(base64.StdEncoding.EncodeToString(s.bytes)),
+		[]byte(base64.RawURLEncoding.EncodeToString(append([]byte("x"), s.bytes...))),
+		[]byte(base64.StdEncoding.EncodeToString(append([]byte("xy"), append(bytes.Clone(s.bytes), "tail"...)...))),
 	} {
 		if s.find(append([]byte("before "), place...)) == "" {
 			t.Errorf("not found in %q", place)
@@ -83,14 +81,14 @@ func TestSearchFindsSecretsInEachForm(t *testing.T) {
 	}
 }
 
-// wire keeps what went over the network.
-type wire struct {
+// recorder keeps what went over the network.
+type recorder struct {
 	mu     sync.Mutex
 	kdc    [][]byte
 	tokens map[string]bool
 }
 
-func (w *wire) record(next kdctest.Handler) kdctest.Handler {
+func (w *recorder) record(next kdctest.Handler) kdctest.Handler {
 	return func(q *kdctest.Question) kdctest.Answer {
 		a := next(q)
 		w.mu.Lock()
@@ -100,7 +98,7 @@ func (w *wire) record(next kdctest.Handler) kdctest.Handler {
 	}
 }
 
-func (w *wire) token(header string) {
+func (w *recorder) token(header string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if scheme, token, ok := strings.Cut(header, " "); ok && scheme == "Negotiate" && token != "" {
@@ -109,7 +107,7 @@ func (w *wire) token(header string) {
 }
 
 // secrets are all tickets, session keys and tokens that went over it.
-func (w *wire) secrets(t *testing.T, keys []keytab.Entry) []secret {
+func (w *recorder) secrets(t *testing.T, keys []keytab.Entry) []secret {
 	t.Helper()
 	var all []secret
 	ticket := func(tkt messages.Ticket) {
@@ -135,6 +133,9 @@ func (w *wire) secrets(t *testing.T, keys []keytab.Entry) []secret {
 		if rep, err := messages.ParseKDCRep(m); err == nil {
 			ticket(rep.Ticket)
 		}
+		if len(m) > 400 { // its end: not the names, nor an error
+			all = append(all, secret{"a KDC message", m[len(m)-96 : len(m)-32]})
+		}
 	}
 	for token := range w.tokens {
 		b, err := base64.StdEncoding.DecodeString(token)
@@ -146,23 +147,23 @@ func (w *wire) secrets(t *testing.T, keys []keytab.Entry) []secret {
 	return all
 }
 
-func TestNoSecretShowsAnywhere(t *testing.T) {
-	r := newRig(t)
-	w := &wire{tokens: make(map[string]bool)}
-	r.kdc.Use(w.record)
-	r.proxy.Set(kdctest.With(kdctest.TrustedToAuth), kdctest.SPN("HTTP/proxy.corp.example"), kdctest.DelegateTo(service))
-	r.web.Set(kdctest.With(kdctest.OKAsDelegate))
+func TestSecrets_ShownNowhere(t *testing.T) {
+	e := newEnv(t)
+	w := &recorder{tokens: make(map[string]bool)}
+	e.KDC.Use(w.record)
+	e.Proxy.Set(kdctest.With(kdctest.TrustedToAuth), kdctest.SPN("HTTP/proxy.corp.example"), kdctest.DelegateTo(service))
+	e.Web.Set(kdctest.With(kdctest.OKAsDelegate))
 	users := map[string]string{"svc-password": "the password of svc-password", "svc-file": "the password of svc-file", "alice": "the password of alice"}
-	everybody := []*kdctest.Principal{r.proxy, r.web, r.realm.Principal("krbtgt/" + realmName)}
+	everybody := []*kdctest.Principal{e.Proxy, e.Web, e.Realm.Principal("krbtgt/" + realmName)}
 	for name, password := range users {
-		everybody = append(everybody, r.realm.AddUser(name, password))
+		everybody = append(everybody, e.Realm.AddUser(name, password))
 	}
-	r.realm.AddUser("svc-wrong", "what nobody knows")
+	e.Realm.AddUser("svc-wrong", "an unknown password")
 
 	// An upstream that tells which tokens came, and proves itself.
-	r.serveInstead(&http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
+	e.target = caddytest.Serve(t, &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
 		w.token(req.Header.Get("Authorization"))
-		r.acceptor.Protect(http.HandlerFunc(kdctest.WhoHandler)).ServeHTTP(rw, req)
+		e.Acceptor.Protect(http.HandlerFunc(kdctest.WhoHandler)).ServeHTTP(rw, req)
 	})})
 
 	storeKey := bytes.Repeat([]byte("store key"), 4)[:32]
@@ -171,106 +172,78 @@ func TestNoSecretShowsAnywhere(t *testing.T) {
 	t.Setenv("PROXY_PASSWORD", users["svc-password"])
 	t.Setenv("WRONG_PASSWORD", wrong)
 	autosave := caddy.ConfigAutosavePath
-	caddy.ConfigAutosavePath = filepath.Join(r.folder, "autosave.json")
+	caddy.ConfigAutosavePath = filepath.Join(e.Dir, "autosave.json")
 	t.Cleanup(func() { caddy.ConfigAutosavePath = autosave })
 
-	admin := freeAddress(t)
-	for range 7 {
-		r.sites = append(r.sites, freeAddress(t))
+	admin := caddytest.FreeAddress(t)
+	for range 6 {
+		e.sites = append(e.sites, caddytest.FreeAddress(t))
 	}
-	file := r.write("password", []byte(users["svc-file"]+"\n"))
+	file := e.Write("password", []byte(users["svc-file"]+"\n"))
 	common := func(more ...string) string {
-		return lines(append([]string{"kdc " + r.kdc.Addr(), "trace"}, more...)...)
+		return caddytest.Lines(append([]string{"kdc " + e.KDC.Addr(), "trace"}, more...)...)
 	}
-	text := fmt.Sprintf(`{
-	admin %s
-	metrics
-	auto_https off
-	storage file_system %s
-	log {
-		output capture %s
-		level DEBUG
-	}
-	kerberos {
-		ticket_store storage {env.TICKET_KEY}
-		identity keytab {
-			user %s
-			keytab %s
-			%s
-		}
-	}
-}
-`, admin, filepath.Join(r.folder, "storage"), r.log.name, principal, r.keytab, common())
+	text := caddytest.Block("", "admin "+admin, "metrics", "auto_https off", "storage file_system "+e.Storage(),
+		caddytest.Block("log", "output capture "+e.Log.Name(), "level DEBUG"),
+		caddytest.Block("kerberos", "ticket_store storage {env.TICKET_KEY}",
+			caddytest.Block("identity keytab", "user "+principal, "keytab "+e.Keytab, common()))) + "\n"
 	site := func(i int, body string) {
-		_, port, _ := net.SplitHostPort(r.sites[i])
-		text += fmt.Sprintf(`
-http://:%s {
-	bind 127.0.0.1
-	log
-	%s
-	handle_errors {
-		respond "{err.status_code} {err.message} {err.trace} {http.negotiate.error} {http.negotiate.principal} {http.negotiate.spn} {http.negotiate.etype}"
+		text += caddytest.Block("http://:"+caddytest.Port(e.sites[i]), "bind 127.0.0.1", "log", body, caddytest.Block("handle_errors",
+			`respond "{err.status_code} {err.message} {err.trace} {http.negotiate.error} {http.negotiate.principal} {http.negotiate.spn} {http.negotiate.etype}"`)) + "\n"
 	}
-}
-`, port, body)
-	}
-	handler := func(block string) string { return "negotiate {\n" + block + "\n}\nreverse_proxy " + r.target }
+	handler := func(block string) string { return "negotiate {\n" + block + "\n}\nreverse_proxy " + e.target }
 	transport := func(block string) string {
-		return "reverse_proxy " + r.target + " {\ntransport negotiate keytab {\nspn " + service + "\n" + block + "\n}\n}"
+		return "reverse_proxy " + e.target + " {\ntransport negotiate keytab {\nspn " + service + "\n" + block + "\n}\n}"
 	}
-	site(0, handler(common("user "+principal, "keytab "+r.keytab, "spn "+service, "delegate always", "raw_kerberos")))
+	site(0, handler(common("user "+principal, "keytab "+e.Keytab, "spn "+service, "delegate always", "raw_kerberos")))
 	site(1, handler(common("user svc-password@"+realmName, "password {env.PROXY_PASSWORD}", "spn "+service)))
 	site(2, handler(common("user svc-file@"+realmName, "password_file "+file, "spn "+service)))
 	site(3, handler(common("user svc-wrong@"+realmName, "password {env.WRONG_PASSWORD}", "spn "+service)))
 	site(4, transport("mutual_auth required\ndelegate"))
 	site(5, transport("mutual_auth on\nimpersonate {http.request.header.X-User}\ntrust_header X-User"))
-	site(6, handler(common("user "+principal, "keytab "+r.keytab, "spn HTTP/unknown.corp.example")))
-	if err := r.loadText(text); err != nil {
-		t.Fatal(err)
-	}
+	site(6, handler(common("user "+principal, "keytab "+e.Keytab, "spn HTTP/unknown.corp.example")))
+	caddytest.Load(t, text)
 
-	var places []place
+	var outputs []output
 	for i, want := range []int{200, 200, 200, 502, 200, 200, 502} {
 		for range 2 {
-			a := r.visit(i)
-			if a.status != want {
+			a := e.askAsAlice(i)
+			if a.Status != want {
 				t.Errorf("site %d: %v, want %d", i, a, want)
 			}
-			places = append(places, place{fmt.Sprintf("the answer of site %d", i), fmt.Appendf(nil, "%v %s", a.header, a.body)})
+			outputs = append(outputs, output{fmt.Sprintf("the answer of site %d", i), fmt.Appendf(nil, "%v %s", a.Header, a.Body)})
 		}
 	}
-	r.rekey() // refusals, and repeats
-	places = append(places, place{"the answer after a refusal", []byte(r.visit(4).body)})
+	e.ChangeServiceKey() // refusals, and repeats
+	outputs = append(outputs, output{"the answer after a refusal", []byte(e.askAsAlice(4).Body)})
 	for _, path := range []string{"/config/", "/kerberos/identities", "/kerberos/tickets", "/metrics", "/reverse_proxy/upstreams"} {
-		a, err := ask(t.Context(), r.client(), "http://"+admin+path)
-		if err != nil || a.status != 200 {
-			t.Errorf("%s: %v %v", path, a, err)
+		a := caddytest.Do(t, caddytest.Request(t, http.MethodGet, "http://"+admin+path))
+		if a.Status != 200 {
+			t.Errorf("%s: %v", path, a)
 		}
-		places = append(places, place{"the admin endpoint's " + path, []byte(a.body)})
+		outputs = append(outputs, output{"the admin endpoint's " + path, []byte(a.Body)})
 	}
 	// Stop leaves the admin endpoint alone.
 	if err := caddy.Load([]byte(`{"admin": {"disabled": true, "config": {"persist": false}}}`), true); err != nil {
 		t.Fatal(err)
 	}
-	if err := caddy.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	places = append(places, place{"the log", []byte(r.log.String())}, place{"the autosaved configuration", r.read(caddy.ConfigAutosavePath)})
+	caddytest.Stop(t)
+	outputs = append(outputs, output{"the log", []byte(e.Log.String())}, output{"the autosaved configuration", []byte(caddytest.ReadFile(t, caddy.ConfigAutosavePath))})
 	stored := 0
-	_ = filepath.WalkDir(filepath.Join(r.folder, "storage"), func(path string, d fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(e.Storage(), func(path string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
 			stored++
-			places = append(places, place{"the storage's " + path, r.read(path)}, place{"the name of " + path, []byte(path)})
+			outputs = append(outputs, output{"the storage's " + path, []byte(caddytest.ReadFile(t, path))}, output{"the name of " + path, []byte(path)})
 		}
 		return nil
 	})
 
 	// What must not be found.
-	file2, err := keytab.Parse(r.keysOf(everybody...))
+	file2, err := keytab.Parse(e.KeysOf(everybody...))
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := w.secrets(t, append(file2.Entries, r.oldKeys...))
+	all := w.secrets(t, append(file2.Entries, e.oldKeys...))
 	for _, e := range file2.Entries {
 		all = append(all, secret{"a long-term key of " + e.Principal.String(), e.Key.Bytes()})
 	}
@@ -279,51 +252,29 @@ http://:%s {
 	}
 	all = append(all, secret{"the password that is wrong", []byte(wrong)}, secret{"the proxy's password", []byte(password)},
 		secret{"the store's key", storeKey}, secret{"the store's key as it is given", []byte(base64.StdEncoding.EncodeToString(storeKey))})
-	for _, p := range places {
+	for _, p := range outputs {
 		for _, s := range all {
 			if shape := s.find(p.content); shape != "" {
 				t.Errorf("%s holds %s, %s", p.name, s.what, shape)
 			}
 		}
 	}
-	if len(w.tokens) < 8 || stored < 8 || len(all) < 50 || !strings.Contains(r.log.String(), "kdc message") {
+	if len(w.tokens) < 8 || stored < 8 || len(all) < 50 || !strings.Contains(e.Log.String(), "kdc message") {
 		t.Errorf("%d tokens, %d stored files, %d secrets: too few were driven", len(w.tokens), stored, len(all))
 	}
-	t.Logf("%d secrets (%d of them tokens) looked for in %d places: the log of %d KiB, %d stored files, 5 admin answers, error pages, the autosaved configuration",
-		len(all), len(w.tokens), len(places), len(r.log.String())>>10, stored)
+	t.Logf("%d secrets (%d of them tokens) looked for in %d outputs: the log of %d KiB, %d stored files, 5 admin answers, error pages, the autosaved configuration",
+		len(all), len(w.tokens), len(outputs), len(e.Log.String())>>10, stored)
 }
 
-// place is where secrets are looked for.
-type place struct {
+// output is something that secrets are looked for in.
+type output struct {
 	name    string
 	content []byte
 }
 
-func (r *rig) read(path string) []byte {
-	r.t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		r.t.Error(err)
-	}
-	return b
-}
-
-// visit asks a site in the name of alice.
-func (r *rig) visit(i int) answer {
-	r.t.Helper()
-	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodGet, "http://"+r.sites[i]+"/", nil)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	req.Header.Set("X-User", "alice")
-	res, err := r.client().Do(req)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return answer{res.StatusCode, res.Header, string(body)}
+// askAsAlice asks a site for the user alice.
+func (e *env) askAsAlice(i int) caddytest.Answer {
+	e.T.Helper()
+	return caddytest.Do(e.T, caddytest.Request(e.T, http.MethodGet, "http://"+e.sites[i]+"/",
+		func(r *http.Request) { r.Header.Set("X-User", "alice") }))
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"runtime"
 	"slices"
@@ -14,15 +15,16 @@ import (
 	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
 // SoakEnv names the environment variable that says how long the soak takes.
 const SoakEnv = "CADDY_NEGOTIATE_SOAK"
 
-// passing are faults of datagrams that come and go during the soak. None lasts as
+// datagramFaults are faults of datagrams that come and go during the soak. None lasts as
 // long as a ticket's last third, so that none may be felt.
-var passing = map[string]func() kdctest.Fault{
+var datagramFaults = map[string]func() kdctest.Fault{
 	"silent":      func() kdctest.Fault { return kdctest.UDP(kdctest.Silent()) },
 	"lossy":       func() kdctest.Fault { return kdctest.Every(2, kdctest.Lose()) },
 	"deaf":        func() kdctest.Fault { return kdctest.Every(2, kdctest.LoseReply()) },
@@ -36,9 +38,9 @@ var passing = map[string]func() kdctest.Fault{
 	"stream only": kdctest.StreamOnly,
 }
 
-// streams are faults of streams too. One that is swallowed is waited for as long as
+// streamFaults are faults of streams too. One that is swallowed is waited for as long as
 // `timeout` says, so that these belong to tickets that last longer.
-var streams = map[string]func() kdctest.Fault{
+var streamFaults = map[string]func() kdctest.Fault{
 	"all silent": kdctest.Silent,
 	"all nonces": kdctest.WrongNonce,
 	"reset":      kdctest.Reset,
@@ -47,10 +49,10 @@ var streams = map[string]func() kdctest.Fault{
 
 // soak is what happens while it lasts.
 type soak struct {
-	*rig
+	*env
 	upstreamAt atomic.Int64 // grows when an upstream's fault comes or goes: odd while one is there
 	faults     map[string]int
-	passing    map[string]func() kdctest.Fault
+	faultsNow  map[string]func() kdctest.Fault
 	life       time.Duration
 
 	mu                            sync.Mutex
@@ -66,33 +68,30 @@ func TestSoak(t *testing.T) {
 		if length, err = time.ParseDuration(text); err != nil || length > time.Hour {
 			t.Fatalf("%s: %q is no time span up to an hour", SoakEnv, text)
 		}
-	} else if testing.Short() {
-		t.Skipf("twenty seconds; %s=10m for more", SoakEnv)
+	} else if os.Getenv(caddytest.LongEnv) != "1" {
+		t.Skipf("twenty seconds: only with tests/run -long, or %s=10m", SoakEnv)
 	}
-	s := &soak{rig: newRig(t), faults: make(map[string]int)}
-	s.level = "ERROR"
-	s.quiet = "exclude http.log.error http.handlers.reverse_proxy"
-	s.life, s.passing = 12*time.Second, maps.Clone(passing)
+	s := &soak{env: newEnv(t), faults: make(map[string]int)}
+	s.level = "ERROR\nexclude http.log.error http.handlers.reverse_proxy"
+	s.life, s.faultsNow = 12*time.Second, maps.Clone(datagramFaults)
 	if length > time.Minute {
 		s.life = time.Minute
-		maps.Copy(s.passing, streams)
+		maps.Copy(s.faultsNow, streamFaults)
 	}
-	s.realm.SetLifetimes(s.life, 0)
+	s.Realm.SetLifetimes(s.life, 0)
 	// What is swallowed once is asked for again after a second; the rest is for a busy machine.
 	s.load(s.usual("timeout 5s"), s.usual("timeout 5s", "encryption_types aes128-cts-hmac-sha1-96"))
 	// What the acceptor remembers of replays is the test's memory, not Caddy's: let it
 	// be full soon, so that growth of what is measured can be seen.
-	if err := s.acceptor.Update(func(c *kdctest.AcceptorConfig) { c.MaxSkew = 10 * time.Second }); err != nil {
-		t.Fatal(err)
-	}
-	s.wantGood()
+	s.UpdateAcceptor(func(c *kdctest.AcceptorConfig) { c.MaxSkew = 10 * time.Second })
+	s.wantServed()
 
 	end := time.Now().Add(length)
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() { s.traffic(s.sites[i%2], end) })
 	}
-	s.trouble(end)
+	s.injectFaults(end)
 	wg.Wait()
 	s.measure()
 	s.report(length)
@@ -100,7 +99,7 @@ func TestSoak(t *testing.T) {
 
 // traffic asks a site 50 times a second.
 func (s *soak) traffic(site string, end time.Time) {
-	client := s.client()
+	client := s.Client()
 	pace := time.NewTicker(20 * time.Millisecond)
 	defer pace.Stop()
 	for at := range pace.C {
@@ -108,25 +107,27 @@ func (s *soak) traffic(site string, end time.Time) {
 			return
 		}
 		before := s.upstreamAt.Load()
-		a, err := ask(s.t.Context(), client, "http://"+site+"/")
-		err = letIn(a, err)
+		a, err := caddytest.Ask(client, caddytest.Request(s.T, http.MethodGet, "http://"+site+"/"))
+		if err == nil && !isServed(a) {
+			err = errors.New(a.String())
+		}
 		explained := before%2 == 1 || s.upstreamAt.Load() != before
 		s.mu.Lock()
 		s.requests++
 		switch {
 		case err == nil:
-		case explained && (a.status == 502 || a.status == 401):
+		case explained && (a.Status == 502 || a.Status == 401):
 			s.upstreams++
 		default:
-			s.unexplained = append(s.unexplained, errors.Join(err))
+			s.unexplained = append(s.unexplained, err)
 		}
 		s.mu.Unlock()
 	}
 }
 
-// trouble has a fault come every second and go after half of one.
-func (s *soak) trouble(end time.Time) {
-	names := slices.Sorted(maps.Keys(s.passing))
+// injectFaults has a fault come every second and go after half of one.
+func (s *soak) injectFaults(end time.Time) {
+	names := slices.Sorted(maps.Keys(s.faultsNow))
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	for n := 0; ; n++ {
@@ -136,19 +137,19 @@ func (s *soak) trouble(end time.Time) {
 		}
 		switch {
 		case n%2 == 1:
-			s.kdc.ClearFaults()
+			s.KDC.ClearFaults()
 		case n%10 == 8:
 			s.faults["upstream away"]++
 			s.restartUpstream(tick)
 		case n%120 == 4: // a service changes its key rarely, and refusals are rationed
 			s.faults["upstream's key changed"]++
 			s.upstreamAt.Add(1)
-			s.rekey()
+			s.ChangeServiceKey()
 			s.upstreamAt.Add(1)
 		default:
 			name := names[rand.IntN(len(names))]
 			s.faults[name]++
-			s.kdc.Use(s.passing[name]())
+			s.KDC.Use(s.faultsNow[name]())
 		}
 		if n%8 == 0 {
 			s.measure()
@@ -160,12 +161,12 @@ func (s *soak) trouble(end time.Time) {
 func (s *soak) restartUpstream(tick *time.Ticker) {
 	s.upstreamAt.Add(1)
 	defer s.upstreamAt.Add(1)
-	if err := s.upstream.Interrupt(); err != nil {
-		s.t.Error(err)
+	if err := s.Upstream.Interrupt(); err != nil {
+		s.T.Error(err)
 	}
 	<-tick.C
-	if err := s.upstream.Start(); err != nil {
-		s.t.Error(err)
+	if err := s.Upstream.Start(); err != nil {
+		s.T.Error(err)
 	}
 }
 
@@ -183,10 +184,10 @@ func (s *soak) measure() {
 }
 
 func (s *soak) report(length time.Duration) {
-	t := s.t
+	t := s.T
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.kdc.Counts()
+	c := s.KDC.Counts()
 	t.Logf("soak of %v over tickets of %v: %d requests, %d met an upstream at fault, %d failed unexplained; %d logins, %d exchanges",
 		length, s.life, s.requests, s.upstreams, len(s.unexplained), c.ASRep, c.TGSRep)
 	for _, name := range slices.Sorted(maps.Keys(s.faults)) {

@@ -12,53 +12,50 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
 // machine adds an account for armor and gives its keytab.
 func (s *site) machine() string {
-	s.t.Helper()
-	return s.write("machine.keytab", s.keysOf(s.realm.AddUser("machine$", "a secret of the machine")))
+	s.T.Helper()
+	return s.Write("machine.keytab", s.KeysOf(s.Realm.AddUser("machine$", "a secret of the machine")))
 }
 
-func TestKDCThatDemandsFAST(t *testing.T) {
-	s := newSite(t, setup{proxy: []kdctest.Option{kdctest.With(kdctest.ArmoredOnly)}})
+func TestFAST_DemandedByTheKDC(t *testing.T) {
+	s := newSite(t, caddytest.Options{Proxy: []kdctest.Option{kdctest.With(kdctest.ArmoredOnly)}})
 	s.load(s.usual())
-	s.get("/").wantError(t, 502, "credentials_refused", "12")
-	if err := caddy.Stop(); err != nil { // and the pause after the refusal with it
-		t.Fatal(err)
-	}
-	s.kdc.ResetCounts()
+	s.Get("/").WantError(t, 502, "credentials_refused", "12")
+	caddytest.Stop(t) // and the pause after the refusal with it
+	s.KDC.ResetCounts()
 	s.load(s.usual("fast_armor keytab " + s.machine()))
-	s.get("/").wantOK(t)
-	c := s.kdc.Counts()
+	s.Get("/").WantUser(t, principal)
+	c := s.KDC.Counts()
 	if c.Armored != 3 || c.Clients["machine$@"+realmName].ASRep != 1 || c.Clients[principal].ASReqPreAuth != 1 {
 		t.Errorf("counts %+v", c)
 	}
 }
 
 // A KDC that does not take part in FAST gets no proof of the key.
-func TestNoFallbackFromFASTToUnarmored(t *testing.T) {
-	s := newSite(t, setup{})
+func TestFAST_NoFallback(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
 	armor := s.machine()
-	s.realm.DisableFAST()
+	s.Realm.DisableFAST()
 	s.load(s.usual("fast_armor keytab " + armor))
-	s.get("/").wantError(t, 502, "credentials_refused", "25")
-	if c := s.kdc.Counts(); c.Clients[principal].ASReqPreAuth != 0 || c.Clients["machine$@"+realmName].ASRep == 0 {
+	s.Get("/").WantError(t, 502, "credentials_refused", "25")
+	if c := s.KDC.Counts(); c.Clients[principal].ASReqPreAuth != 0 || c.Clients["machine$@"+realmName].ASRep == 0 {
 		t.Errorf("counts %+v", c)
 	}
-	if !strings.Contains(s.log.String(), "FAST") {
+	if !s.Log.Contains("FAST") {
 		t.Error("the log does not tell of FAST")
 	}
 }
 
 // Anybody can forge an error without armor: it opens no breaker.
-func TestUnarmoredErrorsAreHintsOnly(t *testing.T) {
-	s := newSite(t, setup{})
+func TestFAST_UnarmoredErrors(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
 	armor := s.machine()
 	forge := kdctest.Only(func(q *kdctest.Question) bool {
 		req, err := messages.ParseKDCReq(q.Message)
@@ -68,38 +65,38 @@ func TestUnarmoredErrorsAreHintsOnly(t *testing.T) {
 		_, armored := req.PAData.Find(messages.PA_FX_FAST)
 		return armored && q.IsAS()
 	}, kdctest.Fail(messages.KDC_ERR_PREAUTH_FAILED))
-	s.kdc.Use(forge)
+	s.KDC.Use(forge)
 	s.load(s.usual("login_at_start off", "fast_armor keytab "+armor))
-	s.get("/").wantError(t, 502, "credentials_refused", "24")
-	s.kdc.ClearFaults()
+	s.Get("/").WantError(t, 502, "credentials_refused", "24")
+	s.KDC.ClearFaults()
 	// The same identity with its breaker, but tickets of its own, so that the second for which any failure is remembered is over.
 	s.load(s.usual("login_at_start off", "fast_armor keytab "+armor, "encryption_types aes256-cts-hmac-sha1-96"))
-	s.get("/").wantOK(t)
+	s.Get("/").WantUser(t, principal)
 }
 
-func TestAccountThatOnlySPAKECanLogIn(t *testing.T) {
-	s := newSite(t, setup{})
-	s.realm.SetPreAuth(messages.PA_SPAKE)
+func TestSPAKE_OnlyMechanism(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
+	s.Realm.SetPreAuth(messages.PA_SPAKE)
 	s.load(s.usual())
-	s.get("/").wantOK(t)
-	s.wantCounts(1, 1)
+	s.Get("/").WantUser(t, principal)
+	s.WantCounts(1, 1)
 }
 
-func TestSecondFactorIsRefusedWithAClearError(t *testing.T) {
-	s := newSite(t, setup{})
-	s.realm.SetPreAuth(messages.PA_SPAKE)
-	s.realm.SetSPAKE(kdctest.SPAKE{SecondFactor: true})
+func TestSPAKE_SecondFactor(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
+	s.Realm.SetPreAuth(messages.PA_SPAKE)
+	s.Realm.SetSPAKE(kdctest.SPAKE{SecondFactor: true})
 	s.load(s.usual())
-	s.get("/").wantError(t, 502, "credentials_refused", "")
-	if !strings.Contains(s.log.String(), "demands a second factor") {
+	s.Get("/").WantError(t, 502, "credentials_refused", "")
+	if !s.Log.Contains("demands a second factor") {
 		t.Error("the log does not tell of the second factor")
 	}
 }
 
 // A proxy of the KDC, with an authority and a client's certificate of our own, among others in one order of preference.
-func TestKDCProxyAmongOthers(t *testing.T) {
-	s := newSite(t, setup{})
-	proxy := httptest.NewUnstartedServer(s.kdc.Proxy())
+func TestKDCProxy_Order(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
+	proxy := httptest.NewUnstartedServer(s.KDC.Proxy())
 	proxy.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
 	proxy.StartTLS()
 	t.Cleanup(proxy.Close)
@@ -108,33 +105,31 @@ func TestKDCProxyAmongOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ca := s.write("ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}))
-	keyFile := s.write("key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
+	ca := s.Write("ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}))
+	keyFile := s.Write("key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
 	for name, c := range map[string]struct {
 		kdcs          string
 		https, direct bool
 	}{
-		"first":           {proxy.URL + "/KdcProxy " + s.kdc.Addr(), true, false},
-		"behind the dead": {"tcp/" + freeAddress(t) + " " + proxy.URL + "/KdcProxy", true, false},
-		"last":            {s.kdc.Addr() + " " + proxy.URL + "/KdcProxy", false, true},
+		"first":           {proxy.URL + "/KdcProxy " + s.KDC.Addr(), true, false},
+		"behind the dead": {"tcp/" + caddytest.FreeAddress(t) + " " + proxy.URL + "/KdcProxy", true, false},
+		"last":            {s.KDC.Addr() + " " + proxy.URL + "/KdcProxy", false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for hedged := true; hedged; {
 				const asked = `"kdc hedging"` // on a busy machine the first KDC is thought slow: that shows nothing
-				before := strings.Count(s.log.String(), asked)
-				s.kdc.ResetCounts()
-				s.load(lines("kdc "+c.kdcs, "user "+principal, "keytab "+s.keytab, "spn "+service, "trace",
+				before := s.Log.Count(asked)
+				s.KDC.ResetCounts()
+				s.load(caddytest.Lines("kdc "+c.kdcs, "user "+principal, "keytab "+s.Keytab, "spn "+service, "trace",
 					"encryption_types aes256-cts-hmac-sha1-96", // tickets of its own
 					"kdc_options {", "tls_ca "+ca, "tls_client_cert "+ca+" "+keyFile, "}"))
-				s.get("/").wantOK(t)
-				n := s.kdc.Counts()
-				hedged = strings.Count(s.log.String(), asked) > before
+				s.Get("/").WantUser(t, principal)
+				n := s.KDC.Counts()
+				hedged = s.Log.Count(asked) > before
 				if !hedged && ((n.HTTPS > 0) != c.https || (n.UDP+n.TCP > 0) != c.direct) {
 					t.Errorf("https %d, udp %d, tcp %d", n.HTTPS, n.UDP, n.TCP)
 				}
-				if err := caddy.Stop(); err != nil { // and the tickets go
-					t.Fatal(err)
-				}
+				caddytest.Stop(t) // and the tickets go
 			}
 		})
 	}
@@ -155,77 +150,77 @@ func fips(t *testing.T, run string) {
 	}
 }
 
-func TestUnderFIPS140(t *testing.T) {
-	fips(t, "TestFIPS140IsEnforcedWhereItShouldBe|TestApprovedMainJob|TestApprovedWithFAST|TestUnapprovedIsRefusedByName")
+func TestFIPS140(t *testing.T) {
+	fips(t, "TestApproved_Enforced|TestApproved_Request|TestApproved_FAST|TestApproved_OthersRejected")
 }
 
-// The tests below are for the process that TestUnderFIPS140 starts. In any other they hold what is true there as well.
+// The tests below are for the process that TestFIPS140 starts. In any other they hold what is true there as well.
 
 // Without effect on the other process the tests there would pass for nothing.
-func TestFIPS140IsEnforcedWhereItShouldBe(t *testing.T) {
+func TestApproved_Enforced(t *testing.T) {
 	if wanted := strings.Contains(os.Getenv("GODEBUG"), "fips140=only"); fips140.Enforced() != wanted {
 		t.Errorf("enforced: %v, GODEBUG=%s", fips140.Enforced(), os.Getenv("GODEBUG"))
 	}
 }
 
 // sha2 has every key of the realm of types that are approved.
-func sha2() setup {
+func sha2() caddytest.Options {
 	types := []kdctest.Option{kdctest.ETypes(enctype.AES256_CTS_HMAC_SHA384_192, enctype.AES128_CTS_HMAC_SHA256_128)}
-	return setup{proxy: types, web: types}
+	return caddytest.Options{Proxy: types, Web: types}
 }
 
-func TestApprovedMainJob(t *testing.T) {
+func TestApproved_Request(t *testing.T) {
 	s := newSite(t, sha2())
-	s.realm.Principal("krbtgt/" + realmName).Set(sha2().web...)
-	s.realm.Principal("krbtgt/" + realmName).ChangeKey(false)
+	s.Realm.Principal("krbtgt/" + realmName).Set(sha2().Web...)
+	s.Realm.Principal("krbtgt/" + realmName).ChangeKey(false)
 	s.load(s.usual())
-	s.get("/").wantOK(t)
-	if p := s.get("/peer.json").peer(t); fips140.Enforced() && p.SessionEType != "aes256-cts-hmac-sha384-192" {
+	s.Get("/").WantUser(t, principal)
+	if p := s.Get("/peer.json").Peer(t); fips140.Enforced() && p.SessionEType != "aes256-cts-hmac-sha384-192" {
 		t.Errorf("%+v", p)
 	}
-	if told := strings.Count(s.log.String(), "FIPS 140 is enforced: no AES-SHA1"); (told == 1) != fips140.Enforced() {
+	if told := s.Log.Count("FIPS 140 is enforced: no AES-SHA1"); (told == 1) != fips140.Enforced() {
 		t.Errorf("told %d times that the default is narrowed", told)
 	}
 }
 
-func TestApprovedWithFAST(t *testing.T) {
+func TestApproved_FAST(t *testing.T) {
 	with := sha2()
-	with.proxy = append(with.proxy, kdctest.With(kdctest.ArmoredOnly))
+	with.Proxy = append(with.Proxy, kdctest.With(kdctest.ArmoredOnly))
 	s := newSite(t, with)
-	s.realm.Principal("krbtgt/" + realmName).Set(sha2().web...)
-	s.realm.Principal("krbtgt/" + realmName).ChangeKey(false)
-	machine := s.realm.AddUser("machine$", "a secret of the machine", sha2().proxy...)
-	s.load(s.usual("fast_armor keytab " + s.write("machine.keytab", s.keysOf(machine))))
-	s.get("/").wantOK(t)
+	s.Realm.Principal("krbtgt/" + realmName).Set(sha2().Web...)
+	s.Realm.Principal("krbtgt/" + realmName).ChangeKey(false)
+	machine := s.Realm.AddUser("machine$", "a secret of the machine", sha2().Proxy...)
+	s.load(s.usual("fast_armor keytab " + s.Write("machine.keytab", s.KeysOf(machine))))
+	s.Get("/").WantUser(t, principal)
 }
 
-func TestUnapprovedIsRefusedByName(t *testing.T) {
+func TestApproved_OthersRejected(t *testing.T) {
 	s := newSite(t, sha2())
-	for stated, names := range map[string][]string{
+	for line, names := range map[string][]string{
 		"encryption_types aes256-cts-hmac-sha1-96":                            {"aes256-cts-hmac-sha1-96", "aes256-cts-hmac-sha384-192"},
 		"encryption_types camellia256-cts-cmac":                               {"camellia256-cts-cmac"},
 		"encryption_types rc4-hmac\n\t\tallow_weak_crypto":                    {"rc4-hmac"},
 		"encryption_types aes128-cts-hmac-sha256-128 aes128-cts-hmac-sha1-96": {"aes128-cts-hmac-sha1-96"},
 	} {
-		err := s.tryLoad(s.usual(stated))
+		err := caddytest.TryLoad(s.T, s.caddyfile(s.usual(line)))
 		if !fips140.Enforced() {
 			if err != nil && strings.Contains(err.Error(), "FIPS") {
-				t.Errorf("%s: %v", stated, err)
+				t.Errorf("%s: %v", line, err)
 			}
 			continue
 		}
 		for _, name := range append(names, "FIPS 140", "fips140=only", "encryption_types") {
 			if err == nil || !strings.Contains(err.Error(), name) {
-				t.Errorf("%s: %v does not say %q", stated, err, name)
+				t.Errorf("%s: %v does not say %q", line, err, name)
 			}
 		}
 	}
-	for stated, name := range map[string]string{
+	for line, name := range map[string]string{
 		"channel_binding required":         "MD5",
 		"impersonate {http.auth.user.id}":  "PA-FOR-USER",
-		"channel_binding cert " + s.keytab: "MD5",
+		"channel_binding cert " + s.Keytab: "MD5",
 	} {
-		err := s.loadFile(fmt.Sprintf(`{
+		err := caddytest.TryLoad(s.T, fmt.Sprintf(`{
 	admin off
 	persist_config off
 	auto_https off
@@ -242,12 +237,12 @@ http://%s {
 		}
 	}
 }
-`, s.folder, s.address, s.upstream.Addr(), s.kdc.Addr(), principal, s.keytab, service, stated))
+`, s.Dir, s.Addr, s.Upstream.Addr(), s.KDC.Addr(), principal, s.Keytab, service, line))
 		if fips140.Enforced() && (err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "FIPS 140")) {
-			t.Errorf("%s: %v", stated, err)
+			t.Errorf("%s: %v", line, err)
 		}
 		if !fips140.Enforced() && err != nil && strings.Contains(err.Error(), "FIPS") {
-			t.Errorf("%s: %v", stated, err)
+			t.Errorf("%s: %v", line, err)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"bufio"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
@@ -11,14 +10,15 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
 // wantNoChallenge fails if anything by which a browser would begin to
 // authenticate reached the client.
-func wantNoChallenge(t *testing.T, a answer) {
+func wantNoChallenge(t *testing.T, a caddytest.Answer) {
 	t.Helper()
-	for _, h := range []http.Header{a.header, a.trailer} {
+	for _, h := range []http.Header{a.Header, a.Trailer} {
 		for name := range h {
 			switch strings.ToLower(name) {
 			case "www-authenticate", "authentication-info", "persistent-auth":
@@ -29,33 +29,35 @@ func wantNoChallenge(t *testing.T, a answer) {
 }
 
 // raw sends bytes as they are and reads the answer.
-func (s *site) raw(request string) answer {
-	s.t.Helper()
-	conn, err := net.Dial("tcp", s.address)
+func (s *site) raw(request string) caddytest.Answer {
+	s.T.Helper()
+	conn, err := net.Dial("tcp", s.Addr)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	defer conn.Close()
 	if _, err := io.WriteString(conn, strings.ReplaceAll(request, "\n", "\r\n")); err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
+	a, err := caddytest.Read(res)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
-	return answer{res.StatusCode, res.Header, res.Trailer, string(body)}
+	return a
 }
 
-func TestClientsAuthorizationNeverReachesTheUpstream(t *testing.T) {
-	s := newSite(t, setup{})
+func TestHygiene_ClientsAuthorization(t *testing.T) {
+	inBothForms(t, testClientsAuthorization)
+}
+
+func testClientsAuthorization(t *testing.T, s *site, load loader) {
 	var mu sync.Mutex
 	var seen string // all that the upstream saw of the last request
-	protected := s.acceptor.Protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	protected := s.Acceptor.Protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			t.Error(err)
@@ -71,7 +73,7 @@ func TestClientsAuthorizationNeverReachesTheUpstream(t *testing.T) {
 		kdctest.WhoHandler(w, r)
 	}))
 	s.behind(protected.ServeHTTP)
-	s.load(s.usual())
+	load(s.target)
 
 	const chunked = "\nTransfer-Encoding: chunked"
 	const body = "\n\n5\nhello\n0\n"
@@ -93,9 +95,9 @@ func TestClientsAuthorizationNeverReachesTheUpstream(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s := *s
-			s.t = t
+			s.T = t
 			a := s.raw("POST / HTTP/1.1\nHost: app.example" + row.head + row.rest)
-			a.wantOK(t)
+			a.WantUser(t, principal)
 			mu.Lock()
 			defer mu.Unlock()
 			if strings.Contains(seen, "Q0xJRU5U") || !strings.HasPrefix(seen, "1 map[") {
@@ -111,19 +113,22 @@ func TestClientsAuthorizationNeverReachesTheUpstream(t *testing.T) {
 	}
 }
 
-func TestClientsAuthorizationDoesNotPassWhenThereIsNoToken(t *testing.T) {
-	s := newSite(t, setup{})
-	s.kdc.Stop()
+func TestHygiene_AuthorizationWithoutToken(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
+	s.KDC.Stop()
 	s.load(s.usual("timeout 1s"))
 	a := s.raw("GET / HTTP/1.1\nHost: app.example\nAuthorization: Basic Q0xJRU5U\n\n")
-	a.wantError(t, http.StatusServiceUnavailable, "kdc_unreachable", "")
-	if n := s.upstream.Requests.Load(); n != 0 {
+	a.WantError(t, http.StatusServiceUnavailable, "kdc_unreachable", "")
+	if n := s.Upstream.Requests.Load(); n != 0 {
 		t.Fatalf("%d requests reached the upstream", n)
 	}
 }
 
-func TestChallengesNeverReachTheClient(t *testing.T) {
-	s := newSite(t, setup{})
+func TestHygiene_Challenges(t *testing.T) {
+	inBothForms(t, testChallenges)
+}
+
+func testChallenges(t *testing.T, s *site, load loader) {
 	spoil := func(h http.Header, prefix string) {
 		h.Add(prefix+"WWW-Authenticate", "NTLM")
 		h.Add(prefix+"WWW-Authenticate", `Basic realm="x", Digest nonce="y"`)
@@ -131,7 +136,7 @@ func TestChallengesNeverReachTheClient(t *testing.T) {
 		h.Add(prefix+"Persistent-Auth", "true")
 		h[prefix+"www-AUTHENTICATE"] = []string{"Bearer"}
 	}
-	protected := s.acceptor.Protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	protected := s.Acceptor.Protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		switch r.URL.Path {
 		case "/ok":
@@ -170,66 +175,34 @@ func TestChallengesNeverReachTheClient(t *testing.T) {
 		_, _ = io.WriteString(w, "body")
 	}))
 	s.behind(protected.ServeHTTP)
-	s.load(s.usual("mutual_auth on"))
+	load(s.target, "mutual_auth on")
 	for path, want := range map[string]string{
 		"/ok": "200 body", "/early": "200 body", "/unauthorized": "401 body", "/failed": "500 body", "/stream": "200 first body",
 		"/announced-trailer": "200 first body", "/late-trailer": "200 first body", "/no-content": "204 ",
 	} {
 		t.Run(path, func(t *testing.T) {
 			s := *s
-			s.t = t
+			s.T = t
 			a := s.raw("GET " + path + " HTTP/1.1\nHost: app.example\nTE: trailers\nConnection: close\n\n")
-			if got := fmt.Sprintf("%d %s", a.status, a.body); path != "/early" && got != want {
+			if got := fmt.Sprintf("%d %s", a.Status, a.Body); path != "/early" && got != want {
 				t.Errorf("got %q, want %q", got, want)
 			}
 			wantNoChallenge(t, a)
-			if strings.HasSuffix(path, "-trailer") && a.trailer.Get("X-Sum") != "1" {
-				t.Errorf("another trailer was lost: %v", a.trailer)
+			if strings.HasSuffix(path, "-trailer") && a.Trailer.Get("X-Sum") != "1" {
+				t.Errorf("another trailer was lost: %v", a.Trailer)
 			}
 		})
 	}
 }
 
-func TestChallengesOfEarlyHintsDoNotPass(t *testing.T) {
-	s := newSite(t, setup{})
-	protected := s.acceptor.Protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Link", "</style.css>")
-		w.Header().Add("WWW-Authenticate", "NTLM")
-		w.WriteHeader(http.StatusEarlyHints)
-		_, _ = io.WriteString(w, "body")
-	}))
-	s.behind(protected.ServeHTTP)
-	s.load(s.usual())
-	conn, err := net.Dial("tcp", s.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: app.example\r\nConnection: close\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	all, err := io.ReadAll(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := string(all)
-	if !strings.HasPrefix(text, "HTTP/1.1 103 Early Hints\r\n") || !strings.Contains(text, "HTTP/1.1 200 OK") || !strings.Contains(text, "body") {
-		t.Fatalf("got %q", text)
-	}
-	if strings.Contains(strings.ToLower(text), "www-authenticate") {
-		t.Fatalf("a challenge passed: %q", text)
-	}
-}
-
-func TestHandlersErrorHasNoTokenInIt(t *testing.T) {
-	s := newSite(t, setup{acceptor: kdctest.AcceptorConfig{Refuse: kdctest.RefuseGood}})
-	s.load(s.usual())
-	a := s.get("/")
-	for _, values := range a.header {
-		for _, v := range values {
-			if _, err := base64.StdEncoding.DecodeString(v); err == nil && len(v) > 100 {
-				t.Errorf("token in the answer: %s", v)
-			}
-		}
+// Caddy's placeholders read the request that handlers change after the directive.
+func TestHandler_PlaceholdersReadTheRequest(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
+	caddytest.Load(t, s.config("", caddytest.Block("route", caddytest.Block("negotiate", s.usual()),
+		"vars body {http.request.body}", "method PUT", "request_header Host other.example",
+		"header X-Seen \"{http.request.method} {http.request.host} {http.vars.body}\"", proxying(s.target))))
+	a := s.post("/echo", strings.NewReader("a body"))
+	if seen := a.Header.Get("X-Seen"); a.Status != http.StatusOK || seen != "PUT other.example a body" {
+		t.Errorf("%d %q, placeholders yield %q", a.Status, a.Body, seen)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
 )
 
@@ -17,14 +18,12 @@ func newLabSite(t *testing.T, user, web lab.Principal) (*site, *lab.MIT, *lab.Ap
 	user.Name, user.Password, web.Name = account, password, "HTTP/app.lab.test"
 	m := lab.StartMIT(t, lab.MITOptions{Principals: []lab.Principal{user, web}})
 	a := lab.StartApache(t, lab.ApacheOptions{Realm: m})
-	s := &site{
-		t: t, folder: t.TempDir(), log: newCapture(t), address: freeAddress(t), target: a.Addr(),
-	}
-	s.keytab = m.Keytab(t, account)
+	s := &site{Env: caddytest.Env{Caddy: caddytest.New(t)}, target: a.Addr()}
+	s.Keytab = m.Keytab(t, account)
 	return s, m, a
 }
 
-func TestManyRequestsToApacheTakeOneLoginAndOneTicketOfMIT(t *testing.T) {
+func TestApache_ManyRequestsOneTicket(t *testing.T) {
 	t.Setenv("PROXY_PASSWORD", password)
 	const byPassword = "password {env.PROXY_PASSWORD}"
 	sha2 := []string{"aes256-cts-hmac-sha384-192", "aes128-cts-hmac-sha256-128"}
@@ -52,11 +51,11 @@ func TestManyRequestsToApacheTakeOneLoginAndOneTicketOfMIT(t *testing.T) {
 			s, m, a := newLabSite(t, lab.Principal{ETypes: row.etypes}, lab.Principal{ETypes: row.etypes})
 			block := []string{"kdc " + m.KDC(), "user " + labPrincipal, "spn " + a.SPN()}
 			if len(row.lines) == 0 || row.lines[0] != byPassword {
-				block = append(block, "keytab "+s.keytab)
+				block = append(block, "keytab "+s.Keytab)
 			}
-			s.load(lines(append(block, row.lines...)...))
-			s.hammerFor(func(a answer) bool {
-				return a.header.Get("X-Remote-User") == labPrincipal && a.header.Get("Www-Authenticate") == ""
+			s.load(caddytest.Lines(append(block, row.lines...)...))
+			s.GetMany(manyRequests, 16, "/", func(a caddytest.Answer) bool {
+				return a.Status == http.StatusOK && a.Header.Get("X-Remote-User") == labPrincipal && a.Header.Get("Www-Authenticate") == ""
 			})
 			if n := m.Logins(t, labPrincipal); n != 1 {
 				t.Errorf("%d logins in the KDC's log, want 1", n)
@@ -74,22 +73,22 @@ func TestManyRequestsToApacheTakeOneLoginAndOneTicketOfMIT(t *testing.T) {
 	}
 }
 
-func TestApacheProvesItself(t *testing.T) {
+func TestApache_MutualAuth(t *testing.T) {
 	s, m, a := newLabSite(t, lab.Principal{}, lab.Principal{})
-	s.load(lines("kdc "+m.KDC(), "user "+labPrincipal, "keytab "+s.keytab, "spn "+a.SPN(), "mutual_auth required"))
-	got := s.get("/")
-	if got.status != http.StatusOK || got.header.Get("X-Remote-User") != labPrincipal {
-		t.Fatalf("status %d, %q", got.status, got.body)
+	s.load(caddytest.Lines("kdc "+m.KDC(), "user "+labPrincipal, "keytab "+s.Keytab, "spn "+a.SPN(), "mutual_auth required"))
+	got := s.Get("/")
+	if got.Status != http.StatusOK || got.Header.Get("X-Remote-User") != labPrincipal {
+		t.Fatalf("status %d, %q", got.Status, got.Body)
 	}
 	wantNoChallenge(t, got)
-	if got = s.get("/forbidden/"); got.status != http.StatusForbidden {
-		t.Errorf("/forbidden/: status %d", got.status)
+	if got = s.Get("/forbidden/"); got.Status != http.StatusForbidden {
+		t.Errorf("/forbidden/: status %d", got.Status)
 	}
 	// 401 for a good user who may not enter: passed on, and no new ticket.
 	for range 3 {
-		got = s.get("/denied/")
-		if got.status != http.StatusUnauthorized {
-			t.Errorf("/denied/: status %d", got.status)
+		got = s.Get("/denied/")
+		if got.Status != http.StatusUnauthorized {
+			t.Errorf("/denied/: status %d", got.Status)
 		}
 		wantNoChallenge(t, got)
 	}
@@ -101,16 +100,16 @@ func TestApacheProvesItself(t *testing.T) {
 	}
 }
 
-func TestChangedKeyOfApacheTakesOneRepeat(t *testing.T) {
+func TestApache_ChangedKey(t *testing.T) {
 	s, m, a := newLabSite(t, lab.Principal{}, lab.Principal{})
-	s.load(lines("kdc "+m.KDC(), "user "+labPrincipal, "keytab "+s.keytab, "spn "+a.SPN()))
-	if got := s.get("/"); got.status != http.StatusOK {
-		t.Fatalf("status %d", got.status)
+	s.load(caddytest.Lines("kdc "+m.KDC(), "user "+labPrincipal, "keytab "+s.Keytab, "spn "+a.SPN()))
+	if got := s.Get("/"); got.Status != http.StatusOK {
+		t.Fatalf("status %d", got.Status)
 	}
 	m.Kadmin(t, "cpw -randkey HTTP/app.lab.test")
 	a.ReloadKeytab(t)
-	if got := s.get("/"); got.status != http.StatusOK || got.header.Get("X-Remote-User") != labPrincipal {
-		t.Fatalf("status %d, %q", got.status, got.body)
+	if got := s.Get("/"); got.Status != http.StatusOK || got.Header.Get("X-Remote-User") != labPrincipal {
+		t.Fatalf("status %d, %q", got.Status, got.Body)
 	}
 	if n := m.Tickets(t, a.SPN()+"@"+m.Name()); n != 2 {
 		t.Errorf("%d service tickets, want 2", n)
@@ -121,19 +120,19 @@ func TestChangedKeyOfApacheTakesOneRepeat(t *testing.T) {
 }
 
 // MIT's acceptor tells why it refuses only if it was asked to prove itself.
-func TestClockOfApacheServesTheRepeatAlone(t *testing.T) {
+func TestApache_ClockSkew(t *testing.T) {
 	lab.Require(t, lab.KDC, lab.HTTPD, lab.Faketime)
 	m := lab.StartMIT(t, lab.MITOptions{Principals: []lab.Principal{{Name: account, Password: password}, {Name: "HTTP/app.lab.test"}}})
 	a := lab.StartApache(t, lab.ApacheOptions{Realm: m, Skew: 10 * time.Minute})
-	s := &site{t: t, folder: t.TempDir(), log: newCapture(t), address: freeAddress(t), target: a.Addr(), keytab: m.Keytab(t, account)}
-	s.load(lines("kdc "+m.KDC(), "user "+labPrincipal, "keytab "+s.keytab, "spn "+a.SPN(), "mutual_auth required"))
+	s := &site{Env: caddytest.Env{Caddy: caddytest.New(t), Keytab: m.Keytab(t, account)}, target: a.Addr()}
+	s.load(caddytest.Lines("kdc "+m.KDC(), "user "+labPrincipal, "keytab "+s.Keytab, "spn "+a.SPN(), "mutual_auth required"))
 	for range 2 {
-		if got := s.get("/"); got.status != http.StatusOK || got.header.Get("X-Remote-User") != labPrincipal {
-			t.Fatalf("status %d, %q", got.status, got.body)
+		if got := s.Get("/"); got.Status != http.StatusOK || got.Header.Get("X-Remote-User") != labPrincipal {
+			t.Fatalf("status %d, %q", got.Status, got.Body)
 		}
 	}
 	if n := m.Tickets(t, a.SPN()+"@"+m.Name()); n != 1 {
 		t.Errorf("%d service tickets, want 1", n)
 	}
-	s.log.await(t, `KRB_AP_ERR_SKEW`)
+	s.Log.Await(t, `KRB_AP_ERR_SKEW`, 1)
 }

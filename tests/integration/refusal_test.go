@@ -10,15 +10,15 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
 // behind runs a server of the test's own in the upstream's place.
 func (s *site) behind(h http.HandlerFunc) {
 	server := httptest.NewServer(h)
-	s.t.Cleanup(server.Close)
+	s.T.Cleanup(server.Close)
 	s.target = strings.TrimPrefix(server.URL, "http://")
 }
 
@@ -36,141 +36,121 @@ func token(t *testing.T, r *http.Request) []byte {
 	return b
 }
 
-func (s *site) changeServiceKey() {
-	s.t.Helper()
-	s.web.ChangeKey(false)
-	if err := s.acceptor.Update(func(c *kdctest.AcceptorConfig) { c.Keytab = s.keysOf(s.web) }); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-func (s *site) post(path string, body io.Reader) answer {
-	s.t.Helper()
-	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.url(path), body)
+func (s *site) post(path string, body io.Reader) caddytest.Answer {
+	s.T.Helper()
+	r, err := http.NewRequestWithContext(s.T.Context(), http.MethodPost, s.URL(path), body)
 	if err != nil {
-		s.t.Fatal(err)
+		s.T.Fatal(err)
 	}
-	return s.do(r)
+	return caddytest.Do(s.T, r)
 }
 
-func TestChangedServiceKeyTakesOneRepeatWithANewTicket(t *testing.T) {
+func TestRefusal_ChangedServiceKey(t *testing.T) {
 	for _, bare := range []bool{false, true} {
 		t.Run(fmt.Sprintf("bare refusal %t", bare), func(t *testing.T) {
-			s := newSite(t, setup{acceptor: kdctest.AcceptorConfig{BareRefusals: bare}})
+			s := newSite(t, caddytest.Options{Acceptor: kdctest.AcceptorConfig{BareRefusals: bare}})
 			s.load(s.usual())
-			s.get("/").wantOK(t)
-			s.changeServiceKey()
-			a := s.get("/")
-			a.wantOK(t)
-			if a.header.Get("X-Error") != "" {
-				t.Errorf("error %q after a repeat that went well", a.header.Get("X-Error"))
+			s.Get("/").WantUser(t, principal)
+			s.ChangeServiceKey()
+			a := s.Get("/")
+			a.WantUser(t, principal)
+			if a.Word() != "" {
+				t.Errorf("error %q after a repeat that went well", a.Word())
 			}
-			s.get("/").wantOK(t)
-			s.wantCounts(1, 2)
-			if n := s.upstream.Requests.Load(); n != 4 {
+			s.Get("/").WantUser(t, principal)
+			s.WantCounts(1, 2)
+			if n := s.Upstream.Requests.Load(); n != 4 {
 				t.Errorf("%d requests reached the upstream, want 4", n)
 			}
 		})
 	}
 }
 
-func TestBodyIsRepeatedWhole(t *testing.T) {
+func TestRefusal_BodyRepeated(t *testing.T) {
 	for _, size := range []int{1, 10_000, 64 << 10} {
-		s := newSite(t, setup{})
+		s := newSite(t, caddytest.Options{})
 		s.load(s.usual())
-		s.get("/").wantOK(t)
-		s.changeServiceKey()
+		s.Get("/").WantUser(t, principal)
+		s.ChangeServiceKey()
 		body := bytes.Repeat([]byte("0123456789abcdef"), size/16+1)[:size]
-		if a := s.post("/echo", bytes.NewReader(body)); a.status != http.StatusOK || a.body != string(body) {
-			t.Errorf("%d bytes: status %d, %d bytes came back", size, a.status, len(a.body))
+		if a := s.post("/echo", bytes.NewReader(body)); a.Status != http.StatusOK || a.Body != string(body) {
+			t.Errorf("%d bytes: status %d, %d bytes came back", size, a.Status, len(a.Body))
 		}
-		s.changeServiceKey()
-		if a := s.post("/echo", io.MultiReader(bytes.NewReader(body))); a.status != http.StatusOK || a.body != string(body) { // chunked
-			t.Errorf("%d bytes in chunks: status %d, %d bytes came back", size, a.status, len(a.body))
+		s.ChangeServiceKey()
+		if a := s.post("/echo", io.MultiReader(bytes.NewReader(body))); a.Status != http.StatusOK || a.Body != string(body) { // chunked
+			t.Errorf("%d bytes in chunks: status %d, %d bytes came back", size, a.Status, len(a.Body))
 		}
 	}
 }
 
-func TestBodyBeyondReplayBufferIsNotRepeated(t *testing.T) {
-	s := newSite(t, setup{})
+func TestRefusal_BodyBeyondReplayBuffer(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
 	s.load(s.usual("replay_buffer 1KiB"))
-	s.get("/").wantOK(t)
-	s.changeServiceKey()
+	s.Get("/").WantUser(t, principal)
+	s.ChangeServiceKey()
 	a := s.post("/echo", bytes.NewReader(make([]byte, 20_000)))
-	if a.status != http.StatusUnauthorized || a.header.Get("X-Error") != "token_refused" || a.body != "authentication is required\n" {
-		t.Fatalf("status %d, error %q, body %q", a.status, a.header.Get("X-Error"), a.body)
+	if a.Status != http.StatusUnauthorized || a.Word() != "token_refused" || a.Body != "authentication is required\n" {
+		t.Fatalf("status %d, error %q, body %q", a.Status, a.Word(), a.Body)
 	}
-	if a.header.Get("X-Error-Code") != "44" {
-		t.Errorf("code %q, want that of KRB_AP_ERR_BADKEYVER", a.header.Get("X-Error-Code"))
+	if a.Header.Get("X-Error-Code") != "44" {
+		t.Errorf("code %q, want that of KRB_AP_ERR_BADKEYVER", a.Header.Get("X-Error-Code"))
 	}
 	wantNoChallenge(t, a)
 }
 
-func TestReplayIsRepeatedWithTheSameTicket(t *testing.T) {
-	s := newSite(t, setup{})
+func TestRefusal_Replay(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
 	var n atomic.Int64
-	protected := s.acceptor.Protect(http.HandlerFunc(kdctest.WhoHandler))
+	protected := s.Acceptor.Protect(http.HandlerFunc(kdctest.WhoHandler))
 	s.behind(func(w http.ResponseWriter, r *http.Request) {
-		if n.Add(1) == 1 { // somebody between us sends it on twice
-			_, _, _ = s.acceptor.Accept(token(t, r), nil)
+		if n.Add(1) == 1 { // something in between sends it twice
+			_, _, _ = s.Acceptor.Accept(token(t, r), nil)
 		}
 		protected.ServeHTTP(w, r)
 	})
 	s.load(s.usual())
-	s.get("/").wantOK(t)
-	s.wantCounts(1, 1)
-	if c := s.acceptor.Counts(); c.Refused["KRB_AP_ERR_REPEAT"] != 1 || n.Load() != 2 {
+	s.Get("/").WantUser(t, principal)
+	s.WantCounts(1, 1)
+	if c := s.Acceptor.Counts(); c.Refused["KRB_AP_ERR_REPEAT"] != 1 || n.Load() != 2 {
 		t.Fatalf("%v, %d requests", c, n.Load())
 	}
 }
 
-func TestAcceptorsClockServesTheRepeatAlone(t *testing.T) {
-	s := newSite(t, setup{acceptor: kdctest.AcceptorConfig{Now: func() time.Time { return time.Now().Add(17 * time.Minute) }}})
-	s.load(s.usual())
-	for i := range 3 {
-		s.get("/").wantOK(t)
-		if c := s.acceptor.Counts(); c.Refused["KRB_AP_ERR_SKEW"] != i+1 || c.Accepted != i+1 {
-			t.Fatalf("%+v after %d requests", c, i+1)
-		}
-	}
-	s.wantCounts(1, 1)
-}
-
-func TestRefusedRepeatIsPassedOn(t *testing.T) {
-	s := newSite(t, setup{acceptor: kdctest.AcceptorConfig{Refuse: kdctest.RefuseGood}})
+func TestRefusal_RepeatRefused(t *testing.T) {
+	s := newSite(t, caddytest.Options{Acceptor: kdctest.AcceptorConfig{Refuse: kdctest.RefuseGood}})
 	s.load(s.usual())
 	for range 8 {
-		a := s.get("/")
-		if a.status != http.StatusUnauthorized || a.header.Get("X-Error") != "token_refused" || a.body != "authentication is required\n" {
-			t.Fatalf("status %d, error %q, body %q", a.status, a.header.Get("X-Error"), a.body)
+		a := s.Get("/")
+		if a.Status != http.StatusUnauthorized || a.Word() != "token_refused" || a.Body != "authentication is required\n" {
+			t.Fatalf("status %d, error %q, body %q", a.Status, a.Word(), a.Body)
 		}
 		wantNoChallenge(t, a)
 	}
 	// One for the first request, three in a row, then nothing for 30 s.
-	s.wantCounts(1, 4)
-	if n := s.upstream.Requests.Load(); n != 8+3 {
+	s.WantCounts(1, 4)
+	if n := s.Upstream.Requests.Load(); n != 8+3 {
 		t.Errorf("%d requests reached the upstream, want 11", n)
 	}
 }
 
-func TestRefusalWithProofTakesNoNewTicket(t *testing.T) {
-	s := newSite(t, setup{acceptor: kdctest.AcceptorConfig{Refuse: kdctest.RefuseGoodWithAPRep}})
+func TestRefusal_WithProof(t *testing.T) {
+	s := newSite(t, caddytest.Options{Acceptor: kdctest.AcceptorConfig{Refuse: kdctest.RefuseGoodWithAPRep}})
 	s.load(s.usual("mutual_auth on"))
 	for range 5 {
-		a := s.get("/")
-		if a.status != http.StatusUnauthorized || a.header.Get("X-Error") != "" || a.body != "authentication is required\n" {
-			t.Fatalf("status %d, error %q, body %q", a.status, a.header.Get("X-Error"), a.body)
+		a := s.Get("/")
+		if a.Status != http.StatusUnauthorized || a.Word() != "" || a.Body != "authentication is required\n" {
+			t.Fatalf("status %d, error %q, body %q", a.Status, a.Word(), a.Body)
 		}
 		wantNoChallenge(t, a)
 	}
-	s.wantCounts(1, 1)
-	if n := s.upstream.Requests.Load(); n != 5 {
+	s.WantCounts(1, 1)
+	if n := s.Upstream.Requests.Load(); n != 5 {
 		t.Errorf("%d requests reached the upstream, want 5", n)
 	}
 }
 
-func TestNothingOfAHeldBackAnswerLeaks(t *testing.T) {
-	s := newSite(t, setup{})
+func TestRefusal_NothingLeaks(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
 	var n atomic.Int64
 	s.behind(func(w http.ResponseWriter, r *http.Request) {
 		if n.Add(1) == 1 {
@@ -186,20 +166,20 @@ func TestNothingOfAHeldBackAnswerLeaks(t *testing.T) {
 		_, _ = io.WriteString(w, "second")
 	})
 	s.load(s.usual())
-	a := s.get("/")
-	if a.status != http.StatusOK || a.body != "second" {
-		t.Fatalf("status %d, body %.50q", a.status, a.body)
+	a := s.Get("/")
+	if a.Status != http.StatusOK || a.Body != "second" {
+		t.Fatalf("status %d, body %.50q", a.Status, a.Body)
 	}
-	if text := fmt.Sprint(a.header, a.trailer); strings.Contains(strings.ToLower(text), "held") {
+	if text := fmt.Sprint(a.Header, a.Trailer); strings.Contains(strings.ToLower(text), "held") {
 		t.Fatalf("the first answer's header leaks: %s", text)
 	}
 }
 
-func TestUpstreamMustProveItself(t *testing.T) {
-	s := newSite(t, setup{})
+func TestMutualAuth_Handler(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
 	var earlier atomic.Value // a valid answer, to another token
 	s.behind(func(w http.ResponseWriter, r *http.Request) {
-		_, reply, err := s.acceptor.Accept(token(t, r), nil)
+		_, reply, err := s.Acceptor.Accept(token(t, r), nil)
 		if err != nil {
 			t.Error(err)
 		}
@@ -249,36 +229,25 @@ func TestUpstreamMustProveItself(t *testing.T) {
 	} {
 		t.Run(row.mutual+row.path, func(t *testing.T) {
 			s := *s
-			s.t = t
+			s.T = t
 			s.load(s.usual("mutual_auth " + row.mutual))
-			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url(row.path), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			r := s.Request(http.MethodGet, row.path)
 			if row.path == "/missing-101" {
 				r.Header.Set("Connection", "Upgrade")
 				r.Header.Set("Upgrade", "echo")
 			}
-			a := s.do(r)
+			a := caddytest.Do(s.T, r)
 			wantNoChallenge(t, a)
 			if row.ok {
-				if a.status != http.StatusOK || a.body != "the secret body" {
-					t.Fatalf("status %d, body %q", a.status, a.body)
+				if a.Status != http.StatusOK || a.Body != "the secret body" {
+					t.Fatalf("status %d, body %q", a.Status, a.Body)
 				}
 				return
 			}
-			a.wantError(t, http.StatusBadGateway, "mutual_auth_failed", "")
-			if len(a.header["Set-Cookie"]) > 0 || a.header.Get("Content-Type") == "text/withheld" || a.header.Get("Upgrade") != "" {
-				t.Fatalf("header of the withheld answer: %v", a.header)
+			a.WantError(t, http.StatusBadGateway, "mutual_auth_failed", "")
+			if len(a.Header["Set-Cookie"]) > 0 || a.Header.Get("Content-Type") == "text/withheld" || a.Header.Get("Upgrade") != "" {
+				t.Fatalf("header of the withheld answer: %v", a.Header)
 			}
 		})
 	}
-}
-
-func TestRequiredProofComesWithRealAnswers(t *testing.T) {
-	s := newSite(t, setup{})
-	s.load(s.usual("mutual_auth required"))
-	s.get("/").wantOK(t)
-	s.changeServiceKey()
-	s.get("/").wantOK(t)
 }

@@ -4,21 +4,14 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 )
 
-func replaceOnce(t *testing.T, text, old, new string) string {
-	t.Helper()
-	if strings.Count(text, old) != 1 {
-		t.Fatalf("%q is not there once", old)
-	}
-	return strings.Replace(text, old, new, 1)
-}
-
-func TestHostOfTheRequestChoosesTheServiceWithinBounds(t *testing.T) {
-	s := newSite(t, setup{})
-	s.realm.AddService("HTTP/outside.example")
-	s.load(lines("kdc "+s.kdc.Addr(), "user "+principal, "keytab "+s.keytab,
-		"spn HTTP/{http.request.header.X-Service}", "allow_spns HTTP/*.corp.example"))
+func TestSPN_FromRequest(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
+	s.Realm.AddService("HTTP/outside.example")
+	s.load(caddytest.Lines(s.Login("spn HTTP/{http.request.header.X-Service}", "allow_spns HTTP/*.corp.example")...))
 	for _, row := range []struct {
 		host   string
 		status int
@@ -42,33 +35,29 @@ func TestHostOfTheRequestChoosesTheServiceWithinBounds(t *testing.T) {
 	} {
 		t.Run(row.host, func(t *testing.T) {
 			s := *s
-			s.t = t
-			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url("/"), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			s.T = t
+			r := s.Request(http.MethodGet, "/")
 			if row.host != "" {
 				r.Header.Set("X-Service", row.host)
 			}
-			a := s.do(r)
+			a := caddytest.Do(s.T, r)
 			if row.status == http.StatusOK {
-				a.wantOK(t)
+				a.WantUser(t, principal)
 				return
 			}
-			a.wantError(t, row.status, row.err, row.code)
+			a.WantError(t, row.status, row.err, row.code)
 		})
 	}
-	if n := s.kdc.Counts().TGSRep; n != 1 {
+	if n := s.KDC.Counts().TGSRep; n != 1 {
 		t.Errorf("%d tickets, want 1: capitals are the same service", n)
 	}
 }
 
-func TestRequestHostNamesTheService(t *testing.T) {
-	s := newSite(t, setup{})
-	s.load(lines("kdc "+s.kdc.Addr(), "user "+principal, "keytab "+s.keytab,
-		"spn HTTP/{http.request.host}", "allow_spns HTTP/*.corp.example"))
-	s.raw("GET / HTTP/1.1\nHost: web.corp.example:8080\n\n").wantOK(t)
-	s.raw("GET / HTTP/1.1\nHost: web.other.example\n\n").wantError(t, http.StatusForbidden, "spn_not_allowed", "")
-	s.raw("GET / HTTP/1.1\nHost: web_\n\n").wantError(t, http.StatusForbidden, "spn_not_allowed", "")
-	s.wantCounts(1, 1)
+func TestSPN_RequestHost(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
+	s.load(caddytest.Lines(s.Login("spn HTTP/{http.request.host}", "allow_spns HTTP/*.corp.example")...))
+	s.raw("GET / HTTP/1.1\nHost: web.corp.example:8080\n\n").WantUser(t, principal)
+	s.raw("GET / HTTP/1.1\nHost: web.other.example\n\n").WantError(t, http.StatusForbidden, "spn_not_allowed", "")
+	s.raw("GET / HTTP/1.1\nHost: web_\n\n").WantError(t, http.StatusForbidden, "spn_not_allowed", "")
+	s.WantCounts(1, 1)
 }

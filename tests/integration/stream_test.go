@@ -5,87 +5,91 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
-func TestAnswersStreamThrough(t *testing.T) {
-	for _, mutual := range []string{"off", "required"} {
-		t.Run("mutual_auth "+mutual, func(t *testing.T) {
-			s := newSite(t, setup{})
-			s.load(s.usual("mutual_auth " + mutual))
-			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url("/stream"), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.upstream.Push("one")
-			res, err := s.client().Do(r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer res.Body.Close()
-			lines := bufio.NewScanner(res.Body)
-			for _, want := range []string{"one", "two", "three"} {
-				if !lines.Scan() || lines.Text() != want {
-					t.Fatalf("got %q (%v), want %s", lines.Text(), lines.Err(), want)
-				}
-				// Only now that this one has come is the next one sent.
-				s.upstream.Push(map[string]string{"one": "two", "two": "three", "three": ""}[want])
-			}
-			if lines.Scan() {
-				t.Fatalf("got %q after the end", lines.Text())
-			}
-		})
+func TestStream_Answer(t *testing.T) {
+	inBothForms(t, func(t *testing.T, s *site, load loader) {
+		for _, mutual := range []string{"off", "required"} {
+			load(s.target, "mutual_auth "+mutual)
+			s.Upstream.Push("one")
+			wantStream(t, s.Client(), s.URL("/stream"), s.Upstream.Push)
+		}
+	})
+}
+
+// wantStream reads the lines one, two and three, and has each sent only when the one
+// before has arrived.
+func wantStream(t *testing.T, client *http.Client, url string, push func(line string)) {
+	t.Helper()
+	res, err := client.Do(caddytest.Request(t, http.MethodGet, url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	lines := bufio.NewScanner(res.Body)
+	for _, step := range [][2]string{{"one", "two"}, {"two", "three"}, {"three", ""}} {
+		if !lines.Scan() || lines.Text() != step[0] {
+			t.Fatalf("got %q (%v), want %s", lines.Text(), lines.Err(), step[0])
+		}
+		push(step[1])
+	}
+	if lines.Scan() {
+		t.Fatalf("got %q after the end", lines.Text())
 	}
 }
 
-func TestWebSocketPassesThrough(t *testing.T) {
-	for _, mutual := range []string{"off", "required"} {
-		t.Run("mutual_auth "+mutual, func(t *testing.T) {
-			s := newSite(t, setup{})
-			s.load(s.usual("mutual_auth " + mutual))
-			s.changeServiceKeyAfterFirst()
-			for range 2 { // the second after a refusal
-				ws, res, err := kdctest.DialWebSocket(t.Context(), s.client(), s.url("/ws"), nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if v := res.Header.Values("WWW-Authenticate"); len(v) > 0 {
-					t.Errorf("challenge %q", v)
-				}
-				for _, message := range []string{"hello", "again"} {
-					if err := ws.WriteText(message); err != nil {
-						t.Fatal(err)
-					}
-					if got, err := ws.ReadText(); err != nil || got != message {
-						t.Fatalf("%q, %v", got, err)
-					}
-				}
-				ws.Close()
-				s.changeServiceKey()
-			}
-		})
+func TestStream_WebSocket(t *testing.T) {
+	inBothForms(t, func(t *testing.T, s *site, load loader) {
+		for _, mutual := range []string{"off", "on", "required"} {
+			load(s.target, "mutual_auth "+mutual)
+			s.changeServiceKeyAfterFirst() // so that the upgrade is refused first
+			wantWebSocket(t, s.Client(), s.URL("/ws"))
+		}
+	})
+}
+
+// wantWebSocket sends messages to a WebSocket that echoes them.
+func wantWebSocket(t *testing.T, client *http.Client, url string) {
+	t.Helper()
+	ws, res, err := kdctest.DialWebSocket(t.Context(), client, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ws.Close()
+	if v := res.Header.Values("WWW-Authenticate"); len(v) > 0 {
+		t.Errorf("challenge %q", v)
+	}
+	for _, message := range []string{"hello", "again"} {
+		if err := ws.WriteText(message); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := ws.ReadText(); err != nil || got != message {
+			t.Fatalf("%q, %v", got, err)
+		}
 	}
 }
 
 // changeServiceKeyAfterFirst has a ticket fetched for a key that is then gone.
 func (s *site) changeServiceKeyAfterFirst() {
-	s.get("/").wantOK(s.t)
-	s.changeServiceKey()
+	s.Get("/").WantUser(s.T, principal)
+	s.ChangeServiceKey()
 }
 
-func TestPlaceholdersTellWhoCame(t *testing.T) {
-	s := newSite(t, setup{})
+func TestPlaceholders(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
 	text := s.caddyfile(s.usual())
 	const shown = "header >X-Who \"{http.negotiate.identity} {http.negotiate.principal} {http.negotiate.spn} {http.negotiate.etype} {http.negotiate.source} <{http.negotiate.error}>\"\n\tnegotiate {"
 	text = replaceOnce(t, text, "negotiate {", shown)
-	if err := s.loadFile(text); err != nil {
+	if err := caddytest.TryLoad(s.T, text); err != nil {
 		t.Fatal(err)
 	}
 	for _, source := range []string{"kdc", "cache"} {
-		a := s.get("/")
-		a.wantOK(t)
+		a := s.Get("/")
+		a.WantUser(t, principal)
 		want := principal + " " + principal + " " + service + " aes256-cts-hmac-sha1-96 " + source + " <>"
-		if got := a.header.Get("X-Who"); got != want {
+		if got := a.Header.Get("X-Who"); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	}

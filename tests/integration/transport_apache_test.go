@@ -1,160 +1,150 @@
 package integration
 
 import (
-	"bufio"
 	"bytes"
-	"crypto/sha1"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
 )
 
 const labRealm = "LAB.TEST"
 
-// intranet is Caddy in front of a real KDC and real Apaches.
-type intranet struct {
+// apacheSite is Caddy in front of a real KDC and real Apaches.
+type apacheSite struct {
 	*site
-	kdc *lab.MIT
+	KDC *lab.MIT
 }
 
-// newIntranet starts the KDC. Its accounts are svc-proxy and svc-other.
-func newIntranet(t *testing.T) *intranet {
+// newApacheSite starts the KDC. Its accounts are svc-proxy and svc-other.
+func newApacheSite(t *testing.T) *apacheSite {
 	t.Helper()
-	l := &intranet{site: &site{t: t, folder: t.TempDir(), log: newCapture(t), address: freeAddress(t)}}
-	l.kdc = lab.StartMIT(t, lab.MITOptions{Realm: labRealm, Principals: []lab.Principal{
+	l := &apacheSite{site: &site{Env: caddytest.Env{Caddy: caddytest.New(t)}}}
+	l.KDC = lab.StartMIT(t, lab.MITOptions{Realm: labRealm, Principals: []lab.Principal{
 		{Name: account}, {Name: "svc-other"}, {Name: "HTTP/a.lab.test"}, {Name: "HTTP/b.lab.test"},
 	}})
-	l.keytab = l.kdc.Keytab(t, account)
+	l.Keytab = l.KDC.Keytab(t, account)
 	return l
 }
 
 // apache starts one that is the host, and says under which name Caddy reaches it.
-func (l *intranet) apache(host string, opts lab.ApacheOptions) (a *lab.Apache, upstream string) {
-	l.t.Helper()
-	opts.Realm, opts.Hosts = l.kdc, []string{host}
-	a = lab.StartApache(l.t, opts)
+func (l *apacheSite) apache(host string, opts lab.ApacheOptions) (a *lab.Apache, upstream string) {
+	l.T.Helper()
+	opts.Realm, opts.Hosts = l.KDC, []string{host}
+	a = lab.StartApache(l.T, opts)
 	_, port, _ := strings.Cut(a.Addr(), ":")
 	return a, host + ":" + port
 }
 
 // resolvers is a line that lets Caddy find the hosts.
-func (l *intranet) resolvers() string {
-	return "resolvers " + nameServer(l.t, map[string]string{"a.lab.test": lab.Host(), "b.lab.test": lab.Host()})
+func (l *apacheSite) resolvers() string {
+	return "resolvers " + caddytest.StartDNS(l.T, map[string]string{"a.lab.test": lab.Host(), "b.lab.test": lab.Host()})
 }
 
-func (l *intranet) account(name, keytab string) []string {
-	return []string{"kdc " + l.kdc.KDC(), "user " + name + "@" + labRealm, "keytab " + keytab}
+func (l *apacheSite) account(name, keytab string) []string {
+	return []string{"kdc " + l.KDC.KDC(), "user " + name + "@" + labRealm, "keytab " + keytab}
 }
 
-func (l *intranet) negotiating(more ...string) string {
-	return block("transport negotiate", append(l.account(account, l.keytab), more...)...)
+func (l *apacheSite) negotiating(more ...string) string {
+	return caddytest.Block("transport negotiate", append(l.account(account, l.Keytab), more...)...)
 }
 
-// wantTokens fails unless Apache let in n requests, each with a token of its own.
-func (l *intranet) wantTokens(n int, apaches ...*lab.Apache) {
-	l.t.Helper()
-	l.await(n, apaches)
+// wantTokens fails unless Apache authenticated n requests, each with a token of its own.
+func (l *apacheSite) wantTokens(n int, apaches ...*lab.Apache) {
+	l.T.Helper()
+	// Apache writes a line after it has answered.
+	caddytest.WaitFor(l.T, "Apache has logged the requests", func() bool {
+		lines := 0
+		for _, a := range apaches {
+			lines += len(a.Accesses(l.T, 1))
+		}
+		return lines >= n
+	})
 	seen := make(map[string]bool)
 	in := 0
 	for _, a := range apaches {
-		for _, r := range a.Accesses(l.t, 1) {
+		for _, r := range a.Accesses(l.T, 1) {
 			switch {
 			case r.Status == http.StatusUnauthorized || r.Status == http.StatusBadRequest:
-				l.t.Errorf("refused: %d %s %s", r.Status, r.Method, r.URI)
+				l.T.Errorf("refused: %d %s %s", r.Status, r.Method, r.URI)
 			case seen[r.Authorization]:
-				l.t.Errorf("a token came twice, with %s %s", r.Method, r.URI)
+				l.T.Errorf("a token came twice, with %s %s", r.Method, r.URI)
 			default:
 				in++
 			}
 			seen[r.Authorization] = true
 		}
-		if n := a.Replays(l.t); n > 0 {
-			l.t.Errorf("Apache saw %d replays", n)
+		if n := a.Replays(l.T); n > 0 {
+			l.T.Errorf("Apache saw %d replays", n)
 		}
 	}
 	if in < n {
-		l.t.Errorf("%d requests came in, want %d", in, n)
+		l.T.Errorf("%d requests came in, want %d", in, n)
 	}
 }
 
-// await waits until the logs have n lines: Apache writes one after it has answered.
-func (l *intranet) await(n int, apaches []*lab.Apache) {
-	l.t.Helper()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); <-time.After(10 * time.Millisecond) {
-		lines := 0
-		for _, a := range apaches {
-			lines += len(a.Accesses(l.t, 1))
-		}
-		if lines >= n {
-			return
-		}
-	}
+func isOK(a caddytest.Answer) bool { return a.Status == http.StatusOK }
+
+// isPlainRefusal reports whether an answer is the upstream's 401, without a challenge.
+func isPlainRefusal(a caddytest.Answer) bool {
+	return a.Status == http.StatusUnauthorized && len(a.Header.Values("WWW-Authenticate")) == 0
 }
 
-func (l *intranet) ask(client *http.Client, method, path string, body io.Reader) error {
-	r, err := http.NewRequestWithContext(l.t.Context(), method, l.url(path), body)
+func (l *apacheSite) ask(client *http.Client, method, path string, body io.Reader) error {
+	r, err := http.NewRequestWithContext(l.T.Context(), method, l.URL(path), body)
 	if err != nil {
 		return err
 	}
-	a, err := ask(client, r)
-	if err == nil && a.status != http.StatusOK {
-		err = fmt.Errorf("%s: %d %q", method, a.status, a.body)
+	a, err := caddytest.Ask(client, r)
+	if err == nil && a.Status != http.StatusOK {
+		err = fmt.Errorf("%s: %d %q", method, a.Status, a.Body)
 	}
 	return err
 }
 
-func TestApacheSeesTwoServicesBehindOneProxy(t *testing.T) {
-	l := newIntranet(t)
+func TestApache_TwoServices(t *testing.T) {
+	l := newApacheSite(t)
 	a, atA := l.apache("a.lab.test", lab.ApacheOptions{})
 	b, atB := l.apache("b.lab.test", lab.ApacheOptions{})
-	l.mustLoad(l.config("", proxying(atA+" "+atB, "lb_policy random", l.negotiating(l.resolvers()))))
-	client := l.client()
-	errs := traffic(1000, 16, func(int) error { return l.ask(client, http.MethodGet, "/", nil) })
-	if len(errs) > 0 {
-		t.Fatalf("%d requests failed, first: %v", len(errs), errs[0])
-	}
+	caddytest.Load(l.T, l.config("", proxying(atA+" "+atB, "lb_policy random", l.negotiating(l.resolvers()))))
+	l.GetMany(1000, 16, "/", isOK)
 	na, nb := len(a.Accesses(t, 1)), len(b.Accesses(t, 1))
 	if na < 300 || nb < 300 {
 		t.Errorf("%d and %d requests, want both to be asked", na, nb)
 	}
 	l.wantTokens(1000, a, b)
-	if n := l.kdc.Tickets(t, "HTTP/a.lab.test@"+labRealm) + l.kdc.Tickets(t, "HTTP/b.lab.test@"+labRealm); n != 2 {
+	if n := l.KDC.Tickets(t, "HTTP/a.lab.test@"+labRealm) + l.KDC.Tickets(t, "HTTP/b.lab.test@"+labRealm); n != 2 {
 		t.Errorf("%d tickets, want 2", n)
 	}
 }
 
-func TestApacheKilledMidwayIsGotOver(t *testing.T) {
-	l := newIntranet(t)
+func TestApache_KilledUnderLoad(t *testing.T) {
+	l := newApacheSite(t)
 	a, atA := l.apache("a.lab.test", lab.ApacheOptions{})
 	b, atB := l.apache("b.lab.test", lab.ApacheOptions{})
-	l.mustLoad(l.config("", proxying(atA+" "+atB, "lb_policy round_robin", "lb_retries 3", "fail_duration 1h",
+	caddytest.Load(l.T, l.config("", proxying(atA+" "+atB, "lb_policy round_robin", "lb_retries 3", "fail_duration 1h",
 		l.negotiating(l.resolvers()))))
-	client := l.client()
+	client := l.Client()
 	var once sync.Once
-	errs := traffic(400, 8, func(i int) error {
+	caddytest.All(t, 400, 8, func(i int) error {
 		if i == 100 {
 			once.Do(a.Stop)
 		}
 		return l.ask(client, http.MethodGet, "/", nil)
 	})
-	errs = append(errs, traffic(50, 4, func(int) error {
+	caddytest.All(t, 50, 4, func(int) error {
 		return l.ask(client, http.MethodPost, "/echo", strings.NewReader(strings.Repeat("x", 1000)))
-	})...)
-	if len(errs) > 0 {
-		t.Fatalf("%d requests failed, first: %v", len(errs), errs[0])
-	}
+	})
 	l.wantTokens(300, b)
 	if n := a.Replays(t); n > 0 {
 		t.Errorf("Apache saw %d replays", n)
@@ -163,18 +153,14 @@ func TestApacheKilledMidwayIsGotOver(t *testing.T) {
 
 // Apache closes connections that were idle for a moment, while Caddy takes them for
 // alive and sends requests on them.
-func TestApacheThatClosesIdleConnectionsSeesNoReplay(t *testing.T) {
-	l := newIntranet(t)
+func TestApache_IdleConnectionsClosed(t *testing.T) {
+	l := newApacheSite(t)
 	a, at := l.apache("a.lab.test", lab.ApacheOptions{Extra: []string{"KeepAliveTimeout 1ms"}})
-	l.mustLoad(l.config("", proxying(at, l.negotiating(l.resolvers()))))
-	client := l.client()
+	caddytest.Load(l.T, l.config("", proxying(at, l.negotiating(l.resolvers()))))
 	ports := make(map[int]bool)
 	sent := 0
 	for ; len(ports) < 10 && sent < 10_000; sent += 500 { // until enough were closed, however fast all is
-		errs := traffic(500, 4, func(int) error { return l.ask(client, http.MethodGet, "/", nil) })
-		if len(errs) > 0 {
-			t.Fatalf("%d requests failed, first: %v", len(errs), errs[0])
-		}
+		l.GetMany(500, 4, "/", isOK)
 		for _, r := range a.Accesses(t, sent+500) {
 			ports[r.RemotePort] = true
 		}
@@ -185,34 +171,31 @@ func TestApacheThatClosesIdleConnectionsSeesNoReplay(t *testing.T) {
 	}
 }
 
-func TestApacheBindsConnectionsToOneIdentityEach(t *testing.T) {
-	l := newIntranet(t)
+func TestApache_ConnectionsPerIdentity(t *testing.T) {
+	l := newApacheSite(t)
 	a, at := l.apache("a.lab.test", lab.ApacheOptions{})
-	second := freeAddress(t)
+	second := caddytest.FreeAddress(t)
 	resolvers := l.resolvers()
 	to := func(identity string) string {
-		return proxying(at, block("transport negotiate "+identity, resolvers, "per_connection"))
+		return proxying(at, caddytest.Block("transport negotiate "+identity, resolvers, "per_connection"))
 	}
-	global := block("kerberos",
-		block("identity one", l.account(account, l.keytab)...),
-		block("identity two", l.account("svc-other", l.kdc.Keytab(t, "svc-other"))...))
-	l.mustLoad(l.config(global, to("one")) + l.site.site("http://"+second, to("two")))
-	client := l.client()
+	global := caddytest.Block("kerberos",
+		caddytest.Block("identity one", l.account(account, l.Keytab)...),
+		caddytest.Block("identity two", l.account("svc-other", l.KDC.Keytab(t, "svc-other"))...))
+	caddytest.Load(l.T, l.config(global, to("one"))+caddytest.Site(second, to("two")))
+	client := l.Client()
 	users := []string{account + "@" + labRealm, "svc-other@" + labRealm}
-	errs := traffic(600, 16, func(i int) error {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+[]string{l.address, second}[i%2]+"/bound/", nil)
+	caddytest.All(t, 600, 16, func(i int) error {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+[]string{l.Addr, second}[i%2]+"/bound/", nil)
 		if err != nil {
 			return err
 		}
-		answer, err := ask(client, r)
-		if err == nil && answer.header.Get("X-Remote-User") != users[i%2] {
-			err = fmt.Errorf("%d, Apache saw %q, want %s", answer.status, answer.header.Get("X-Remote-User"), users[i%2])
+		answer, err := caddytest.Ask(client, r)
+		if err == nil && answer.Header.Get("X-Remote-User") != users[i%2] {
+			err = fmt.Errorf("%d, Apache saw %q, want %s", answer.Status, answer.Header.Get("X-Remote-User"), users[i%2])
 		}
 		return err
 	})
-	if len(errs) > 0 {
-		t.Fatalf("%d requests failed, first: %v", len(errs), errs[0])
-	}
 	riders := make(map[int]map[string]bool)
 	bare := 0
 	for _, r := range a.Accesses(t, 600) {
@@ -236,86 +219,47 @@ func TestApacheBindsConnectionsToOneIdentityEach(t *testing.T) {
 	}
 }
 
-func TestApacheTakesANewKeyUnderTraffic(t *testing.T) {
-	l := newIntranet(t)
+func TestApache_ChangedKeyUnderLoad(t *testing.T) {
+	l := newApacheSite(t)
 	a, at := l.apache("a.lab.test", lab.ApacheOptions{})
-	l.mustLoad(l.config("", proxying(at, l.negotiating(l.resolvers()))))
-	client := l.client()
-	if err := l.ask(client, http.MethodGet, "/", nil); err != nil {
-		t.Fatal(err)
-	}
-	l.kdc.Kadmin(t, "cpw -randkey HTTP/a.lab.test")
+	caddytest.Load(l.T, l.config("", proxying(at, l.negotiating(l.resolvers()))))
+	l.GetMany(1, 1, "/", isOK)
+	l.KDC.Kadmin(t, "cpw -randkey HTTP/a.lab.test")
 	a.ReloadKeytab(t)
-	errs := traffic(300, 8, func(int) error { return l.ask(client, http.MethodGet, "/", nil) })
-	if len(errs) > 0 {
-		t.Fatalf("%d requests failed, first: %v", len(errs), errs[0])
-	}
-	if n := l.kdc.Tickets(t, "HTTP/a.lab.test@"+labRealm); n != 2 {
+	l.GetMany(300, 8, "/", isOK)
+	if n := l.KDC.Tickets(t, "HTTP/a.lab.test@"+labRealm); n != 2 {
 		t.Errorf("%d tickets, want the old and one new", n)
 	}
 }
 
-func TestApacheThatRefusesGoodTokensTakesFewTickets(t *testing.T) {
-	l := newIntranet(t)
+func TestApache_RefusesGoodTokens(t *testing.T) {
+	l := newApacheSite(t)
 	_, at := l.apache("a.lab.test", lab.ApacheOptions{})
-	l.mustLoad(l.config("", proxying(at, l.negotiating(l.resolvers()))))
-	client := l.client()
-	errs := traffic(500, 8, func(int) error {
-		a, err := ask(client, l.request(http.MethodGet, "/denied/"))
-		if err == nil && (a.status != http.StatusUnauthorized || len(a.header.Values("WWW-Authenticate")) > 0) {
-			err = fmt.Errorf("%d %q", a.status, a.header)
-		}
-		return err
-	})
-	if len(errs) > 0 {
-		t.Fatalf("%d requests failed, first: %v", len(errs), errs[0])
-	}
-	if n := l.kdc.Tickets(t, "HTTP/a.lab.test@"+labRealm); n > 1+3+1 {
+	caddytest.Load(l.T, l.config("", proxying(at, l.negotiating(l.resolvers()))))
+	l.GetMany(500, 8, "/denied/", isPlainRefusal)
+	if n := l.KDC.Tickets(t, "HTTP/a.lab.test@"+labRealm); n > 1+3+1 {
 		t.Errorf("%d tickets for 500 refusals", n)
 	}
 }
 
-func TestApacheTakesBodiesStreamsAndWebSockets(t *testing.T) {
-	l := newIntranet(t)
+func TestApache_BodiesStreamsWebSockets(t *testing.T) {
+	l := newApacheSite(t)
 	steps := make(chan string, 1)
 	_, at := l.apache("a.lab.test", lab.ApacheOptions{Backend: behindApache(t, steps)})
-	// Apache's 101 of what is behind it bears no AP-REP: nothing can be required of it.
-	l.mustLoad(l.config("", proxying(at, l.negotiating(l.resolvers(), "mutual_auth on"))))
+	// Apache's 101 of its backend has no AP-REP: it cannot be required.
+	caddytest.Load(l.T, l.config("", proxying(at, l.negotiating(l.resolvers(), "mutual_auth on"))))
 
 	body := bytes.Repeat([]byte("0123456789"), 30_000)
 	sum := sha256.Sum256(body)
 	for name, reader := range map[string]io.Reader{"with length": bytes.NewReader(body), "chunked": struct{ io.Reader }{bytes.NewReader(body)}} {
-		got := lab.ParseEcho([]byte(l.post("/echo", reader).body))
+		got := lab.ParseEcho([]byte(l.post("/echo", reader).Body))
 		if got["BODY_SHA256"] != hex.EncodeToString(sum[:]) || got["REMOTE_USER"] != account+"@"+labRealm {
 			t.Errorf("%s: Apache got %q of %q", name, got["BODY_SHA256"], got["REMOTE_USER"])
 		}
 	}
 	steps <- "one"
-	res, err := l.client().Do(l.request(http.MethodGet, "/app/stream"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	seen := bufio.NewScanner(res.Body)
-	for _, step := range [][2]string{{"one", "two"}, {"two", "three"}, {"three", ""}} {
-		if !seen.Scan() || seen.Text() != step[0] {
-			t.Fatalf("got %q (%v), want %s", seen.Text(), seen.Err(), step[0])
-		}
-		steps <- step[1] // only now that the one before has come
-	}
-	ws, _, err := kdctest.DialWebSocket(t.Context(), l.client(), l.url("/app/ws"), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ws.Close()
-	for _, message := range []string{"hello", "again"} {
-		if err := ws.WriteText(message); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := ws.ReadText(); err != nil || got != message {
-			t.Fatalf("%q, %v", got, err)
-		}
-	}
+	wantStream(t, l.Client(), l.URL("/app/stream"), func(line string) { steps <- line })
+	wantWebSocket(t, l.Client(), l.URL("/app/ws"))
 }
 
 // behindApache is a server that echoes WebSocket frames at /ws, and at /stream
@@ -323,18 +267,7 @@ func TestApacheTakesBodiesStreamsAndWebSockets(t *testing.T) {
 func behindApache(t *testing.T, lines <-chan string) string {
 	t.Helper()
 	mux := http.NewServeMux()
-	mux.HandleFunc("/ws", func(w http.ResponseWriter, r *http.Request) {
-		sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-		w.Header().Set("Connection", "Upgrade")
-		w.Header().Set("Upgrade", "websocket")
-		w.Header().Set("Sec-WebSocket-Accept", base64.StdEncoding.EncodeToString(sum[:]))
-		w.WriteHeader(http.StatusSwitchingProtocols)
-		conn, rw, err := http.NewResponseController(w).Hijack()
-		if err == nil {
-			_, _ = io.Copy(conn, rw) // frames come back as they are
-			conn.Close()
-		}
-	})
+	mux.HandleFunc("/ws", kdctest.EchoWebSocket)
 	mux.HandleFunc("/stream", func(w http.ResponseWriter, r *http.Request) {
 		for {
 			select {
@@ -349,14 +282,12 @@ func behindApache(t *testing.T, lines <-chan string) string {
 			}
 		}
 	})
-	server := httptest.NewUnstartedServer(mux)
-	server.Listener.Close()
 	l, err := net.Listen("tcp", net.JoinHostPort(lab.Host(), "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	server.Listener = l
-	server.Start()
-	t.Cleanup(server.Close)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(func() { _ = server.Close() })
 	return l.Addr().String()
 }

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -10,98 +9,81 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
 // twoHosts are two upstreams with two services, by names that the transport's
 // `resolvers` know.
-func (s *site) twoHosts(how kdctest.UpstreamConfig) (a, b *peer, upstreams, resolvers string) {
-	s.t.Helper()
+func (s *site) twoHosts(how kdctest.UpstreamConfig) (a, b *server, upstreams, resolvers string) {
+	s.T.Helper()
 	a = s.serve("HTTP/a.corp.example", kdctest.AcceptorConfig{}, how)
 	b = s.serve("HTTP/b.corp.example", kdctest.AcceptorConfig{}, how)
-	dns := nameServer(s.t, map[string]string{"a.corp.example": "127.0.0.1", "b.corp.example": "127.0.0.1"})
-	return a, b, "a.corp.example:" + a.port() + " b.corp.example:" + b.port(), "resolvers " + dns
+	dns := caddytest.StartDNS(s.T, map[string]string{"a.corp.example": "127.0.0.1", "b.corp.example": "127.0.0.1"})
+	return a, b, "a.corp.example:" + caddytest.Port(a.Addr()) + " b.corp.example:" + caddytest.Port(b.Addr()), "resolvers " + dns
 }
 
 // wantClean fails if an acceptor refused a token or saw a request without one.
-func (p *peer) wantClean(t *testing.T) {
+func (p *server) wantClean(t *testing.T) {
 	t.Helper()
 	if c := p.acceptor.Counts(); len(c.Refused) > 0 || c.Missing > 0 {
 		t.Errorf("refused %v, %d without a token", c.Refused, c.Missing)
 	}
 }
 
-func TestTransportAuthenticatesToEachUpstreamAsItsOwnService(t *testing.T) {
-	leakCheck(t)
-	s := newSite(t, setup{})
+func TestTransport_ServicePerUpstream(t *testing.T) {
+	caddytest.LeakCheck(t)
+	s := newSite(t, caddytest.Options{})
 	a, b, upstreams, resolvers := s.twoHosts(kdctest.UpstreamConfig{})
-	s.mustLoad(s.config("", proxying(upstreams, "lb_policy random", s.negotiating(resolvers))))
-	client := s.client()
-	errs := traffic(1000, 16, func(int) error {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url("/"), nil)
-		if err != nil {
-			return err
-		}
-		answer, err := ask(client, r)
-		if err == nil && (answer.status != http.StatusOK || answer.body != principal+"\n") {
-			err = fmt.Errorf("%d %q", answer.status, answer.body)
-		}
-		return err
-	})
-	if len(errs) > 0 {
-		t.Fatalf("%d requests failed, first: %v", len(errs), errs[0])
-	}
+	caddytest.Load(s.T, s.config("", proxying(upstreams, "lb_policy random", s.negotiating(resolvers))))
+	s.GetMany(1000, 16, "/", func(a caddytest.Answer) bool { return a.IsUser(principal) })
 	a.wantClean(t)
 	b.wantClean(t)
 	na, nb := a.acceptor.Counts().Accepted, b.acceptor.Counts().Accepted
 	if na+nb != 1000 || na < 300 || nb < 300 {
 		t.Errorf("%d and %d tokens accepted, want 1000 in all, to both", na, nb)
 	}
-	if c := s.kdc.Counts(); c.ASRep != 1 || c.TGSRep != 2 {
+	if c := s.KDC.Counts(); c.ASRep != 1 || c.TGSRep != 2 {
 		t.Errorf("%d logins and %d tickets, want 1 and 2", c.ASRep, c.TGSRep)
 	}
 }
 
-func TestTransportSurvivesAnUpstreamThatGoesAway(t *testing.T) {
-	s := newSite(t, setup{})
+func TestTransport_UpstreamStops(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
 	a, b, upstreams, resolvers := s.twoHosts(kdctest.UpstreamConfig{})
-	s.mustLoad(s.config("", proxying(upstreams,
+	caddytest.Load(s.T, s.config("", proxying(upstreams,
 		"lb_policy round_robin", "lb_retries 3", "fail_duration 1h", s.negotiating(resolvers))))
-	client := s.client()
+	client := s.Client()
 	send := func(method string, i int) error {
 		var body string
 		if method == http.MethodPost {
 			body = strings.Repeat("x", 1000)
 		}
-		r, err := http.NewRequestWithContext(t.Context(), method, s.url("/echo"), strings.NewReader(body))
+		r, err := http.NewRequestWithContext(t.Context(), method, s.URL("/echo"), strings.NewReader(body))
 		if err != nil {
 			return err
 		}
-		answer, err := ask(client, r)
-		if err == nil && (answer.status != http.StatusOK || answer.body != body) {
-			err = fmt.Errorf("%s: %d %d bytes", method, answer.status, len(answer.body))
+		answer, err := caddytest.Ask(client, r)
+		if err == nil && (answer.Status != http.StatusOK || answer.Body != body) {
+			err = fmt.Errorf("%s: %d %d bytes", method, answer.Status, len(answer.Body))
 		}
 		return err
 	}
-	// GETs go on while it goes away: they may be sent again, wherever they were.
+	// GETs continue while it stops: they may be sent again, wherever they were.
 	var gone atomic.Bool
-	errs := traffic(400, 8, func(i int) error {
+	caddytest.All(t, 400, 8, func(i int) error {
 		if i == 100 && gone.CompareAndSwap(false, true) {
 			a.Stop()
 		}
 		return send(http.MethodGet, i)
 	})
-	// A POST is sent again where nothing of it was sent: now nobody is there.
-	errs = append(errs, traffic(100, 8, func(i int) error { return send(http.MethodPost, i) })...)
-	if len(errs) > 0 {
-		t.Fatalf("%d requests failed, first: %v", len(errs), errs[0])
-	}
+	// A POST is sent again where nothing of it was sent: now it is gone.
+	caddytest.All(t, 100, 8, func(i int) error { return send(http.MethodPost, i) })
 	a.wantClean(t)
 	b.wantClean(t)
 }
@@ -129,14 +111,14 @@ func (*watchingProxy) ProxyFunc() func(*http.Request) (*url.URL, error) {
 
 // A connection that net/http began to make for the first attempt, and did not need, may
 // read the variables for as long as it likes.
-func TestTransportsRepeatHasVariablesOfItsOwn(t *testing.T) {
-	s := newSite(t, setup{})
-	s.run(s.upstream.Addr(), "spn "+service, "network_proxy watching")
-	s.get("/").wantOK(t)
-	s.changeServiceKey()
+func TestTransport_VariablesPerAttempt(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
+	s.run(s.Upstream.Addr(), "spn "+service, "network_proxy watching")
+	s.Get("/").WantUser(t, principal)
+	s.ChangeServiceKey()
 	watched.Clear()
-	s.get("/").wantOK(t)
-	s.wantCounts(1, 2)
+	s.Get("/").WantUser(t, principal)
+	s.WantCounts(1, 2)
 	n := 0
 	watched.Range(func(any, any) bool { n++; return true })
 	if n != 2 {
@@ -146,19 +128,19 @@ func TestTransportsRepeatHasVariablesOfItsOwn(t *testing.T) {
 
 // A server that closes idle connections makes net/http send requests once more by
 // itself. The token of the first time must not go out again.
-func TestTransportSendsFreshTokenWhenKeptConnectionIsDead(t *testing.T) {
-	s := newSite(t, setup{})
+func TestTransport_FreshTokenPerAttempt(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
 	p := s.serve(service, kdctest.AcceptorConfig{}, kdctest.UpstreamConfig{})
 	// Of each connection the second request arrives, token and all, and is not answered.
 	relay := newRelay(t, p.Addr(), func(n int) bool { return n == 2 })
 	s.run(relay, "spn "+service)
-	client := s.client()
+	client := s.Client()
 	for range 20 {
-		a, err := ask(client, s.request(http.MethodGet, "/"))
+		a, err := caddytest.Ask(client, s.Request(http.MethodGet, "/"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		a.wantOK(t)
+		a.WantUser(t, principal)
 	}
 	if n := p.Requests.Load(); n < 30 {
 		t.Fatalf("%d requests went out: nothing was sent again", n)
@@ -166,106 +148,41 @@ func TestTransportSendsFreshTokenWhenKeptConnectionIsDead(t *testing.T) {
 	p.wantClean(t)
 }
 
-func TestTransportBlamesNoUpstreamForTheKDC(t *testing.T) {
-	s := newSite(t, setup{})
+func TestTransport_KDCOutageIsNotTheUpstreams(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
 	p := s.serve(service, kdctest.AcceptorConfig{}, kdctest.UpstreamConfig{})
-	s.kdc.Use(kdctest.TGS(kdctest.Reset()), kdctest.Silent())
-	s.mustLoad(s.config("", proxying(p.Addr(), "max_fails 1", "fail_duration 1h",
+	s.KDC.Use(kdctest.TGS(kdctest.Reset()), kdctest.Silent())
+	caddytest.Load(s.T, s.config("", proxying(p.Addr(), "max_fails 1", "fail_duration 1h",
 		s.negotiating("spn "+service, "timeout 300ms", "use_tcp", "login_at_start off"))))
-	a := s.get("/")
-	a.wantAnswer(t, http.StatusServiceUnavailable, "kdc_unreachable")
-	if a.header.Get("Retry-After") == "" {
+	a := s.Get("/")
+	a.WantError(t, http.StatusServiceUnavailable, "kdc_unreachable")
+	if a.Header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
 	if n := p.Requests.Load(); n != 0 {
 		t.Errorf("%d requests went out without a ticket", n)
 	}
-	s.kdc.ClearFaults()
+	s.KDC.ClearFaults()
 	// The failure is remembered for a second, no longer.
-	within(t, func() bool { return s.get("/").status == http.StatusOK })
+	caddytest.WaitFor(t, "the failure is forgotten", func() bool { return s.Get("/").Status == http.StatusOK })
 
-	s.kdc.Stop()
+	s.KDC.Stop()
 	for range 20 {
-		s.get("/").wantOK(t) // by the ticket that is held
+		s.Get("/").WantUser(t, principal) // by the ticket that is held
 	}
 	p.wantClean(t)
 }
 
-// within asks until it is so, for no longer than a loaded machine may take.
-func within(t *testing.T, so func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !so() {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			t.Fatal("it never came to be")
+func TestTransport_ChangedServiceKey(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
+	s.run(s.Upstream.Addr(), "spn "+service)
+	s.Get("/").WantUser(t, principal)
+	var requests atomic.Int64
+	s.GetMany(500, 16, "/", func(a caddytest.Answer) bool {
+		if requests.Add(1) == 100 {
+			s.ChangeServiceKey()
 		}
-	}
-}
-
-func TestTransportTakesOneNewTicketForAChangedServiceKey(t *testing.T) {
-	s := newSite(t, setup{})
-	s.run(s.upstream.Addr(), "spn "+service)
-	s.get("/").wantOK(t)
-	client := s.client()
-	var changed atomic.Bool
-	errs := traffic(500, 16, func(i int) error {
-		if i == 100 && changed.CompareAndSwap(false, true) {
-			s.changeServiceKey()
-		}
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url("/"), nil)
-		if err != nil {
-			return err
-		}
-		a, err := ask(client, r)
-		if err == nil && a.status != http.StatusOK {
-			err = fmt.Errorf("%d %q", a.status, a.body)
-		}
-		return err
+		return a.Status == http.StatusOK
 	})
-	if len(errs) > 0 {
-		t.Fatalf("%d requests failed, first: %v", len(errs), errs[0])
-	}
-	s.wantCounts(1, 2)
-}
-
-func TestTransportRefusalsTakeFewTickets(t *testing.T) {
-	for _, row := range []struct {
-		name   string
-		refuse kdctest.Refusal
-		most   int
-	}{
-		{"bare", kdctest.RefuseGood, 3},
-		{"with proof", kdctest.RefuseGoodWithAPRep, 0},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			s := newSite(t, setup{acceptor: kdctest.AcceptorConfig{Refuse: row.refuse}})
-			s.run(s.upstream.Addr(), "spn "+service)
-			client := s.client()
-			begin := time.Now()
-			errs := traffic(10_000, 16, func(int) error {
-				r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url("/"), nil)
-				if err != nil {
-					return err
-				}
-				a, err := ask(client, r)
-				if err == nil && (a.status != http.StatusUnauthorized || len(a.header.Values("WWW-Authenticate")) > 0) {
-					err = fmt.Errorf("%d %q", a.status, a.header)
-				}
-				return err
-			})
-			if len(errs) > 0 {
-				t.Fatalf("%d requests failed, first: %v", len(errs), errs[0])
-			}
-			// Three in a row, and then one in thirty seconds: five in a minute.
-			most := row.most + min(row.most, 1)*int(time.Since(begin)/(30*time.Second))
-			if n := s.kdc.Counts().TGSRep - 1; n > most {
-				t.Fatalf("%d new tickets, want at most %d", n, most)
-			}
-		})
-	}
+	s.WantCounts(1, 2)
 }

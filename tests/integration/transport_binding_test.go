@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
@@ -79,23 +80,23 @@ func (s *site) pemFile(name string, certs ...*tls.Certificate) string {
 	for _, c := range certs {
 		_ = pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]})
 	}
-	return s.write(name, []byte(b.String()))
+	return s.Write(name, []byte(b.String()))
 }
 
 // runTLS loads a site that proxies by TLS to an upstream with one of the certificates.
 func (s *site) runTLS(address string, certs []*tls.Certificate, transport ...string) {
-	s.t.Helper()
+	s.T.Helper()
 	s.run("https://"+address, append([]string{
 		"spn " + service, "tls_server_name " + tlsHost, "tls_trust_pool file " + s.pemFile("trusted.pem", certs...),
 	}, transport...)...)
 }
 
-func (s *site) serveTLS(cert *tls.Certificate, mode kdctest.BindingsMode) *peer {
-	s.t.Helper()
+func (s *site) serveTLS(cert *tls.Certificate, mode kdctest.BindingsMode) *server {
+	s.T.Helper()
 	return s.serve(service, kdctest.AcceptorConfig{Bindings: mode}, kdctest.UpstreamConfig{Certificate: cert})
 }
 
-func TestTransportBindsTokensToTheUpstreamsCertificate(t *testing.T) {
+func TestBinding_Certificate(t *testing.T) {
 	for name, make := range map[string]func(*testing.T) *tls.Certificate{
 		"RSA SHA-256":     func(t *testing.T) *tls.Certificate { return rsaCertificate(t, x509.SHA256WithRSA) },
 		"RSA SHA-384":     func(t *testing.T) *tls.Certificate { return rsaCertificate(t, x509.SHA384WithRSA) },
@@ -107,21 +108,21 @@ func TestTransportBindsTokensToTheUpstreamsCertificate(t *testing.T) {
 		"ECDSA SHA-1":     func(t *testing.T) *tls.Certificate { return ecdsaCertificate(t, x509.ECDSAWithSHA1) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSite(t, setup{})
+			s := newSite(t, caddytest.Options{})
 			cert := make(t)
 			p := s.serveTLS(cert, kdctest.BindingsRequire)
 			for _, setting := range []string{"", "channel_binding auto", "channel_binding required"} {
 				s.runTLS(p.Addr(), []*tls.Certificate{cert}, setting)
 				for range 2 { // the second on the same connection
-					if who := s.get("/json").peer(t); !who.Bound || !who.ClaimsCBT {
+					if who := s.Get("/json").Peer(t); !who.Bound || !who.ClaimsCBT {
 						t.Fatalf("%q: bound %t, claimed %t", setting, who.Bound, who.ClaimsCBT)
 					}
 				}
 			}
 			p.wantClean(t)
 			s.runTLS(p.Addr(), []*tls.Certificate{cert}, "channel_binding off")
-			if a := s.get("/"); a.status != http.StatusUnauthorized || a.header.Get("X-Error") != "token_refused" {
-				t.Fatalf("without bindings: %d %q", a.status, a.body)
+			if a := s.Get("/"); a.Status != http.StatusUnauthorized || a.Word() != "token_refused" {
+				t.Fatalf("without bindings: %d %q", a.Status, a.Body)
 			}
 			if n := p.acceptor.Counts().Refused["bindings"]; n == 0 {
 				t.Error("refused for another reason")
@@ -130,29 +131,29 @@ func TestTransportBindsTokensToTheUpstreamsCertificate(t *testing.T) {
 	}
 }
 
-func TestTransportBindsTokensToARenewedCertificate(t *testing.T) {
-	s := newSite(t, setup{})
+func TestBinding_RenewedCertificate(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
 	before, after := ecdsaCertificate(t, x509.ECDSAWithSHA256), rsaCertificate(t, x509.SHA384WithRSA)
 	p := s.serveTLS(before, kdctest.BindingsRequire)
 	s.runTLS(p.Addr(), []*tls.Certificate{before, after}, "keepalive off")
-	s.get("/").wantOK(t)
+	s.Get("/").WantUser(t, principal)
 	p.SetCertificate(after)
-	s.get("/").wantOK(t)
+	s.Get("/").WantUser(t, principal)
 	p.SetCertificate(before)
-	s.get("/").wantOK(t)
+	s.Get("/").WantUser(t, principal)
 	p.wantClean(t)
-	s.wantCounts(1, 1)
+	s.WantCounts(1, 1)
 }
 
-// The element that claims channel bindings (AP-options) stands beside non-zero
+// The element that claims channel bindings (AP-options) is there beside non-zero
 // bindings only: an acceptor that models Allow refuses it beside none.
-func TestTransportClaimsBindingsOnlyBesideThem(t *testing.T) {
-	s := newSite(t, setup{})
+func TestBinding_Claim(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
 	cert := rsaCertificate(t, x509.SHA256WithRSA)
 	p := s.serveTLS(cert, kdctest.BindingsAllow)
 	for setting, bound := range map[string]bool{"auto": true, "required": true, "off": false} {
 		s.runTLS(p.Addr(), []*tls.Certificate{cert}, "channel_binding "+setting)
-		if who := s.get("/json").peer(t); who.Bound != bound || who.ClaimsCBT != bound {
+		if who := s.Get("/json").Peer(t); who.Bound != bound || who.ClaimsCBT != bound {
 			t.Errorf("%s: bound %t, claimed %t, want %t", setting, who.Bound, who.ClaimsCBT, bound)
 		}
 	}
@@ -160,23 +161,23 @@ func TestTransportClaimsBindingsOnlyBesideThem(t *testing.T) {
 
 	wrong := s.pemFile("another.pem", rsaCertificate(t, x509.SHA256WithRSA))
 	s.runTLS(p.Addr(), []*tls.Certificate{cert}, "channel_binding cert "+wrong)
-	if a := s.get("/"); a.status != http.StatusUnauthorized {
-		t.Errorf("bound to another certificate: %d", a.status)
+	if a := s.Get("/"); a.Status != http.StatusUnauthorized {
+		t.Errorf("bound to another certificate: %d", a.Status)
 	}
 }
 
-func TestTransportBindsTokensToAPinnedCertificate(t *testing.T) {
-	s := newSite(t, setup{})
+func TestBinding_PinnedCertificate(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
 	inner, outer := ecdsaCertificate(t, x509.ECDSAWithSHA256), ecdsaCertificate(t, x509.ECDSAWithSHA384)
 	p := s.serveTLS(inner, kdctest.BindingsRequire)
 	terminator := newTerminator(t, outer, p.Addr())
 	s.runTLS(terminator, []*tls.Certificate{outer})
-	if a := s.get("/"); a.status != http.StatusUnauthorized {
-		t.Fatalf("bound to the terminator: %d", a.status)
+	if a := s.Get("/"); a.Status != http.StatusUnauthorized {
+		t.Fatalf("bound to the terminator: %d", a.Status)
 	}
 	p.acceptor.ResetCounts()
 	s.runTLS(terminator, []*tls.Certificate{outer}, "channel_binding cert "+s.pemFile("inner.pem", inner))
-	s.get("/").wantOK(t)
+	s.Get("/").WantUser(t, principal)
 	p.wantClean(t)
 }
 
@@ -196,7 +197,7 @@ func newTerminator(t *testing.T, cert *tls.Certificate, to string) string {
 			}
 			go func() {
 				defer in.Close()
-				out, err := tls.Dial("tcp", to, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // a test's own server
+				out, err := tls.Dial("tcp", to, &tls.Config{InsecureSkipVerify: true})
 				if err != nil {
 					return
 				}
@@ -211,36 +212,36 @@ func newTerminator(t *testing.T, cert *tls.Certificate, to string) string {
 	return l.Addr().String()
 }
 
-func TestTransportWarnsOfCertificatesThatDefineNoBindings(t *testing.T) {
-	s := newSite(t, setup{})
+func TestBinding_UndefinedForCertificate(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
 	cert := ed25519Certificate(t)
 	p := s.serveTLS(cert, kdctest.BindingsAllow)
 	s.runTLS(p.Addr(), []*tls.Certificate{cert}, "channel_binding auto")
 	for range 3 {
-		s.get("/").wantOK(t)
+		s.Get("/").WantUser(t, principal)
 	}
 	const warning = "the upstream's certificate defines no channel bindings"
-	if n := strings.Count(s.log.String(), warning); n != 1 {
+	if n := s.Log.Count(warning); n != 1 {
 		t.Errorf("warned %d times, want once", n)
 	}
 	p.wantClean(t)
 	requests := p.Requests.Load()
 
 	s.runTLS(p.Addr(), []*tls.Certificate{cert}, "channel_binding required")
-	s.get("/").wantAnswer(t, http.StatusBadGateway, "channel_binding_failed")
-	s.run(s.upstream.Addr(), "spn "+service, "channel_binding required")
-	s.get("/").wantAnswer(t, http.StatusBadGateway, "channel_binding_failed")
-	if p.Requests.Load() != requests || s.upstream.Requests.Load() != 0 {
+	s.Get("/").WantError(t, http.StatusBadGateway, "channel_binding_failed")
+	s.run(s.Upstream.Addr(), "spn "+service, "channel_binding required")
+	s.Get("/").WantError(t, http.StatusBadGateway, "channel_binding_failed")
+	if p.Requests.Load() != requests || s.Upstream.Requests.Load() != 0 {
 		t.Error("a request went out without its bindings")
 	}
-	s.run(s.upstream.Addr(), "spn "+service) // auto, without TLS
-	s.get("/").wantOK(t)
+	s.run(s.Upstream.Addr(), "spn "+service) // auto, without TLS
+	s.Get("/").WantUser(t, principal)
 }
 
-func TestTransportRefusesBadChannelBinding(t *testing.T) {
-	s := newSite(t, setup{})
+func TestBinding_RejectedAtLoad(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
 	ed := s.pemFile("ed25519.pem", ed25519Certificate(t))
-	none := s.write("none.pem", []byte("nothing"))
+	none := s.Write("none.pem", []byte("nothing"))
 	for line, want := range map[string]string{
 		"channel_binding":                 "takes auto, off, required, or cert FILE",
 		"channel_binding on":              "takes auto, off, required, or cert FILE",
@@ -249,7 +250,7 @@ func TestTransportRefusesBadChannelBinding(t *testing.T) {
 		"channel_binding cert " + ed:      "ed25519.pem",
 		"channel_binding cert /not/there": "not/there",
 	} {
-		err := s.loadFile(s.config("", proxying(s.upstream.Addr(), s.negotiating("spn "+service, line))))
+		err := caddytest.TryLoad(s.T, s.config("", proxying(s.Upstream.Addr(), s.negotiating("spn "+service, line))))
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "Caddyfile:") {
 			t.Errorf("%s: %v, want %s and the place", line, err, want)
 		}

@@ -3,7 +3,6 @@ package integration
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
 	"io"
 	"log"
 	"net"
@@ -14,32 +13,33 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
-func TestTransportNamesTheServiceByTheUpstream(t *testing.T) {
+func TestTransport_SPNFromUpstream(t *testing.T) {
 	t.Setenv("WEB_HOST", "web.corp.example")
-	s := newSite(t, setup{})
+	s := newSite(t, caddytest.Options{})
 	p := s.serve(service, kdctest.AcceptorConfig{}, kdctest.UpstreamConfig{})
-	dns := "resolvers " + nameServer(t, map[string]string{"web.corp.example": "127.0.0.1"})
-	chosen := "{http.request.header.X-Host}:" + p.port()
+	dns := "resolvers " + caddytest.StartDNS(t, map[string]string{"web.corp.example": "127.0.0.1"})
+	chosen := "{http.request.header.X-Host}:" + caddytest.Port(p.Addr())
 	for _, row := range []struct {
 		name, upstream, lines, header string
 		status                        int
 		error                         string
 	}{
-		{"its name", "web.corp.example:" + p.port(), "", "", 200, ""},
-		{"its name in capitals", "WEB.corp.example:" + p.port(), "", "", 200, ""},
-		{"its placeholder", "web.corp.example:" + p.port(), "spn HTTP/{rp.upstream.host}", "", 200, ""},
-		{"its placeholder with the port", "web.corp.example:" + p.port(), "spn HTTP/{rp.upstream.hostport}", "", 200, ""},
+		{"its name", "web.corp.example:" + caddytest.Port(p.Addr()), "", "", 200, ""},
+		{"its name in capitals", "WEB.corp.example:" + caddytest.Port(p.Addr()), "", "", 200, ""},
+		{"its placeholder", "web.corp.example:" + caddytest.Port(p.Addr()), "spn HTTP/{rp.upstream.host}", "", 200, ""},
+		{"its placeholder with the port", "web.corp.example:" + caddytest.Port(p.Addr()), "spn HTTP/{rp.upstream.hostport}", "", 200, ""},
 		{"an address", p.Addr(), "", "", 502, "bad_spn"},
 		{"an address, by its placeholder", p.Addr(), "spn HTTP/{rp.upstream.host}", "", 502, "bad_spn"},
 		{"a socket", "unix//run/web.sock", "", "", 502, "bad_spn"},
-		{"an address, stated", p.Addr(), "spn " + service, "", 200, ""},
-		{"the operator's variable", "{env.WEB_HOST}:" + p.port(), "", "", 200, ""},
+		{"an address, set", p.Addr(), "spn " + service, "", 200, ""},
+		{"the operator's variable", "{env.WEB_HOST}:" + caddytest.Port(p.Addr()), "", "", 200, ""},
 		{"the client's choice", chosen, "", "web.corp.example", 403, "spn_not_allowed"},
 		{"the client's choice, by its placeholder", chosen, "spn HTTP/{rp.upstream.host}", "web.corp.example", 403, "spn_not_allowed"},
-		{"the client's choice of who gets a stated token", chosen, "spn " + service, "web.corp.example", 403, "spn_not_allowed"},
+		{"the client's choice of who gets a token that is set", chosen, "spn " + service, "web.corp.example", 403, "spn_not_allowed"},
 		{"the client's choice, allowed", chosen, "allow_spns HTTP/*.corp.example", "web.corp.example", 200, ""},
 		{"the client's choice, allowed by its placeholder", chosen, "spn HTTP/{rp.upstream.host}\nallow_spns HTTP/web.*", "web.corp.example", 200, ""},
 		{"the client's choice, others allowed", chosen, "allow_spns HTTP/x.*", "web.corp.example", 403, "spn_not_allowed"},
@@ -48,20 +48,20 @@ func TestTransportNamesTheServiceByTheUpstream(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			s.run(row.upstream, dns, row.lines)
 			before := p.Requests.Load()
-			r := s.request(http.MethodGet, "/")
+			r := s.Request(http.MethodGet, "/")
 			if row.header != "" {
 				r.Header.Set("X-Host", row.header)
 			}
-			a := s.do(r)
+			a := caddytest.Do(s.T, r)
 			if row.error != "" {
-				a.wantAnswer(t, row.status, row.error)
+				a.WantError(t, row.status, row.error)
 				if n := p.Requests.Load() - before; n > 0 {
 					t.Errorf("%d requests went out", n)
 				}
 				return
 			}
-			a.wantOK(t)
-			if got := a.header.Get("X-SPN"); got != service {
+			a.WantUser(t, principal)
+			if got := a.Header.Get("X-SPN"); got != service {
 				t.Errorf("{http.negotiate.spn} is %q", got)
 			}
 		})
@@ -69,35 +69,35 @@ func TestTransportNamesTheServiceByTheUpstream(t *testing.T) {
 	p.wantClean(t)
 }
 
-func TestTransportsOwnAnswersCanBeShaped(t *testing.T) {
-	s := newSite(t, setup{})
-	s.kdc.Stop()
-	s.mustLoad(s.config("", proxying(s.upstream.Addr(),
+func TestTransport_HandleResponse(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
+	s.KDC.Stop()
+	caddytest.Load(s.T, s.config("", proxying(s.Upstream.Addr(),
 		"@down status 503",
-		block("handle_response @down",
+		caddytest.Block("handle_response @down",
 			`header X-Retry "{rp.header.Retry-After}"`,
 			`respond "later: {http.negotiate.error} {http.negotiate.identity}" 418`),
 		s.negotiating("spn "+service, "timeout 300ms", "use_tcp", "login_at_start off"))))
-	a := s.get("/")
-	if a.status != http.StatusTeapot || a.body != "later: kdc_unreachable "+principal || a.header.Get("X-Retry") == "" {
-		t.Fatalf("%d %q, Retry-After %q", a.status, a.body, a.header.Get("X-Retry"))
+	a := s.Get("/")
+	if a.Status != http.StatusTeapot || a.Body != "later: kdc_unreachable "+principal || a.Header.Get("X-Retry") == "" {
+		t.Fatalf("%d %q, Retry-After %q", a.Status, a.Body, a.Header.Get("X-Retry"))
 	}
-	for _, secret := range []string{s.kdc.Addr(), "krbtgt"} {
-		if strings.Contains(a.body, secret) {
+	for _, secret := range []string{s.KDC.Addr(), "krbtgt"} {
+		if strings.Contains(a.Body, secret) {
 			t.Errorf("the answer tells %s", secret)
 		}
 	}
 }
 
-func TestTransportWarnsOfLongTokens(t *testing.T) {
-	s := newSite(t, setup{proxy: []kdctest.Option{kdctest.AuthDataSize(9000)}})
+func TestTransport_LongTokenWarning(t *testing.T) {
+	s := newSite(t, caddytest.Options{Proxy: []kdctest.Option{kdctest.AuthDataSize(9000)}})
 	p := s.serve(service, kdctest.AcceptorConfig{}, kdctest.UpstreamConfig{HeaderLimit: kdctest.ApacheHeaderLimit})
-	s.run(s.upstream.Addr()+" "+p.Addr(), "spn "+service)
+	s.run(s.Upstream.Addr()+" "+p.Addr(), "spn "+service)
 	for range 20 {
-		s.get("/")
+		s.Get("/")
 	}
 	for _, warning := range []string{"the token is near or beyond what servers take", "the upstream answers 400 to a long Authorization header"} {
-		if n := strings.Count(s.log.String(), warning); n != 1 {
+		if n := s.Log.Count(warning); n != 1 {
 			t.Errorf("warned %d times, want once: %s", n, warning)
 		}
 	}
@@ -106,10 +106,10 @@ func TestTransportWarnsOfLongTokens(t *testing.T) {
 	}
 }
 
-func TestTransportSpeaksHTTP2IfAsked(t *testing.T) {
-	s := newSite(t, setup{})
+func TestTransport_HTTP2(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
 	cert := ecdsaCertificate(t, x509.ECDSAWithSHA256)
-	server := httptest.NewUnstartedServer(s.acceptor.Protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(s.Acceptor.Protect(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor != 2 {
 			http.Error(w, r.Proto, http.StatusHTTPVersionNotSupported)
 			return
@@ -121,32 +121,22 @@ func TestTransportSpeaksHTTP2IfAsked(t *testing.T) {
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	s.runTLS(server.Listener.Addr().String(), []*tls.Certificate{cert}, "versions 2")
-	client := s.client()
-	errs := traffic(300, 16, func(int) error {
-		a, err := ask(client, s.request(http.MethodGet, "/"))
-		if err == nil && (a.status != http.StatusOK || a.body != principal+"\n") {
-			err = fmt.Errorf("%d %q", a.status, a.body)
-		}
-		return err
-	})
-	if len(errs) > 0 {
-		t.Fatalf("%d requests failed, first: %v", len(errs), errs[0])
-	}
-	if c := s.acceptor.Counts(); c.Accepted != 300 || c.Missing > 0 || len(c.Refused) > 0 {
+	s.GetMany(300, 16, "/", func(a caddytest.Answer) bool { return a.IsUser(principal) })
+	if c := s.Acceptor.Counts(); c.Accepted != 300 || c.Missing > 0 || len(c.Refused) > 0 {
 		t.Errorf("%d accepted, %d without a token, refused %v", c.Accepted, c.Missing, c.Refused)
 	}
 }
 
-func TestTransportExplainsHTTP11Required(t *testing.T) {
-	s := newSite(t, setup{})
+func TestTransport_HTTP11Required(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
 	cert := ecdsaCertificate(t, x509.ECDSAWithSHA256)
 	s.runTLS(newHTTP11Only(t, cert), []*tls.Certificate{cert}, "versions 1.1 2")
 	for range 3 {
-		if a := s.get("/"); a.status != http.StatusBadGateway {
-			t.Fatalf("%d %q", a.status, a.body)
+		if a := s.Get("/"); a.Status != http.StatusBadGateway {
+			t.Fatalf("%d %q", a.Status, a.Body)
 		}
 	}
-	if n := strings.Count(s.log.String(), "HTTP_1_1_REQUIRED); remove versions, or set versions 1.1"); n != 1 {
+	if n := s.Log.Count("HTTP_1_1_REQUIRED); remove versions, or set versions 1.1"); n != 1 {
 		t.Errorf("explained %d times, want once", n)
 	}
 }
@@ -203,27 +193,27 @@ func resetStreams(conn net.Conn) {
 	}
 }
 
-func TestTransportRefusesWhatCannotWork(t *testing.T) {
-	s := newSite(t, setup{})
+func TestTransport_RejectedAtLoad(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
 	for lines, want := range map[string]string{
 		"versions 3":                             "use versions 1.1",
 		"versions 2\nper_connection":             "per_connection needs HTTP/1.1",
 		"versions 1.1 2\nper_connection":         "per_connection needs HTTP/1.1",
-		"per_connection\nmutual_auth required":   "drop one of them",
+		"per_connection\nmutual_auth required":   "remove one of them",
 		"dial_timeout":                           "wrong argument count",
 		"no_such_line":                           "unrecognized subdirective",
 		"mutual_auth maybe":                      "off, on, required",
-		"keytab /a\nkeytab /b":                   "keytab is given twice",
+		"keytab /a\nkeytab /b":                   "keytab is set twice",
 		"spn HTTP/{http.request.host}":           "allow_spns",
-		"spn {http.reverse_proxy.upstream.host}": "a placeholder may stand for the host only",
+		"spn {http.reverse_proxy.upstream.host}": "placeholders are allowed in the host only",
 	} {
-		err := s.loadFile(s.config("", proxying(s.upstream.Addr(), s.negotiating(lines))))
+		err := caddytest.TryLoad(s.T, s.config("", proxying(s.Upstream.Addr(), s.negotiating(lines))))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", lines, err, want)
 		}
 	}
-	// h2c is HTTP/2 too, whoever asks for it.
-	err := s.loadFile(s.config("", proxying("h2c://"+s.upstream.Addr(), s.negotiating("spn "+service, "per_connection"))))
+	// h2c is HTTP/2, too.
+	err := caddytest.TryLoad(s.T, s.config("", proxying("h2c://"+s.Upstream.Addr(), s.negotiating("spn "+service, "per_connection"))))
 	if err == nil || !strings.Contains(err.Error(), "per_connection needs HTTP/1.1") {
 		t.Errorf("h2c: %v", err)
 	}

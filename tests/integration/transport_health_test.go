@@ -10,16 +10,18 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
-func TestTransportAuthenticatesHealthChecks(t *testing.T) {
+func TestHealthChecks_Authenticated(t *testing.T) {
 	for _, spn := range []string{
 		"", "spn HTTP/web.corp.example", "spn HTTP/{rp.upstream.host}",
 		"spn HTTP/{http.request.host}\nallow_spns HTTP/*",
 	} {
 		t.Run(spn, func(t *testing.T) {
-			s := newSite(t, setup{})
+			s := newSite(t, caddytest.Options{})
 			var checks atomic.Int64
 			p := s.serve(service, kdctest.AcceptorConfig{}, kdctest.UpstreamConfig{Handler: http.HandlerFunc(
 				func(_ http.ResponseWriter, r *http.Request) {
@@ -27,50 +29,50 @@ func TestTransportAuthenticatesHealthChecks(t *testing.T) {
 						checks.Add(1)
 					}
 				})})
-			dns := nameServer(t, map[string]string{"web.corp.example": "127.0.0.1"})
-			s.mustLoad(s.config("", proxying("web.corp.example:"+p.port(),
+			dns := caddytest.StartDNS(t, map[string]string{"web.corp.example": "127.0.0.1"})
+			caddytest.Load(s.T, s.config("", proxying("web.corp.example:"+caddytest.Port(p.Addr()),
 				"health_uri /health", "health_interval 50ms", "health_passes 1", s.negotiating("resolvers "+dns, spn))))
-			within(t, func() bool { return checks.Load() >= 3 })
+			caddytest.WaitFor(t, "three health checks have arrived", func() bool { return checks.Load() >= 3 })
 			p.wantClean(t)
 		})
 	}
 }
 
-func TestTransportFailsHealthChecksWhileThereIsNoTicket(t *testing.T) {
-	s := newSite(t, setup{})
-	s.kdc.Use(kdctest.TGS(kdctest.Fail(7))) // KDC_ERR_S_PRINCIPAL_UNKNOWN
-	if err := s.kdc.Interrupt(); err != nil {
+func TestHealthChecks_WithoutTicket(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
+	s.KDC.Use(kdctest.TGS(kdctest.Fail(7))) // KDC_ERR_S_PRINCIPAL_UNKNOWN
+	if err := s.KDC.Interrupt(); err != nil {
 		t.Fatal(err)
 	}
-	s.mustLoad(s.config("", proxying(s.upstream.Addr(), "health_uri /json", "health_interval 50ms", "health_passes 1",
+	caddytest.Load(s.T, s.config("", proxying(s.Upstream.Addr(), "health_uri /json", "health_interval 50ms", "health_passes 1",
 		s.negotiating("spn "+service, "timeout 300ms", "use_tcp", "login_at_start off"))))
-	s.log.await(t, `HTTP request failed`)
-	if a := s.get("/"); a.status != http.StatusServiceUnavailable || s.upstream.Requests.Load() != 0 {
-		t.Fatalf("%d, %d requests to the upstream", a.status, s.upstream.Requests.Load())
+	s.Log.Await(t, `HTTP request failed`, 1)
+	if a := s.Get("/"); a.Status != http.StatusServiceUnavailable || s.Upstream.Requests.Load() != 0 {
+		t.Fatalf("%d, %d requests to the upstream", a.Status, s.Upstream.Requests.Load())
 	}
-	s.kdc.ClearFaults()
-	if err := s.kdc.Start(); err != nil {
+	s.KDC.ClearFaults()
+	if err := s.KDC.Start(); err != nil {
 		t.Fatal(err)
 	}
-	within(t, func() bool { return s.get("/").status == http.StatusOK })
-	if c := s.acceptor.Counts(); c.Missing > 0 || len(c.Refused) > 0 {
+	caddytest.WaitFor(t, "the upstream is healthy", func() bool { return s.Get("/").Status == http.StatusOK })
+	if c := s.Acceptor.Counts(); c.Missing > 0 || len(c.Refused) > 0 {
 		t.Errorf("%d without a token, refused %v", c.Missing, c.Refused)
 	}
 }
 
-func TestTransportOutlivesReloadsUnderTraffic(t *testing.T) {
-	leakCheck(t)
-	s := newSite(t, setup{})
+func TestReload_UnderLoad(t *testing.T) {
+	caddytest.LeakCheck(t)
+	s := newSite(t, caddytest.Options{})
 	load := func(timeout int) {
-		s.mustLoad(s.config("", proxying(s.upstream.Addr(), s.negotiating("spn "+service, fmt.Sprintf("timeout %ds", timeout)))))
+		caddytest.Load(s.T, s.config("", proxying(s.Upstream.Addr(), s.negotiating("spn "+service, fmt.Sprintf("timeout %ds", timeout)))))
 	}
 	load(5)
-	client := s.client()
+	client := s.Client()
 	// Caddy drops connections that come while it replaces a server, whatever that
 	// serves. What counts is that each answer is the right one.
-	persistent := func() (a answer, err error) {
+	persistent := func() (a caddytest.Answer, err error) {
 		for range 20 {
-			if a, err = ask(client, s.request(http.MethodGet, "/")); err == nil {
+			if a, err = caddytest.Ask(client, s.Request(http.MethodGet, "/")); err == nil {
 				break
 			}
 		}
@@ -81,14 +83,14 @@ func TestTransportOutlivesReloadsUnderTraffic(t *testing.T) {
 	var asked atomic.Int64
 	finished := make(chan []error)
 	go func() {
-		finished <- traffic(1<<30, 8, func(int) error {
+		finished <- caddytest.Parallel(1<<30, 8, func(int) error {
 			if done.Load() {
-				return errStop
+				return caddytest.ErrStop
 			}
 			asked.Add(1)
 			a, err := persistent()
-			if err == nil && a.status != http.StatusOK {
-				err = fmt.Errorf("%d %q", a.status, a.body)
+			if err == nil && a.Status != http.StatusOK {
+				err = fmt.Errorf("%d %q", a.Status, a.Body)
 			}
 			return err
 		})
@@ -97,19 +99,19 @@ func TestTransportOutlivesReloadsUnderTraffic(t *testing.T) {
 		load(6 + i)
 	}
 	done.Store(true)
-	if errs := <-finished; len(errs) > 0 {
+	if errs := must.Receive(t, "the end of the requests", finished); len(errs) > 0 {
 		t.Fatalf("%d of %d requests failed, first: %v", len(errs), asked.Load(), errs[0])
 	}
-	s.wantCounts(1, 1)
-	if c := s.acceptor.Counts(); int64(c.Accepted) < asked.Load() || c.Missing > 0 || len(c.Refused) > 0 {
+	s.WantCounts(1, 1)
+	if c := s.Acceptor.Counts(); int64(c.Accepted) < asked.Load() || c.Missing > 0 || len(c.Refused) > 0 {
 		t.Errorf("%d requests: %d accepted, %d without a token, refused %v", asked.Load(), c.Accepted, c.Missing, c.Refused)
 	}
 }
 
-func TestTransportClosesItsConnectionsWhenItGoes(t *testing.T) {
-	s := newSite(t, setup{})
+func TestStop_ConnectionsClosed(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
 	var open atomic.Int64
-	server := httptest.NewUnstartedServer(s.acceptor.Protect(http.HandlerFunc(kdctest.WhoHandler)))
+	server := httptest.NewUnstartedServer(s.Acceptor.Protect(http.HandlerFunc(kdctest.WhoHandler)))
 	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		switch state {
 		case http.StateNew:
@@ -121,21 +123,15 @@ func TestTransportClosesItsConnectionsWhenItGoes(t *testing.T) {
 	server.Start()
 	t.Cleanup(server.Close)
 	for _, end := range []func(){
-		func() { s.run(s.upstream.Addr(), "spn "+service) },
+		func() { s.run(s.Upstream.Addr(), "spn "+service) },
 		func() { _ = caddy.Stop() },
 	} {
 		s.run(server.Listener.Addr().String(), "spn "+service)
-		client := s.client()
-		if errs := traffic(50, 8, func(int) error {
-			_, err := ask(client, s.request(http.MethodGet, "/"))
-			return err
-		}); len(errs) > 0 {
-			t.Fatal(errs[0])
-		}
+		s.GetMany(50, 8, "/", isOK)
 		if open.Load() == 0 {
 			t.Fatal("no connection was kept")
 		}
 		end()
-		within(t, func() bool { return open.Load() == 0 })
+		caddytest.WaitFor(t, "all connections are closed", func() bool { return open.Load() == 0 })
 	}
 }

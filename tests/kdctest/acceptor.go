@@ -13,16 +13,16 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// Refusal is how an acceptor treats tokens that are good.
+// Refusal says how an acceptor treats valid tokens.
 type Refusal int
 
 const (
-	// RefuseNone lets them in.
+	// RefuseNone accepts them.
 	RefuseNone Refusal = iota
 	// RefuseGood answers them with a bare 401.
 	RefuseGood
-	// RefuseGoodWithAPRep answers them with 401 and a valid AP-REP if one was
-	// asked for: who they are was accepted, what they may do was not.
+	// RefuseGoodWithAPRep answers them with 401 and with a valid AP-REP if one was
+	// requested: the user is authenticated but not authorized.
 	RefuseGoodWithAPRep
 )
 
@@ -32,8 +32,8 @@ type AcceptorConfig struct {
 	Keytab []byte
 	// Bindings is how channel bindings are treated.
 	Bindings BindingsMode
-	// Refuse is how good tokens are treated; with RefuseWhen only those for
-	// which it returns true. It is called under traffic, from many goroutines.
+	// Refuse says how valid tokens are treated; with RefuseWhen only those for
+	// which it returns true. It is called from many goroutines at once.
 	Refuse     Refusal
 	RefuseWhen func() bool
 	// Challenges are the WWW-Authenticate values of a 401 that has no token to
@@ -45,11 +45,11 @@ type AcceptorConfig struct {
 	// MicrosoftMech makes NegTokenResp name Kerberos by Microsoft's OID, as
 	// Windows does.
 	MicrosoftMech bool
-	// PerConnection lets requests without a token in under the identity that
-	// authenticated on their connection last (IIS's authPersistNonNTLM,
+	// PerConnection accepts requests without a token as the identity that last
+	// authenticated on their connection (IIS's authPersistNonNTLM,
 	// GssapiConnectionBound), and says so with Persistent-Auth.
 	PerConnection bool
-	// MaxSkew is how far authenticators may be off; five minutes if zero.
+	// MaxSkew bounds the clock difference of authenticators; five minutes if zero.
 	MaxSkew time.Duration
 	// Now is the acceptor's clock; time.Now if nil.
 	Now func() time.Time
@@ -58,12 +58,12 @@ type AcceptorConfig struct {
 	Rand io.Reader
 }
 
-// AcceptorCounts is what an acceptor decided since its start.
+// AcceptorCounts counts the decisions of an acceptor since its start.
 type AcceptorCounts struct {
-	// Accepted are good tokens, Persisted requests that came in by their
+	// Accepted counts valid tokens, Persisted requests that were accepted by their
 	// connection's identity, Missing those without a token.
 	Accepted, Persisted, Missing int
-	// Refused are refused tokens by kind: the error's registered name, or
+	// Refused counts refused tokens by kind: the error's registered name, or
 	// "garbage", "bindings", "policy" for good tokens refused.
 	Refused map[string]int
 }
@@ -79,14 +79,14 @@ type Acceptor struct {
 	counts AcceptorCounts
 }
 
-// NewAcceptor returns an acceptor; it fails if the keytab is none.
+// NewAcceptor returns an acceptor; it fails if the keytab cannot be parsed.
 func NewAcceptor(cfg AcceptorConfig) (*Acceptor, error) {
 	a := &Acceptor{cfg: cfg, counts: AcceptorCounts{Refused: make(map[string]int)}}
 	return a, a.Update(func(*AcceptorConfig) {})
 }
 
-// Update changes the configuration under traffic: another keytab, a clock that
-// jumps, a mood that turns.
+// Update changes the configuration while requests arrive, such as the keytab, the
+// clock or Refuse.
 func (a *Acceptor) Update(change func(*AcceptorConfig)) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -121,7 +121,7 @@ func (a *Acceptor) Counts() AcceptorCounts {
 	return c
 }
 
-// ResetCounts starts anew from zero.
+// ResetCounts resets the counts to zero.
 func (a *Acceptor) ResetCounts() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -140,17 +140,17 @@ func (a *Acceptor) config() (AcceptorConfig, *keytab.Keytab) {
 	return a.cfg, a.keys
 }
 
-// AcceptError is why a token was refused.
+// AcceptError says why a token was refused.
 type AcceptError struct {
 	Kind string             // as in AcceptorCounts.Refused
-	Code messages.ErrorCode // of the KRB-ERROR; zero for what is no Kerberos
+	Code messages.ErrorCode // of the KRB-ERROR; zero if the token is not Kerberos
 	Text string
 }
 
-// Error tells kind and reason.
+// Error returns kind and reason.
 func (e *AcceptError) Error() string { return e.Kind + ": " + e.Text }
 
-// acceptance is one token on its way through the checks.
+// acceptance is the verification of one token.
 type acceptance struct {
 	cfg    AcceptorConfig
 	keys   *keytab.Keytab
@@ -162,7 +162,8 @@ type acceptance struct {
 	sum    gssChecksum
 }
 
-// verifyAPReq does what RFC 4120 3.2.3 and RFC 4121 4.1 demand of an acceptor.
+// verifyAPReq verifies an AP-REQ as RFC 4120, Section 3.2.3 and RFC 4121, Section 4.1
+// require of an acceptor.
 // channel is the bindings of the connection, nil if it has none.
 func (a *Acceptor) verifyAPReq(der []byte, channel *[16]byte) (*acceptance, error) {
 	cfg, keys := a.config()
@@ -172,7 +173,7 @@ func (a *Acceptor) verifyAPReq(der []byte, channel *[16]byte) (*acceptance, erro
 		return x, &AcceptError{"garbage", messages.KRB_AP_ERR_MSG_TYPE, err.Error()}
 	}
 	x.req = req
-	for _, check := range []func() error{x.openTicket, x.openAuthenticator, x.checkTimes, x.checkSum} {
+	for _, check := range []func() error{x.openTicket, x.openAuthenticator, x.checkTimes, x.readChecksum} {
 		if err := check(); err != nil {
 			return x, err
 		}

@@ -32,7 +32,7 @@ func verifyAPRep(t *testing.T, cred *messages.Credential, message []byte, cusec 
 	}
 }
 
-func TestMutualAuthenticationIsAnsweredInKind(t *testing.T) {
+func TestMutualAuthentication(t *testing.T) {
 	s := newSite(t, kdctest.AcceptorConfig{}, kdctest.UpstreamConfig{})
 	i := &initiator{cred: s.ticket(t), flags: mutual}
 	for _, quirk := range []bool{false, true} {
@@ -58,11 +58,11 @@ func TestMutualAuthenticationIsAnsweredInKind(t *testing.T) {
 		t.Fatal(err)
 	}
 	if resp, m := message(t, reply); resp.State != spnego.AcceptCompleted || m != nil {
-		t.Errorf("unasked answer %+v", resp)
+		t.Errorf("unrequested answer %+v", resp)
 	}
 }
 
-func TestRefusalsBearTheirKRBError(t *testing.T) {
+func TestRefusalHasKRBError(t *testing.T) {
 	randomKey, err := enctype.GenerateKey(enctype.AES256_CTS_HMAC_SHA1_96, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -78,8 +78,10 @@ func TestRefusalsBearTheirKRBError(t *testing.T) {
 			}
 			i.cusec--
 		}, messages.KRB_AP_ERR_REPEAT},
-		{"clock of the client", func(_ *testing.T, _ *site, i *initiator) { i.now = time.Now().Add(-6 * time.Minute) },
-			messages.KRB_AP_ERR_SKEW},
+		{
+			"clock of the client", func(_ *testing.T, _ *site, i *initiator) { i.now = time.Now().Add(-6 * time.Minute) },
+			messages.KRB_AP_ERR_SKEW,
+		},
 		{"ticket expired", func(t *testing.T, s *site, i *initiator) {
 			i.now = time.Now().Add(11 * time.Hour)
 			update(t, s, func(c *kdctest.AcceptorConfig) { c.Now = func() time.Time { return i.now } })
@@ -101,8 +103,10 @@ func TestRefusalsBearTheirKRBError(t *testing.T) {
 				a.CName = messages.NewPrincipalName(messages.KRB_NT_PRINCIPAL, "bob")
 			}
 		}, messages.KRB_AP_ERR_BADMATCH},
-		{"another session key", func(_ *testing.T, _ *site, i *initiator) { i.cred.Key = randomKey },
-			messages.KRB_AP_ERR_MODIFIED},
+		{
+			"another session key", func(_ *testing.T, _ *site, i *initiator) { i.cred.Key = randomKey },
+			messages.KRB_AP_ERR_MODIFIED,
+		},
 		{"another checksum", func(_ *testing.T, _ *site, i *initiator) {
 			i.change = func(a *messages.Authenticator) { a.Cksum = nil }
 		}, messages.KRB_AP_ERR_INAPP_CKSUM},
@@ -149,7 +153,7 @@ func newKeytab(t *testing.T, s *site, p *kdctest.Principal) {
 	update(t, s, func(c *kdctest.AcceptorConfig) { c.Keytab = keys })
 }
 
-func TestChannelBindingsAreTreatedAsIISDoes(t *testing.T) {
+func TestChannelBindings(t *testing.T) {
 	right, wrong := [16]byte{1}, [16]byte{2}
 	for _, c := range []struct {
 		name    string
@@ -184,7 +188,7 @@ func TestChannelBindingsAreTreatedAsIISDoes(t *testing.T) {
 	}
 }
 
-func TestGoodTokensCanBeRefused(t *testing.T) {
+func TestRefuseValidToken(t *testing.T) {
 	s := newSite(t, kdctest.AcceptorConfig{Refuse: kdctest.RefuseGood}, kdctest.UpstreamConfig{})
 	i := &initiator{cred: s.ticket(t), flags: mutual}
 	if _, reply, err := s.acceptor.Accept(i.token(t), nil); err == nil || reply != nil {
@@ -203,7 +207,7 @@ func TestGoodTokensCanBeRefused(t *testing.T) {
 	refuse := false
 	update(t, s, func(c *kdctest.AcceptorConfig) { c.RefuseWhen = func() bool { return refuse } })
 	if _, _, err := s.acceptor.Accept(i.token(t), nil); err != nil {
-		t.Errorf("not now: %v", err)
+		t.Errorf("after RefuseWhen returned false: %v", err)
 	}
 	refuse = true
 	if _, _, err := s.acceptor.Accept(i.token(t), nil); err == nil {
@@ -211,12 +215,12 @@ func TestGoodTokensCanBeRefused(t *testing.T) {
 	}
 }
 
-func TestEveryTruncationOfATokenIsRefused(t *testing.T) {
+func TestTruncatedToken(t *testing.T) {
 	s := newSite(t, kdctest.AcceptorConfig{}, kdctest.UpstreamConfig{})
 	token := (&initiator{cred: s.ticket(t)}).token(t)
 	for n := range token {
 		if _, _, err := s.acceptor.Accept(token[:n], nil); err == nil {
-			t.Fatalf("accepted with %d of %d octets", n, len(token))
+			t.Fatalf("accepted with %d of %d bytes", n, len(token))
 		}
 	}
 	ntlm := []byte("NTLMSSP\x00\x01\x00\x00\x00")

@@ -8,7 +8,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// asExchange is one AS-REQ being answered (RFC 4120 3.1).
+// asExchange answers one AS-REQ (RFC 4120, Section 3.1).
 type asExchange struct {
 	kdc   *KDC
 	realm *Realm
@@ -17,11 +17,11 @@ type asExchange struct {
 	now   time.Time
 	alter alteration
 
-	client *view
-	server *view
-	proof  proof
-	fast   *fastState    // nil without armor
-	talk   *conversation // nil unless the cookie is of one
+	client       *view
+	server       *view
+	proof        proof
+	fast         *fastState    // nil without armor
+	conversation *conversation // nil unless the cookie belongs to one
 }
 
 func (x *asExchange) run() (outcome, error) {
@@ -45,7 +45,7 @@ func (x *asExchange) run() (outcome, error) {
 		return outcome{}, err
 	}
 	if x.client.has(MustChange) {
-		// After the proof, as Windows: a stranger is not to learn of it.
+		// After the proof, like Windows: an unauthenticated client must not learn it.
 		return outcome{}, &refusal{
 			code: messages.KDC_ERR_KEY_EXPIRED, text: "password must change",
 			edata: extendedError(messages.STATUS_PASSWORD_MUST_CHANGE),
@@ -83,7 +83,7 @@ func (x *asExchange) issue() ([]byte, error) {
 		EndTime: life.end, RenewTill: life.renewTill,
 		CAddr: body.Addresses, AuthorizationData: x.client.authorization(),
 	}
-	if x.proof.given {
+	if x.proof.proved {
 		i.part.Flags |= messages.TKT_FLG_PRE_AUTHENT
 	}
 	if !life.renewTill.IsZero() {
@@ -105,8 +105,8 @@ func (x *asExchange) issue() ([]byte, error) {
 	}
 	i.padata = append(messages.MethodData{etypeInfo2(x.proof.key.EType(), x.proof.set)}, x.proof.padata...)
 	if _, asked := x.req.PAData.Find(messages.PA_REQ_ENC_PA_REP); asked {
-		// RFC 6806 11: a checksum over the request as it came proves that
-		// nobody took the better offers out of it.
+		// RFC 6806, Section 11: a checksum over the request as received proves that
+		// no attacker removed the stronger encryption types from it.
 		sum, err := replyKey.Checksum(enctype.KEY_USAGE_AS_REQ, x.raw)
 		if err != nil {
 			return nil, err
@@ -116,15 +116,15 @@ func (x *asExchange) issue() ([]byte, error) {
 			Type:  messages.PA_REQ_ENC_PA_REP,
 			Value: messages.Checksum{Type: replyKey.ChecksumType(), Value: sum}.Marshal(),
 		})
-		if x.realm.doesFAST() {
+		if x.realm.fastEnabled() {
 			i.encPA = append(i.encPA, messages.PAData{Type: messages.PA_FX_FAST})
 		}
 	}
 	return i.reply(messages.KRB_AS_REP, replyKey, enctype.KEY_USAGE_AS_REP)
 }
 
-// clientName is the name for ticket and reply: canonical for enterprise names
-// and for those who ask for it, otherwise as it was asked.
+// clientName returns the name for ticket and reply: canonical for enterprise names
+// and if the client requests it, otherwise as requested.
 func (x *asExchange) clientName() messages.PrincipalName {
 	asked := x.req.Body.CName
 	if asked.NameType == messages.KRB_NT_ENTERPRISE || x.req.Body.KDCOptions&messages.KDC_OPT_CANONICALIZE != 0 {
@@ -133,8 +133,7 @@ func (x *asExchange) clientName() messages.PrincipalName {
 	return asked
 }
 
-// findClient looks an account up by the name that an AS-REQ, or an S4U request,
-// has for it.
+// findClient looks an account up by its name in an AS-REQ or an S4U request.
 func (r *Realm) findClient(name messages.PrincipalName, opts messages.KDCOptions) (*Principal, error) {
 	text := name.String()
 	p := r.Principal(text)
@@ -156,7 +155,7 @@ func (r *Realm) findClient(name messages.PrincipalName, opts messages.KDCOptions
 	return p, nil
 }
 
-// revoked refuses accounts that may not be used, in Windows' words.
+// revoked refuses accounts that may not be used, with the codes that Windows sends.
 func revoked(v *view) error {
 	var status messages.NTStatus
 	switch {
@@ -172,7 +171,7 @@ func revoked(v *view) error {
 	return &refusal{code: messages.KDC_ERR_CLIENT_REVOKED, text: "client is revoked", edata: extendedError(status)}
 }
 
-// requestedClient is the client of an AS-REQ as Counts names it.
+// requestedClient returns the client of an AS-REQ as Counts names it.
 func requestedClient(req *messages.KDCReq) string {
 	return req.Body.CName.String() + "@" + req.Body.Realm
 }

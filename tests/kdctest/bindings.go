@@ -10,7 +10,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 )
 
-// BindingsMode is how an acceptor treats channel bindings, after IIS's
+// BindingsMode says how an acceptor treats channel bindings, modelled on IIS's
 // Extended Protection (tokenChecking).
 type BindingsMode int
 
@@ -18,17 +18,17 @@ const (
 	// BindingsOff ignores them.
 	BindingsOff BindingsMode = iota
 	// BindingsAllow refuses wrong ones, and absent ones from a client that
-	// claims to know them (KERB_AP_OPTIONS_CBT).
+	// claims to support them (KERB_AP_OPTIONS_CBT).
 	BindingsAllow
 	// BindingsRequire refuses wrong and absent ones.
 	BindingsRequire
 )
 
-// EndPointBindings is the MD5 of the GSS channel bindings of a server's
-// certificate: tls-server-end-point (RFC 5929 4) as application data of a
-// structure without addresses (RFC 4121 4.1.1.2). It is false for a
-// certificate whose signature names no hash, Ed25519 above all, and where
-// FIPS 140 forbids MD5.
+// EndPointBindings returns the MD5 of the GSS channel bindings of a server's
+// certificate: tls-server-end-point (RFC 5929, Section 4) as application data of a
+// structure without addresses (RFC 4121, Section 4.1.1.2). It returns false
+// for a certificate whose signature names no hash, such as Ed25519, and if FIPS 140
+// forbids MD5.
 func EndPointBindings(cert *x509.Certificate) ([16]byte, bool) {
 	h := endPointHash(cert.SignatureAlgorithm)
 	if h == 0 {
@@ -46,8 +46,8 @@ func EndPointBindings(cert *x509.Certificate) ([16]byte, bool) {
 	return [16]byte(sum), true
 }
 
-// endPointHash is the hash of the signature, with SHA-256 in place of MD5 and
-// SHA-1 (RFC 5929 4.1).
+// endPointHash returns the hash of the signature, with SHA-256 in place of MD5 and
+// SHA-1 (RFC 5929, Section 4.1).
 func endPointHash(alg x509.SignatureAlgorithm) crypto.Hash {
 	switch alg {
 	case x509.MD5WithRSA, x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.DSAWithSHA1,
@@ -61,8 +61,8 @@ func endPointHash(alg x509.SignatureAlgorithm) crypto.Hash {
 	return 0
 }
 
-// bindingsFault says what is wrong with an authenticator's bindings; "" if
-// nothing is. channel is nil where there is no TLS or none that binds.
+// bindingsFault describes the error in an authenticator's bindings and returns ""
+// if there is none. channel is nil without TLS or if the certificate has no bindings.
 func bindingsFault(mode BindingsMode, channel *[16]byte, got [16]byte, claimsCBT bool) string {
 	absent := got == [16]byte{}
 	switch {

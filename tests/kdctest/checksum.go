@@ -7,34 +7,31 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// Flags of the GSS checksum (RFC 4121 4.1.1.1).
+// Flags of the GSS checksum (RFC 4121, Section 4.1.1.1).
 const (
 	gssDelegFlag  = 1
 	gssMutualFlag = 2
 )
 
-// gssChecksumType is the cksumtype of RFC 4121 4.1.1.
+// gssChecksumType is the cksumtype of RFC 4121, Section 4.1.1.
 const gssChecksumType enctype.ChecksumType = 0x8003
 
-// gssChecksum is the value of the authenticator's checksum.
+// gssChecksum is the value of the authenticator's checksum (RFC 4121, Section 4.1.1).
 //
-//	0..3    number of octets in Bnd: 16, little endian, as all here
+//	0..3    number of bytes in Bnd: 16, little endian, as all here
 //	4..19   Bnd: MD5 of the channel bindings, zero if there are none
 //	20..23  flags
 //	24..25  DlgOpt: 1        only with the delegation flag
 //	26..27  length of Deleg
 //	28..    Deleg: a KRB-CRED
-//
-// (RFC 4121 4.1.1)
 type gssChecksum struct {
 	bindings  [16]byte
 	flags     uint32
 	delegated *messages.Credential
 }
 
-// checkSum reads the checksum of the authenticator, without which GSS does not
-// go.
-func (x *acceptance) checkSum() error {
+// readChecksum reads the checksum of the authenticator, which GSS requires.
+func (x *acceptance) readChecksum() error {
 	sum := x.auth.Cksum
 	if sum == nil || sum.Type != gssChecksumType {
 		return refused(messages.KRB_AP_ERR_INAPP_CKSUM, "checksum is not of type 0x8003")
@@ -64,7 +61,7 @@ func (x *acceptance) checkSum() error {
 	return nil
 }
 
-// openCred takes the one ticket out of a KRB-CRED (RFC 4120 3.6), which is
+// openCred returns the one ticket of a KRB-CRED (RFC 4120, Section 3.6), which is
 // encrypted with the session key.
 func (x *acceptance) openCred(der []byte) (*messages.Credential, error) {
 	cred, err := messages.ParseKRBCred(der)

@@ -16,10 +16,10 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
-// The client of these tests is written out here, message by message, so that
-// it can do wrong where a real one would not.
+// The client of these tests builds its messages by hand, so that it can send wrong
+// ones.
 
-// asReq is an AS-REQ without proof.
+// asReq returns an AS-REQ without proof.
 func asReq(realm, user string, nonce uint32) *messages.KDCReq {
 	return &messages.KDCReq{MsgType: messages.KRB_AS_REQ, Body: messages.KDCReqBody{
 		KDCOptions: messages.KDC_OPT_FORWARDABLE | messages.KDC_OPT_RENEWABLE | messages.KDC_OPT_CANONICALIZE,
@@ -57,7 +57,7 @@ func passwordKey(t *testing.T, password, salt string) enctype.Key {
 	return key
 }
 
-// open decrypts a reply, or returns the KRB-ERROR that it is.
+// open decrypts a reply, or returns it as an error if it is a KRB-ERROR.
 func open(t *testing.T, reply []byte, key enctype.Key, usage enctype.Usage) (*messages.Credential, *messages.EncKDCRepPart, error) {
 	t.Helper()
 	if e, err := messages.ParseKRBError(reply); err == nil {
@@ -115,7 +115,7 @@ func keyLogin(t *testing.T, kdc *kdctest.KDC, realm *kdctest.Realm, p *kdctest.P
 	return cred
 }
 
-// tgsRequest is a TGS-REQ in the making.
+// tgsRequest holds the fields of a TGS-REQ.
 type tgsRequest struct {
 	tgt      *messages.Credential
 	realm    string // whose KDC is asked
@@ -126,7 +126,7 @@ type tgsRequest struct {
 	now      time.Time
 }
 
-// ask sends it and opens the reply.
+// ask sends the request and opens the reply.
 func (r tgsRequest) ask(t *testing.T, kdc *kdctest.KDC) (*messages.Credential, error) {
 	t.Helper()
 	req := &messages.KDCReq{MsgType: messages.KRB_TGS_REQ, Body: messages.KDCReqBody{
@@ -186,7 +186,7 @@ func service(text string) messages.PrincipalName {
 	return p.Name
 }
 
-// ticketFor gets alice's ticket for the web server of a site.
+// ticket gets alice's ticket for the web server of a site.
 func (s *site) ticket(t *testing.T) *messages.Credential {
 	t.Helper()
 	tgt := login(t, s.kdc, "CORP.EXAMPLE", "alice", "secret")
@@ -197,7 +197,7 @@ func (s *site) ticket(t *testing.T) *messages.Credential {
 	return cred
 }
 
-// initiator makes context tokens; its fields may be wrong on purpose.
+// initiator makes context tokens; tests may set wrong fields.
 type initiator struct {
 	cred      *messages.Credential
 	now       time.Time
@@ -208,7 +208,7 @@ type initiator struct {
 	cusec     int32
 }
 
-// token makes a token in SPNEGO; each has a time of its own.
+// token returns a token in SPNEGO; each has a different time.
 func (i *initiator) token(t *testing.T) []byte {
 	t.Helper()
 	raw := i.raw(t)
@@ -244,7 +244,7 @@ func (i *initiator) raw(t *testing.T) []byte {
 	})
 }
 
-// message takes the Kerberos message out of an acceptor's reply.
+// message returns the Kerberos message of an acceptor's reply.
 func message(t *testing.T, reply []byte) (spnego.NegTokenResp, []byte) {
 	t.Helper()
 	resp, err := spnego.ParseReply(reply)
@@ -258,7 +258,7 @@ func message(t *testing.T, reply []byte) (spnego.NegTokenResp, []byte) {
 	var body der.String
 	var oid []byte
 	var id uint16
-	if !der.ReadElement(&s, der.Application(0), &body) || !der.ReadOID(&body, &oid) || !body.ReadUint16(&id) {
+	if !s.ReadASN1(&body, der.Application(0)) || !der.ReadOID(&body, &oid) || !body.ReadUint16(&id) {
 		t.Fatalf("token is not framed: %x", resp.ResponseToken)
 	}
 	return *resp, body

@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 )
 
-// Connection is what an acceptor knows about one connection of an http.Server:
-// the certificate that the server showed on it, and who authenticated on it.
+// Connection is the state of one connection of an http.Server for the acceptor: the
+// certificate that the server presented on it, and the user who authenticated on it.
 type Connection struct {
 	// ID numbers the connections of a process from 1.
 	ID int64
@@ -40,7 +40,7 @@ func (c *Connection) certificate() *x509.Certificate {
 	return c.leaf
 }
 
-// bound is who authenticated on the connection last.
+// bound returns the user who last authenticated on the connection.
 func (c *Connection) bound() *Peer {
 	if c == nil {
 		return nil
@@ -61,8 +61,8 @@ func (c *Connection) bind(p *Peer) {
 
 // Connections ties requests to connections: Context is for
 // http.Server.ConnContext, Certificate for tls.Config.GetCertificate, State for
-// http.Server.ConnState. A server's own certificate is nowhere in a request, and
-// it may be renewed between two connections, hence this detour.
+// http.Server.ConnState. A request does not contain the server's certificate, and the
+// certificate may be renewed between two connections.
 type Connections struct {
 	// Show returns the certificate for new connections; nil without TLS.
 	Show func() *tls.Certificate
@@ -86,8 +86,7 @@ func (cs *Connections) Forget(c net.Conn) {
 	}
 }
 
-// Certificate hands out the current certificate and remembers on which
-// connection.
+// Certificate returns the current certificate and records it for the connection.
 func (cs *Connections) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	cert := cs.Show()
 	conn, ok := cs.open.Load(hello.Conn)

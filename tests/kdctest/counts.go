@@ -8,36 +8,36 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// Counts is what a KDC was asked and what it answered since the last reset.
-// Messages count once each: the same bytes over the same protocol again are a
-// retransmission, whatever became of the first.
+// Counts counts the requests and replies of a KDC since the last reset. Each message
+// counts once: the same bytes over the same protocol are a retransmission, even if the
+// first was lost.
 type Counts struct {
-	// UDP, TCP and HTTPS are all messages that arrived, lost ones included.
+	// UDP, TCP and HTTPS count all messages that arrived, lost ones included.
 	UDP, TCP, HTTPS int
-	// Lost are those that a fault dropped on their way in.
+	// Lost counts those that a fault dropped on arrival.
 	Lost int
-	// Retransmissions are messages that came before over the same protocol.
+	// Retransmissions counts messages that arrived before over the same protocol.
 	Retransmissions int
-	// ASReq and TGSReq are questions; ASReqPreAuth those AS-REQs that carried
-	// proof of a key. Other is what is neither.
+	// ASReq and TGSReq count requests; ASReqPreAuth those AS-REQs that carried
+	// proof of a key. Other counts all other messages.
 	ASReq, ASReqPreAuth, TGSReq, Other int
-	// Armored are the questions in FAST armor that was good.
+	// Armored counts the requests in valid FAST armor.
 	Armored int
-	// ASRep and TGSRep are tickets issued and sent: logins and exchanges. An
-	// answer that was too big for UDP counts as TooBig instead.
+	// ASRep and TGSRep count tickets issued and sent: logins and exchanges. A
+	// reply that was too big for UDP counts as TooBig instead.
 	ASRep, TGSRep, TooBig int
-	// Renewed, Forwarded, Referred, S4U2Self and S4U2Proxy say what kind of
-	// TGS-REP it was, if any.
+	// Renewed, Forwarded, Referred, S4U2Self and S4U2Proxy count the TGS-REPs of
+	// these kinds.
 	Renewed, Forwarded, Referred, S4U2Self, S4U2Proxy int
-	// Errors are the KRB-ERRORs that the KDC itself answered, by code.
+	// Errors counts the KRB-ERRORs of the KDC itself, by code.
 	Errors map[messages.ErrorCode]int
-	// Clients is by the client's name as asked ("alice@REALM"), for AS-REQs.
+	// Clients counts AS-REQs by the client's name as requested ("alice@REALM").
 	Clients map[string]ClientCounts
-	// Services is TGS-REPs by service as issued ("HTTP/web@REALM").
+	// Services counts TGS-REPs by service as issued ("HTTP/web@REALM").
 	Services map[string]int
 }
 
-// ClientCounts is the part of Counts that concerns one client's logins.
+// ClientCounts counts one client's logins.
 type ClientCounts struct {
 	ASReq, ASReqPreAuth, ASRep int
 }
@@ -45,10 +45,10 @@ type ClientCounts struct {
 // Counts returns a snapshot.
 func (k *KDC) Counts() Counts { return k.counter.snapshot() }
 
-// ResetCounts starts anew from zero.
+// ResetCounts resets the counts to zero.
 func (k *KDC) ResetCounts() { k.counter.reset() }
 
-// maxSeen bounds the memory of retransmission detection.
+// maxSeen bounds the messages kept to detect retransmissions.
 const maxSeen = 1 << 16
 
 type counter struct {
@@ -98,7 +98,7 @@ func (c *counter) arrived(q *Question) {
 
 func (c *counter) lost() { c.add(func(n *Counts) { n.Lost++ }) }
 
-// taken counts a question that the KDC took up, once however often it is told.
+// taken counts a request that the KDC processes, once for each message.
 func (c *counter) taken(q *Question) {
 	if q.counted {
 		return
@@ -137,8 +137,8 @@ func (c *counter) taken(q *Question) {
 	}
 }
 
-// id names a message and its protocol: a repeat over TCP of what went over UDP
-// is a question of its own.
+// id identifies a message and its protocol: a request that is repeated over TCP after
+// UDP is a request of its own.
 func (q *Question) id() [sha256.Size]byte {
 	return sha256.Sum256(append([]byte(q.Protocol+"\x00"), q.Message...))
 }

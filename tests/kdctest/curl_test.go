@@ -54,7 +54,7 @@ func newSite(t *testing.T, acfg kdctest.AcceptorConfig, ucfg kdctest.UpstreamCon
 	return s
 }
 
-// certificate is a fresh self-signed one for web.corp.example.
+// certificate returns a new self-signed certificate for web.corp.example.
 func certificate(t *testing.T) *tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -77,7 +77,7 @@ func certificate(t *testing.T) *tls.Certificate {
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }
 
-// curl asks the site as alice, by the name of the service.
+// curl requests a path of the site as alice, by the name of the service.
 func (s *site) curl(t *testing.T, path string, args ...string) string {
 	t.Helper()
 	curl, err := exec.LookPath("curl")
@@ -109,7 +109,7 @@ func (s *site) curl(t *testing.T, path string, args ...string) string {
 	return string(out)
 }
 
-func TestCurlPassesTheAcceptor(t *testing.T) {
+func TestCurl(t *testing.T) {
 	for _, quirk := range []bool{false, true} {
 		s := newSite(t, kdctest.AcceptorConfig{MicrosoftMech: quirk}, kdctest.UpstreamConfig{})
 		if out := s.curl(t, "/"); out != "alice@CORP.EXAMPLE\n\n200" {
@@ -121,7 +121,7 @@ func TestCurlPassesTheAcceptor(t *testing.T) {
 	}
 }
 
-func TestCurlPassesTheAcceptorWithTokensOfPACSize(t *testing.T) {
+func TestCurlLargeTokens(t *testing.T) {
 	for _, size := range []int{1300, 6000, 12000} {
 		s := newSite(t, kdctest.AcceptorConfig{}, kdctest.UpstreamConfig{})
 		s.realm.Principal("alice").Set(kdctest.AuthDataSize(size))
@@ -136,7 +136,7 @@ func TestCurlPassesTheAcceptorWithTokensOfPACSize(t *testing.T) {
 	}
 }
 
-func TestCurlDelegatesItsTicket(t *testing.T) {
+func TestCurlDelegates(t *testing.T) {
 	s := newSite(t, kdctest.AcceptorConfig{}, kdctest.UpstreamConfig{})
 	s.web.Set(kdctest.With(kdctest.OKAsDelegate))
 	out := s.curl(t, "/json", "--delegation", "policy")
@@ -148,7 +148,7 @@ func TestCurlDelegatesItsTicket(t *testing.T) {
 	}
 }
 
-func TestCurlIsRefusedWithoutChannelBindingsWhereTheyAreRequired(t *testing.T) {
+func TestCurlWithoutBindings(t *testing.T) {
 	// curl 7.88 sends none.
 	cert := certificate(t)
 	ca := filepath.Join(t.TempDir(), "ca.pem")

@@ -5,13 +5,13 @@
 // and TCP: logins with encrypted timestamp, SPAKE (RFC 9588) or, in FAST armor
 // (RFC 6113), encrypted challenge, service tickets, renewal,
 // forwarding, referrals, and Services for User with Windows' rules. It counts
-// what it is asked, its clock and randomness are injected, and it misbehaves on
+// requests and replies, its clock and randomness are injected, and it misbehaves on
 // demand (Fault).
 //
 // The acceptor (RFC 4121, RFC 4178, RFC 4559) verifies Negotiate as Apache or
-// IIS do: replay, clock, channel bindings after Extended Protection, mutual
+// IIS do: replay, clock, channel bindings like Extended Protection, mutual
 // authentication, delegated tickets, identities kept per connection. Upstream
-// is a whole server around it.
+// is an HTTP server with an acceptor.
 //
 // Begin with a realm, a KDC and an upstream:
 //
@@ -25,7 +25,7 @@
 //	upstream := kdctest.NewUpstream(kdctest.UpstreamConfig{Acceptor: acceptor})
 //	err = upstream.Start() // and Stop
 //
-// Left out: PKINIT, user-to-user, postdated and proxy tickets, password changes, real
-// PACs: filler of the same size stands for one, and local authorization data for
-// what a KDC reads in it. It is no KDC to keep secrets with.
+// Left out: PKINIT, user-to-user, postdated and proxy tickets, password changes and real
+// PACs: filler of the same size takes the place of a PAC, and local authorization data
+// that of the fields which a KDC reads. The KDC does not protect its secrets.
 package kdctest

@@ -7,21 +7,22 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// fastState is what the armor of a request came to (RFC 6113 5.4). All methods take nil, which is no armor.
+// fastState is the result of a request's armor (RFC 6113, Section 5.4). All methods accept
+// nil, which means no armor.
 type fastState struct {
 	armor      enctype.Key
 	nonce      uint32      // of the request inside
 	strengthen enctype.Key // for the reply, made when it is needed
 }
 
-// DisableFAST makes the realm one of old: armor is padata that it does not know.
+// DisableFAST makes the realm ignore armor like a KDC without RFC 6113.
 func (r *Realm) DisableFAST() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.noFAST = true
 }
 
-func (r *Realm) doesFAST() bool {
+func (r *Realm) fastEnabled() bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return !r.noFAST
@@ -30,7 +31,7 @@ func (r *Realm) doesFAST() bool {
 // armored reads PA-FX-FAST, if the request has it.
 func (r *Realm) armored(req *messages.KDCReq) (*messages.KrbFastArmoredReq, error) {
 	value, ok := req.PAData.Find(messages.PA_FX_FAST)
-	if !ok || len(value) == 0 || !r.doesFAST() {
+	if !ok || len(value) == 0 || !r.fastEnabled() {
 		return nil, nil
 	}
 	fast, err := messages.ParseKrbFastArmoredReq(value)
@@ -40,7 +41,7 @@ func (r *Realm) armored(req *messages.KDCReq) (*messages.KrbFastArmoredReq, erro
 	return fast, nil
 }
 
-// unarmor puts the true request in the place of the one outside.
+// unarmor replaces the outer request by the inner one.
 func (x *asExchange) unarmor() error {
 	fast, err := x.realm.armored(x.req)
 	if err != nil || fast == nil {
@@ -72,7 +73,7 @@ func (x *asExchange) unarmor() error {
 	return nil
 }
 
-// openArmor decrypts the armor's AP-REQ, which must bear a ticket for this KDC.
+// openArmor decrypts the armor's AP-REQ, which must carry a ticket for this KDC.
 func (x *asExchange) openArmor(apReq []byte) (*messages.EncTicketPart, *messages.Authenticator, error) {
 	ap, err := messages.ParseAPReq(apReq)
 	if err != nil {
@@ -128,7 +129,7 @@ func (x *tgsExchange) unarmor() error {
 	return nil
 }
 
-// openFAST decrypts the true request and verifies what ties it to the outside.
+// openFAST decrypts the inner request and verifies its checksum over the outer one.
 func openFAST(fast *messages.KrbFastArmoredReq, subkey, session enctype.Key, outside []byte) (*messages.KrbFastReq, *fastState, error) {
 	key, err := enctype.CF2(subkey, session, "subkeyarmor", "ticketarmor")
 	if err != nil {
@@ -165,7 +166,8 @@ func (f *fastState) replyKey(k *KDC, key enctype.Key) (enctype.Key, error) {
 	return enctype.CF2(f.strengthen, key, "strengthenkey", "replykey")
 }
 
-// wrapReply puts the padata of a reply into armor, and with it what ties the ticket to the armor.
+// wrapReply puts the padata of a reply into armor, with the checksum that binds the
+// ticket to it.
 func (f *fastState) wrapReply(k *KDC, rep *messages.KDCRep, now time.Time) error {
 	if f == nil {
 		return nil
@@ -185,7 +187,7 @@ func (f *fastState) wrapReply(k *KDC, rep *messages.KDCRep, now time.Time) error
 	return err
 }
 
-// wrapError puts an error into armor; outside only its code shows.
+// wrapError puts an error into armor; only its code is visible outside.
 func (f *fastState) wrapError(k *KDC, e *messages.KRBError) {
 	if f == nil {
 		return
@@ -211,7 +213,8 @@ func (f *fastState) wrap(k *KDC, response *messages.KrbFastResponse) (messages.M
 	return messages.MethodData{{Type: messages.PA_FX_FAST, Value: rep.Marshal()}}, nil
 }
 
-// verifyChallenge checks PA-ENCRYPTED-CHALLENGE (RFC 6113 5.4.6) with every key of its type, and answers with one of ours.
+// verifyChallenge checks PA-ENCRYPTED-CHALLENGE (RFC 6113, Section 5.4.6) with every key
+// of its type, and adds the KDC's own challenge to the reply.
 func (x *asExchange) verifyChallenge(value []byte) (proof, error) {
 	derive := func(key enctype.Key) (enctype.Key, error) {
 		return enctype.CF2(x.fast.armor, key, "clientchallengearmor", "challengelongterm")

@@ -10,7 +10,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
-func TestMITArmorsItsLogin(t *testing.T) {
+func TestMITArmor(t *testing.T) {
 	realm := kdctest.NewRealm("CORP.EXAMPLE")
 	realm.AddUser("machine", "machine-secret")
 	realm.AddUser("alice", "secret", kdctest.With(kdctest.ArmoredOnly))
@@ -35,11 +35,11 @@ func TestMITArmorsItsLogin(t *testing.T) {
 		t.Errorf("no encrypted challenge:\n%s", trace)
 	}
 	if _, err := m.try("wrong\n", "kinit", "-T", armor, "alice"); err == nil {
-		t.Error("a wrong password is taken")
+		t.Error("a wrong password is accepted")
 	}
 }
 
-func TestArmorIsUnknownToARealmOfOld(t *testing.T) {
+func TestFASTDisabled(t *testing.T) {
 	realm := kdctest.NewRealm("CORP.EXAMPLE")
 	realm.AddUser("machine", "machine-secret")
 	realm.AddUser("alice", "secret")
@@ -54,7 +54,7 @@ func TestArmorIsUnknownToARealmOfOld(t *testing.T) {
 	}
 }
 
-func TestMITLogsInBySPAKE(t *testing.T) {
+func TestMITSPAKE(t *testing.T) {
 	for name, how := range map[string]kdctest.SPAKE{
 		"edwards25519": {Groups: []messages.SPAKEGroup{messages.SPAKE_GROUP_EDWARDS25519}},
 		"P-256":        {Groups: []messages.SPAKEGroup{messages.SPAKE_GROUP_P256}},
@@ -73,13 +73,13 @@ func TestMITLogsInBySPAKE(t *testing.T) {
 				t.Errorf("counts %+v", c)
 			}
 			if _, err := m.try("wrong\n", "kinit", "alice"); err == nil {
-				t.Error("a wrong password is taken")
+				t.Error("a wrong password is accepted")
 			}
 		})
 	}
 }
 
-func TestMITWantsNoSecondFactorOfSPAKE(t *testing.T) {
+func TestMITSPAKESecondFactor(t *testing.T) {
 	realm := kdctest.NewRealm("CORP.EXAMPLE")
 	realm.AddUser("alice", "secret")
 	realm.SetPreAuth(messages.PA_SPAKE)

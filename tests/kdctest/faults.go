@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
@@ -16,7 +15,7 @@ type Question struct {
 	Protocol string
 	// Remote is the client's address; empty for "direct".
 	Remote string
-	// Message is the DER as it came.
+	// Message is the DER as received.
 	Message []byte
 
 	ctx     context.Context
@@ -34,25 +33,24 @@ func (q *Question) IsAS() bool { return len(q.Message) > 0 && q.Message[0] == 0x
 // IsTGS reports whether the message looks like a TGS-REQ.
 func (q *Question) IsTGS() bool { return len(q.Message) > 0 && q.Message[0] == 0x6c }
 
-// alteration is what a fault wants otherwise inside an answer that is
-// encrypted, where it could not be changed afterwards.
+// alteration is a fault's change to the encrypted part of an answer, which cannot be
+// changed afterwards.
 type alteration struct {
-	nonce  uint32        // XORed onto the nonce
-	client string        // issue the ticket to this principal of the realm
-	skew   time.Duration // added to the KDC's clock
+	nonce  uint32 // XORed onto the nonce
+	client string // issue the ticket to this principal of the realm
 }
 
-// Answer is what goes back. The zero Answer is silence: no datagram, and a
-// stream that stays open.
+// Answer is the response to a question. The zero Answer is silence: no datagram, and
+// a stream that stays open.
 type Answer struct {
-	// Messages go out one after the other, each a datagram of its own or with
+	// Messages are sent in order, each as a datagram of its own or with
 	// its length before it on a stream.
 	Messages [][]byte
-	// Raw goes out on a stream after Messages, as it is.
+	// Raw is sent on a stream after Messages, without a length.
 	Raw []byte
 	// Close ends the stream afterwards; Reset does so with RST.
 	Close, Reset bool
-	// Lost says that the network, not the KDC, swallowed the question: it is
+	// Lost says that the network dropped the question, not the KDC: it is
 	// counted as lost only.
 	Lost bool
 }
@@ -71,17 +69,17 @@ func (a Answer) stream() []byte {
 type Handler func(*Question) Answer
 
 // Fault is misbehaviour: it wraps the KDC, or the next fault. It may answer
-// itself, ask next and change what comes, or say nothing.
+// itself, call next and change the answer, or be silent.
 type Fault func(next Handler) Handler
 
-// Use adds faults; the first added is the first to see a question.
+// Use adds faults; the first added sees a question first.
 func (k *KDC) Use(faults ...Fault) {
 	k.faultsMu.Lock()
 	defer k.faultsMu.Unlock()
 	k.faults = append(slices.Clip(k.faults), faults...)
 }
 
-// ClearFaults makes the KDC well-behaved again. What a Gate holds stays held.
+// ClearFaults removes all faults. Questions that a Gate holds stay held.
 func (k *KDC) ClearFaults() {
 	k.faultsMu.Lock()
 	defer k.faultsMu.Unlock()
@@ -155,8 +153,8 @@ func Every(n int, f Fault) Fault {
 	return Only(func(*Question) bool { return seen.next()%n == 0 }, f)
 }
 
-// tally numbers questions. A fault is instantiated anew for each question, so
-// the number lives outside.
+// tally numbers questions. It is kept outside the fault because each question
+// instantiates the fault.
 type tally struct {
 	mu sync.Mutex
 	n  int
@@ -169,19 +167,18 @@ func (t *tally) next() int {
 	return t.n
 }
 
-// Silent takes the question and never answers; a stream stays open.
+// Silent accepts the question and never answers; a stream stays open.
 func Silent() Fault {
 	return func(Handler) Handler { return func(*Question) Answer { return Answer{} } }
 }
 
-// Lose drops datagrams on their way to the KDC, which never sees them. On a
-// stream it does nothing.
+// Lose drops datagrams before they reach the KDC. It does nothing on a stream.
 func Lose() Fault {
 	return UDP(func(Handler) Handler { return func(*Question) Answer { return Answer{Lost: true} } })
 }
 
-// LoseReply lets the KDC do its work and drops the answer on its way back. On
-// a stream it does nothing.
+// LoseReply lets the KDC process a datagram and drops the answer. It does nothing on
+// a stream.
 func LoseReply() Fault {
 	return UDP(func(next Handler) Handler {
 		return func(q *Question) Answer {
@@ -197,8 +194,8 @@ func Reset() Fault {
 	return func(Handler) Handler { return func(*Question) Answer { return Answer{Reset: true} } }
 }
 
-// Cut sends the first n bytes of the true answer: on a stream under the full
-// length and then the end, as a datagram as it is.
+// Cut sends the first n bytes of the real answer: on a stream with the full length in
+// the prefix and then the end of the stream, otherwise as a datagram of n bytes.
 func Cut(n int) Fault {
 	return func(next Handler) Handler {
 		return func(q *Question) Answer {
@@ -216,8 +213,8 @@ func Cut(n int) Fault {
 	}
 }
 
-// Announce answers a stream with a length prefix of size bytes and a few bytes
-// only, and keeps it open. Datagrams have no prefix and are answered truly.
+// Announce answers on a stream with a length prefix of size bytes and only a few
+// bytes, and keeps the stream open. Datagrams have no prefix and get the real answer.
 func Announce(size uint32) Fault {
 	return TCP(func(Handler) Handler {
 		return func(*Question) Answer {
@@ -226,7 +223,7 @@ func Announce(size uint32) Fault {
 	})
 }
 
-// Garbage answers with n bytes that are no message.
+// Garbage answers with n bytes that are not a message.
 func Garbage(n int) Fault {
 	return func(Handler) Handler {
 		return func(*Question) Answer {
@@ -239,15 +236,12 @@ func Garbage(n int) Fault {
 	}
 }
 
-// WrongNonce answers well but for the nonce, inside the encrypted part.
+// WrongNonce changes the nonce in the encrypted part of the answer.
 func WrongNonce() Fault { return altered(func(a *alteration) { a.nonce = 0x2a }) }
 
 // AnotherUser answers with a ticket of the named principal of the same realm,
 // encrypted so that the asking client can read it.
 func AnotherUser(name string) Fault { return altered(func(a *alteration) { a.client = name }) }
-
-// ClockJump answers as if the KDC's clock were d off.
-func ClockJump(d time.Duration) Fault { return altered(func(a *alteration) { a.skew = d }) }
 
 func altered(change func(*alteration)) Fault {
 	return func(next Handler) Handler {
@@ -258,16 +252,16 @@ func altered(change func(*alteration)) Fault {
 	}
 }
 
-// Fail answers with a KRB-ERROR of the given code that otherwise fits the
-// question: names and the KDC's time.
+// Fail answers with a KRB-ERROR of the given code that has the names of the question
+// and the KDC's time.
 func Fail(code messages.ErrorCode) Fault {
 	return func(Handler) Handler {
 		return func(q *Question) Answer { return Answer{Messages: [][]byte{q.kdc.errorFor(q, code)}} }
 	}
 }
 
-// ForgeFirst sends a KRB-ERROR of the given code, as anyone on the network
-// could forge it, right before the true answer.
+// ForgeFirst sends a KRB-ERROR of the given code, which any attacker on the network
+// can forge, before the real answer.
 func ForgeFirst(code messages.ErrorCode) Fault {
 	return func(next Handler) Handler {
 		return func(q *Question) Answer {
@@ -278,8 +272,8 @@ func ForgeFirst(code messages.ErrorCode) Fault {
 	}
 }
 
-// Stale sends, before the true answer, the KDC's last KRB-ERROR once more: a
-// datagram of an earlier question that comes late.
+// Stale sends the KDC's last KRB-ERROR again before the real answer, like a late
+// datagram for an earlier question.
 func Stale() Fault {
 	var mu sync.Mutex
 	var last []byte
@@ -308,20 +302,20 @@ func StreamOnly() Fault { return UDP(Silent()) }
 // TooBig answers every datagram with KRB_ERR_RESPONSE_TOO_BIG.
 func TooBig() Fault { return UDP(Fail(messages.KRB_ERR_RESPONSE_TOO_BIG)) }
 
-// Gate holds questions back until it is released: a slow KDC without a clock.
+// Gate holds questions back until it is released: a slow KDC that needs no clock.
 type Gate struct {
 	arrived  chan struct{}
 	released chan struct{}
 	once     sync.Once
 }
 
-// NewGate returns a gate that is shut.
+// NewGate returns a closed gate.
 func NewGate() *Gate {
 	return &Gate{arrived: make(chan struct{}, maxAtOnce), released: make(chan struct{})}
 }
 
-// Slow is the fault: the question is taken, waits at the gate, and is then
-// answered as ever.
+// Slow is the fault: the question waits at the gate and is answered after the
+// release.
 func (g *Gate) Slow() Fault {
 	return func(next Handler) Handler {
 		return func(q *Question) Answer {
@@ -340,8 +334,8 @@ func (g *Gate) Slow() Fault {
 	}
 }
 
-// Arrived yields once for each question that has come to the gate.
+// Arrived yields once for each question that has reached the gate.
 func (g *Gate) Arrived() <-chan struct{} { return g.arrived }
 
-// Release opens the gate for good.
+// Release opens the gate permanently.
 func (g *Gate) Release() { g.once.Do(func() { close(g.released) }) }

@@ -12,10 +12,11 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
-// eager is a realm whose users log in without proof: each AS-REQ is answered
-// with a ticket.
+// eager starts a realm whose users log in without proof: each AS-REQ is answered with
+// a ticket.
 func eager(t *testing.T) (*kdctest.KDC, enctype.Key) {
 	t.Helper()
 	realm := kdctest.NewRealm("R")
@@ -33,7 +34,7 @@ func nonceOf(t *testing.T, reply []byte, key enctype.Key) uint32 {
 	return part.Nonce
 }
 
-func TestSilentAnswersNothing(t *testing.T) {
+func TestSilent(t *testing.T) {
 	kdc, key := eager(t)
 	kdc.Use(kdctest.Times(1, kdctest.UDP(kdctest.Silent())), kdctest.TCP(kdctest.Times(1, kdctest.Silent())))
 	d := dialDatagrams(t, kdc)
@@ -43,7 +44,7 @@ func TestSilentAnswersNothing(t *testing.T) {
 	}
 	s := dialStream(t, kdc)
 	s.send(t, asReq("R", "alice", 3).Marshal())
-	// The second question of each is answered, and is the only one.
+	// Only the second question of each is answered.
 	s.send(t, asReq("R", "alice", 4).Marshal())
 	if m, err := s.receive(); err != nil || nonceOf(t, m, key) != 4 {
 		t.Errorf("stream: %v", err)
@@ -54,7 +55,7 @@ func TestSilentAnswersNothing(t *testing.T) {
 	}
 }
 
-func TestLostDatagramsNeverReachTheKDC(t *testing.T) {
+func TestLose(t *testing.T) {
 	kdc, key := eager(t)
 	kdc.Use(kdctest.Every(2, kdctest.Lose()))
 	s := dialStream(t, kdc)
@@ -80,33 +81,33 @@ func TestLostDatagramsNeverReachTheKDC(t *testing.T) {
 	}
 }
 
-func TestARetransmissionGetsTheSameAnswerAndCountsOnce(t *testing.T) {
+func TestRetransmission(t *testing.T) {
 	kdc, _ := eager(t)
 	kdc.Use(kdctest.Times(1, kdctest.LoseReply()))
 	d := dialDatagrams(t, kdc)
 	m := asReq("R", "alice", 1).Marshal()
 	d.send(t, m)
 	for kdc.Counts().ASReq != 1 {
-		runtime.Gosched() // its answer is the one that is lost
+		runtime.Gosched() // its answer is lost
 	}
 	d.send(t, m)
 	first := d.receive(t)
 	d.send(t, m)
 	if !bytes.Equal(first, d.receive(t)) {
-		t.Error("a retransmission was answered otherwise")
+		t.Error("a retransmission got another answer")
 	}
 	if c := kdc.Counts(); c.ASReq != 1 || c.ASRep != 1 || c.Retransmissions != 2 {
 		t.Errorf("counts %+v", c)
 	}
 }
 
-func TestSlowAnswersWhenReleased(t *testing.T) {
+func TestGate(t *testing.T) {
 	kdc, key := eager(t)
 	gate := kdctest.NewGate()
 	kdc.Use(gate.Slow())
 	d := dialDatagrams(t, kdc)
 	d.send(t, asReq("R", "alice", 1).Marshal())
-	<-gate.Arrived()
+	must.Receive(t, "a request to the KDC", gate.Arrived())
 	if c := kdc.Counts(); c.ASRep != 0 {
 		t.Error("answered before the release")
 	}
@@ -116,13 +117,13 @@ func TestSlowAnswersWhenReleased(t *testing.T) {
 	}
 }
 
-func TestStopLetsGoOfWhatAGateHolds(t *testing.T) {
+func TestGate_Stop(t *testing.T) {
 	kdc, key := eager(t)
 	gate := kdctest.NewGate()
 	kdc.Use(gate.Slow())
 	s := dialStream(t, kdc)
 	s.send(t, asReq("R", "alice", 1).Marshal())
-	<-gate.Arrived()
+	must.Receive(t, "a request to the KDC", gate.Arrived())
 	addr := kdc.Addr()
 	if err := kdc.Interrupt(); err != nil {
 		t.Fatal(err)
@@ -144,7 +145,7 @@ func TestStopLetsGoOfWhatAGateHolds(t *testing.T) {
 	}
 }
 
-func TestFaultsOfStreams(t *testing.T) {
+func TestStreamFaults(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		fault kdctest.Fault
@@ -157,7 +158,7 @@ func TestFaultsOfStreams(t *testing.T) {
 		}},
 		{"cut", kdctest.Cut(40), func(t *testing.T, m []byte, err error) {
 			if len(m) != 40 || !errors.Is(err, io.ErrUnexpectedEOF) {
-				t.Errorf("got %d octets and %v", len(m), err)
+				t.Errorf("got %d bytes and %v", len(m), err)
 			}
 		}},
 		{"announce", kdctest.Announce(0xffffffff), func(t *testing.T, _ []byte, err error) {
@@ -182,7 +183,7 @@ func TestFaultsOfStreams(t *testing.T) {
 	}
 }
 
-func TestAnAbsurdLengthPrefixIsRefused(t *testing.T) {
+func TestFieldTooLong(t *testing.T) {
 	kdc, _ := eager(t)
 	s := dialStream(t, kdc)
 	if _, err := s.Write([]byte{0x80, 0, 0, 1}); err != nil {
@@ -200,7 +201,7 @@ func TestAnAbsurdLengthPrefixIsRefused(t *testing.T) {
 	}
 }
 
-func TestWrongNonceIsInsideTheEncryptedPart(t *testing.T) {
+func TestWrongNonce(t *testing.T) {
 	kdc, key := eager(t)
 	kdc.Use(kdctest.WrongNonce())
 	if got := nonceOf(t, kdc.Handle(asReq("R", "alice", 1).Marshal()), key); got == 1 {
@@ -208,7 +209,7 @@ func TestWrongNonceIsInsideTheEncryptedPart(t *testing.T) {
 	}
 }
 
-func TestAnotherUsersTicketCanBeRead(t *testing.T) {
+func TestAnotherUser(t *testing.T) {
 	kdc, key := eager(t)
 	kdc.Use(kdctest.AnotherUser("bob"))
 	cred, _, err := open(t, kdc.Handle(asReq("R", "alice", 1).Marshal()), key, enctype.KEY_USAGE_AS_REP)
@@ -217,24 +218,17 @@ func TestAnotherUsersTicketCanBeRead(t *testing.T) {
 	}
 }
 
-func TestClockJumps(t *testing.T) {
+func TestClockJump(t *testing.T) {
 	kdc, key := eager(t)
 	now := kdc.Now()
-	for _, fault := range []bool{true, false} {
-		if fault {
-			kdc.Use(kdctest.ClockJump(time.Hour))
-		} else {
-			kdc.ClearFaults()
-			kdc.JumpClock(time.Hour)
-		}
-		_, part, err := open(t, kdc.Handle(asReq("R", "alice", 1).Marshal()), key, enctype.KEY_USAGE_AS_REP)
-		if err != nil || part.AuthTime.Sub(now) < 59*time.Minute {
-			t.Errorf("authtime %v, %v", part.AuthTime, err)
-		}
+	kdc.JumpClock(time.Hour)
+	_, part, err := open(t, kdc.Handle(asReq("R", "alice", 1).Marshal()), key, enctype.KEY_USAGE_AS_REP)
+	if err != nil || part.AuthTime.Sub(now) < 59*time.Minute {
+		t.Errorf("authtime %v, %v", part.AuthTime, err)
 	}
 	req := asReq("R", "alice", 1)
 	prove(t, req, key, now)
-	_, _, err := open(t, kdc.Handle(req.Marshal()), key, enctype.KEY_USAGE_AS_REP)
+	_, _, err = open(t, kdc.Handle(req.Marshal()), key, enctype.KEY_USAGE_AS_REP)
 	wantCode(t, err, messages.KRB_AP_ERR_SKEW)
 }
 
@@ -250,7 +244,7 @@ func wantCode(t *testing.T, err error, code messages.ErrorCode) *messages.KRBErr
 	return e
 }
 
-func TestForgedAndStaleErrorsComeBeforeTheTrueAnswer(t *testing.T) {
+func TestForgedAndStaleErrors(t *testing.T) {
 	kdc, key := eager(t)
 	d := dialDatagrams(t, kdc)
 	kdc.Use(kdctest.ForgeFirst(messages.KDC_ERR_C_PRINCIPAL_UNKNOWN))
@@ -260,7 +254,7 @@ func TestForgedAndStaleErrorsComeBeforeTheTrueAnswer(t *testing.T) {
 		t.Errorf("forged for %s", e.CName)
 	}
 	if nonceOf(t, d.receive(t), key) != 1 {
-		t.Error("no true answer")
+		t.Error("no real answer")
 	}
 	kdc.ClearFaults()
 	kdc.Use(kdctest.Stale())
@@ -273,15 +267,15 @@ func TestForgedAndStaleErrorsComeBeforeTheTrueAnswer(t *testing.T) {
 		t.Errorf("stale error for %s", e.CName)
 	}
 	if nonceOf(t, d.receive(t), key) != 3 {
-		t.Error("no true answer")
+		t.Error("no real answer")
 	}
 }
 
-func TestFailAnswersWithTheCode(t *testing.T) {
+func TestFail(t *testing.T) {
 	kdc, key := eager(t)
 	kdc.Use(kdctest.TGS(kdctest.Silent()), kdctest.PreAuthenticated(kdctest.Fail(messages.KDC_ERR_SVC_UNAVAILABLE)))
 	if nonceOf(t, kdc.Handle(asReq("R", "alice", 1).Marshal()), key) != 1 {
-		t.Error("a question without proof was hit")
+		t.Error("the fault changed the answer to a question without proof")
 	}
 	req := asReq("R", "alice", 2)
 	prove(t, req, key, kdc.Now())
@@ -289,7 +283,7 @@ func TestFailAnswersWithTheCode(t *testing.T) {
 	wantCode(t, err, messages.KDC_ERR_SVC_UNAVAILABLE)
 }
 
-func TestStreamOnlyAndTooBigLeaveUDPWithoutAnAnswer(t *testing.T) {
+func TestStreamOnlyAndTooBig(t *testing.T) {
 	kdc, key := eager(t)
 	d, s := dialDatagrams(t, kdc), dialStream(t, kdc)
 	kdc.Use(kdctest.Times(1, kdctest.StreamOnly()), kdctest.TooBig())
@@ -306,7 +300,7 @@ func TestStreamOnlyAndTooBigLeaveUDPWithoutAnAnswer(t *testing.T) {
 	}
 }
 
-func TestAForgedHintReplacesTheTrueOne(t *testing.T) {
+func TestHint(t *testing.T) {
 	realm := kdctest.NewRealm("R")
 	realm.AddUser("alice", "secret")
 	kdc := start(t, realm)

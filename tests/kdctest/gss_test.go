@@ -15,9 +15,9 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
-// The plugin's own initiator with everything at once: SPNEGO, channel
-// bindings, mutual authentication and a delegated ticket.
-func TestOurInitiatorPassesTheAcceptor(t *testing.T) {
+// The plugin's initiator with SPNEGO, channel bindings, mutual authentication and a
+// delegated ticket.
+func TestInitiator(t *testing.T) {
 	cert := certificate(t)
 	roots := x509.NewCertPool()
 	roots.AddCert(cert.Leaf)

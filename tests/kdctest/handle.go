@@ -10,16 +10,16 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// outcome is what the KDC made of a message.
+// outcome is the KDC's answer to a message.
 type outcome struct {
 	message []byte
-	tally   func(*Counts) // what it counts as, once it has been sent
+	tally   func(*Counts) // counts the answer once it has been sent
 }
 
-// handle is the well-behaved KDC below all faults.
+// handle is the KDC without faults.
 func (k *KDC) handle(q *Question) Answer {
 	k.counter.taken(q)
-	now := k.Now().Add(q.alter.skew)
+	now := k.Now()
 	work := func() Answer {
 		out := k.process(q, now)
 		if q.Protocol == "udp" && len(out.message) > k.cfg.UDPLimit {
@@ -36,9 +36,8 @@ func (k *KDC) handle(q *Question) Answer {
 	return k.lookaside.once(q, now, work)
 }
 
-// lookaside repeats the answer to a message that comes again over the same
-// protocol, as every KDC does: a client retransmits, and must not be issued a
-// second ticket or be counted as a second attempt for it.
+// lookaside repeats the answer to a retransmission over the same protocol, as every
+// KDC does: it must not issue a second ticket or count a second attempt.
 type lookaside struct {
 	mu      sync.Mutex
 	answers map[[sha256.Size]byte]*lookasideEntry
@@ -50,7 +49,7 @@ type lookasideEntry struct {
 	until  time.Time
 }
 
-// lookasideTime is how long answers are kept, maxLookaside how many.
+// lookasideTime bounds how long answers are kept, maxLookaside how many.
 const (
 	lookasideTime = 2 * time.Minute
 	maxLookaside  = 4096
@@ -72,12 +71,12 @@ func (l *lookaside) once(q *Question, now time.Time, work func() Answer) Answer 
 	return e.answer
 }
 
-// refusal is a KRB-ERROR in the making.
+// refusal is an error that becomes a KRB-ERROR.
 type refusal struct {
 	code   messages.ErrorCode
 	text   string
 	edata  []byte
-	crealm string // of WRONG_REALM: where to go
+	crealm string // of WRONG_REALM: the realm to ask instead
 }
 
 func (r *refusal) Error() string { return r.text }
@@ -86,7 +85,7 @@ func refuse(code messages.ErrorCode, format string, args ...any) error {
 	return &refusal{code: code, text: fmt.Sprintf(format, args...)}
 }
 
-// process answers a message; there is always an answer.
+// process answers a message. It always returns an answer.
 func (k *KDC) process(q *Question, now time.Time) outcome {
 	req, err := messages.ParseKDCReq(q.Message)
 	if err != nil {
@@ -112,7 +111,7 @@ func (k *KDC) process(q *Question, now time.Time) outcome {
 	return out
 }
 
-// failed makes the KRB-ERROR of an exchange that came to nothing.
+// failed returns the KRB-ERROR of an exchange that failed.
 func (k *KDC) failed(req *messages.KDCReq, now time.Time, err error, fast *fastState) outcome {
 	var r *refusal
 	if !errors.As(err, &r) {
@@ -127,13 +126,13 @@ func (k *KDC) failed(req *messages.KDCReq, now time.Time, err error, fast *fastS
 	return outcome{e.Marshal(), func(n *Counts) { n.Errors[r.code]++ }}
 }
 
-// errorFor is a KRB-ERROR with names that fit the question, for faults.
+// errorFor returns a KRB-ERROR with the names of the question, for faults.
 func (k *KDC) errorFor(q *Question, code messages.ErrorCode) []byte {
 	req, err := messages.ParseKDCReq(q.Message)
 	if err != nil {
 		req = nil
 	}
-	return krbError(req, k.Now().Add(q.alter.skew), code).Marshal()
+	return krbError(req, k.Now(), code).Marshal()
 }
 
 func krbError(req *messages.KDCReq, now time.Time, code messages.ErrorCode) *messages.KRBError {
@@ -150,15 +149,16 @@ func krbError(req *messages.KDCReq, now time.Time, code messages.ErrorCode) *mes
 	return e
 }
 
-// fieldTooLong answers a length prefix that no message can have.
+// fieldTooLong returns the answer to a length prefix above the maximum.
 func (k *KDC) fieldTooLong() []byte {
 	return krbError(nil, k.Now(), messages.KRB_ERR_FIELD_TOOLONG).Marshal()
 }
 
-// microseconds is the part of a time below a second.
+// microseconds returns the part of a time below a second.
 func microseconds(t time.Time) int32 { return int32(t.Nanosecond() / 1000) }
 
-// extendedError is the e-data with which Windows says more ([MS-KILE] 2.2.1).
+// extendedError returns the e-data in which Windows sends an NTSTATUS
+// ([MS-KILE], Section 2.2.1).
 func extendedError(status messages.NTStatus) []byte {
 	e := messages.KerbErrorData{DataType: messages.KERB_ERR_TYPE_EXTENDED, DataValue: messages.ExtendedError(status)}
 	return e.Marshal()

@@ -13,24 +13,24 @@ import (
 	"time"
 )
 
-// Config says what a KDC serves and with which clock and randomness.
+// Config configures a KDC: its realms, clock and randomness.
 type Config struct {
-	// Realms are the databases it answers for. Several KDCs may share one.
+	// Realms are the databases that it serves. Several KDCs may share one.
 	Realms []*Realm
 	// Host is the loopback address to listen on; 127.0.0.1 if empty.
 	Host string
 	// UDPLimit is the size in bytes above which an answer over UDP is
-	// KRB_ERR_RESPONSE_TOO_BIG instead; 1465 if zero, as Windows has it.
+	// KRB_ERR_RESPONSE_TOO_BIG instead; 1465 if zero, as on Windows.
 	UDPLimit int
 	// Now is the KDC's clock; time.Now if nil.
 	Now func() time.Time
 	// Rand is the source of keys and confounders; crypto/rand if nil. It is
-	// read under a lock, so that a deterministic reader serves.
+	// read under a lock, so a deterministic reader works.
 	Rand io.Reader
 	// MITStyle tags the encrypted part of AS-REPs APPLICATION 26, as the MIT KDC
-	// does; it is 25 otherwise, as Windows has it.
+	// does; the tag is 25 otherwise, as on Windows.
 	MITStyle bool
-	// MaxSkew is how far a client's clock may be off; five minutes if zero.
+	// MaxSkew bounds the difference of a client's clock; five minutes if zero.
 	MaxSkew time.Duration
 }
 
@@ -40,24 +40,24 @@ type KDC struct {
 	cfg    Config
 	rand   io.Reader
 	realms map[string]*Realm
-	offset atomic.Int64 // nanoseconds the clock has been jumped
+	offset atomic.Int64 // of the clock, in nanoseconds, by JumpClock
 
-	counter   counter
-	lookaside lookaside
-	talks     conversations
+	counter       counter
+	lookaside     lookaside
+	conversations conversations
 
 	faultsMu sync.Mutex
 	faults   []Fault
 
-	mu      sync.Mutex // guards what Start and Stop change
+	mu      sync.Mutex // guards the fields that Start and Stop change
 	port    int
 	server  *listener
 	started bool
-	release func() // lets go of the port that Interrupt keeps
+	release func() // releases the port that Interrupt reserved
 }
 
-// NewKDC returns a KDC that does not listen yet: Handle works at once, Start
-// opens the sockets.
+// NewKDC returns a KDC that does not listen yet: Handle works immediately, Start opens
+// the sockets.
 func NewKDC(cfg Config) *KDC {
 	if cfg.Host == "" {
 		cfg.Host = "127.0.0.1"
@@ -83,7 +83,7 @@ func NewKDC(cfg Config) *KDC {
 }
 
 // Start opens a UDP and a TCP socket on one free port, or on the port of the
-// last Start. It fails if a realm's database holds an error.
+// last Start. It fails if Err of a realm is not nil.
 func (k *KDC) Start() error {
 	for _, r := range k.cfg.Realms {
 		if err := r.Err(); err != nil {
@@ -104,8 +104,8 @@ func (k *KDC) Start() error {
 	return nil
 }
 
-// Stop closes the sockets and every connection, lets go of answers that a
-// fault holds back, and waits until all has ended. Start may follow.
+// Stop closes the sockets and every connection, drops answers that a fault holds
+// back, and waits for all goroutines. The KDC can be started again.
 func (k *KDC) Stop() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -113,7 +113,7 @@ func (k *KDC) Stop() {
 	k.unreserve()
 }
 
-// Interrupt is Stop for who means to Start again: nobody else gets the TCP port meanwhile.
+// Interrupt stops the KDC like Stop, and reserves its TCP port until the next Start.
 func (k *KDC) Interrupt() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -138,31 +138,31 @@ func (k *KDC) unreserve() {
 	}
 }
 
-// Addr is host:port, the same for UDP and TCP; it stays after Stop.
+// Addr returns host:port, the same for UDP and TCP; Stop does not change it.
 func (k *KDC) Addr() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return net.JoinHostPort(k.cfg.Host, fmt.Sprint(k.port))
 }
 
-// Port is the port of both sockets; zero before the first Start.
+// Port returns the port of both sockets; zero before the first Start.
 func (k *KDC) Port() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.port
 }
 
-// Now is the KDC's clock, jumps included.
+// Now returns the time of the KDC's clock, jumps included.
 func (k *KDC) Now() time.Time {
 	return k.cfg.Now().Add(time.Duration(k.offset.Load()))
 }
 
-// JumpClock sets the KDC's clock d off from the injected one; zero takes it
-// back. It replaces an earlier jump.
+// JumpClock sets the difference d between the KDC's clock and the injected one. It
+// replaces an earlier jump; zero removes it.
 func (k *KDC) JumpClock(d time.Duration) { k.offset.Store(int64(d)) }
 
-// Handle answers one message without any socket, faults included, as a test
-// of an exchange machine needs it. It is nil where the KDC is silent.
+// Handle answers one message without a socket, faults included. It returns nil if
+// the KDC is silent.
 func (k *KDC) Handle(message []byte) []byte {
 	a := k.answer(&Question{Protocol: "direct", Message: message, ctx: context.Background()})
 	if len(a.Messages) == 0 {
@@ -171,7 +171,7 @@ func (k *KDC) Handle(message []byte) []byte {
 	return a.Messages[len(a.Messages)-1]
 }
 
-// Krb5Conf is a krb5.conf for MIT's and Heimdal's tools that names every realm
+// Krb5Conf returns a krb5.conf for MIT's and Heimdal's tools that names every realm
 // and this KDC. The first realm is the default. Lines are added to [libdefaults].
 func (k *KDC) Krb5Conf(lines ...string) string {
 	var b strings.Builder
@@ -197,7 +197,7 @@ func (k *KDC) Krb5Conf(lines ...string) string {
 	return b.String()
 }
 
-// lockedReader lets one deterministic source serve concurrent questions.
+// lockedReader makes a deterministic source safe for concurrent use.
 type lockedReader struct {
 	mu sync.Mutex
 	r  io.Reader

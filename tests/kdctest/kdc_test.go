@@ -10,7 +10,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// start runs a KDC until the test ends.
+// start starts a KDC that stops with the test.
 func start(t *testing.T, realms ...*kdctest.Realm) *kdctest.KDC {
 	t.Helper()
 	kdc := kdctest.NewKDC(kdctest.Config{Realms: realms})

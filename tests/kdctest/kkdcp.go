@@ -8,8 +8,8 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/internal/der"
 )
 
-// Proxy is the KDC behind HTTPS ([MS-KKDCP]): a handler for POST, at
-// /KdcProxy as a rule, of
+// Proxy returns the KDC as an HTTPS proxy ([MS-KKDCP]): a handler for POST, usually
+// at /KdcProxy, of
 //
 //	KDC-PROXY-MESSAGE ::= SEQUENCE {
 //	        kerb-message    [0] OCTET STRING, -- length as on TCP, then the message
@@ -17,8 +17,8 @@ import (
 //	        dclocator-hint  [2] INTEGER OPTIONAL
 //	}
 //
-// It works whether or not the KDC has been started. Faults act on it as on a
-// stream: what would go out as it is becomes the body.
+// It works whether or not the KDC has been started. Faults apply as on a stream: Raw
+// becomes the body.
 func (k *KDC) Proxy() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
@@ -51,7 +51,7 @@ func parseProxyMessage(body []byte) ([]byte, bool) {
 	s := der.String(body)
 	var seq der.String
 	var framed []byte
-	if !der.ReadSequence(&s, &seq) || !s.Empty() || !der.ReadField(&seq, 0, der.ReadOctets, &framed) {
+	if !s.ReadASN1(&seq, der.TagSequence) || !s.Empty() || !der.ReadField(&seq, 0, der.ReadOctets, &framed) {
 		return nil, false
 	}
 	if len(framed) < 4 || uint64(binary.BigEndian.Uint32(framed)) != uint64(len(framed)-4) {
@@ -61,7 +61,7 @@ func parseProxyMessage(body []byte) ([]byte, bool) {
 }
 
 func appendProxyMessage(dst, message []byte) []byte {
-	return der.AppendSequence(dst, func(dst []byte) []byte {
+	return der.Append(dst, der.TagSequence, func(dst []byte) []byte {
 		return der.AppendField(dst, 0, der.AppendOctetString, frame(message))
 	})
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
-func TestTheProxyReadsWhatIsWellFormedOnly(t *testing.T) {
+func TestProxy(t *testing.T) {
 	data, err := os.ReadFile("../vectors/ms-kkdcp.json")
 	if err != nil {
 		t.Fatal(err)
@@ -46,8 +46,8 @@ func TestTheProxyReadsWhatIsWellFormedOnly(t *testing.T) {
 		return res, answer
 	}
 	for _, c := range vectors.Cases {
-		// Every answer is short of 256 octets: SEQUENCE, [0], OCTET STRING and
-		// the length of four octets come to thirteen before it.
+		// Every reply is shorter than 256 bytes: SEQUENCE, [0], OCTET STRING and
+		// the length of four bytes take thirteen bytes before it.
 		res, answer := post(c.DER)
 		if res.StatusCode != 200 || len(answer) < 13 {
 			t.Errorf("%s: %d, %x", c.Name, res.StatusCode, answer)

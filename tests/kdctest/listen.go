@@ -11,28 +11,28 @@ import (
 )
 
 const (
-	// maxMessage bounds what a client may announce on a stream.
+	// maxMessage bounds the length prefix of a client's message on a stream.
 	maxMessage = 1 << 20
-	// maxAtOnce bounds the datagrams in work, held ones included.
+	// maxAtOnce bounds the datagrams in process, held ones included.
 	maxAtOnce = 4096
 )
 
-// listener is one generation of sockets, from Start to Stop.
+// listener holds the sockets from one Start to the next Stop.
 type listener struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	udp     *net.UDPConn
 	tcp     *net.TCPListener
 	answer  func(*Question) Answer
-	tooLong func() []byte // the answer to an absurd length prefix
+	tooLong func() []byte // returns the answer to a length prefix above the maximum
 	wg      sync.WaitGroup
 
 	mu    sync.Mutex
 	conns map[*net.TCPConn]struct{} // nil once closed
 }
 
-// listen opens both sockets on one port; a free one if port is zero. That a
-// port is free for TCP says nothing of UDP, hence the tries.
+// listen opens both sockets on one port; a free one if port is zero. It tries several
+// because a port that is free for TCP may be in use for UDP.
 func (k *KDC) listen(host string, port int) (*listener, error) {
 	var firstErr error
 	for range 50 {
@@ -59,8 +59,8 @@ func (k *KDC) listen(host string, port int) (*listener, error) {
 func (k *KDC) serve(tcp *net.TCPListener, udp *net.UDPConn) *listener {
 	l := &listener{tcp: tcp, udp: udp, answer: k.answer, tooLong: k.fieldTooLong, conns: make(map[*net.TCPConn]struct{})}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
-	// A herd of clients must not overflow the socket: lost datagrams are to be
-	// those that a test asked for. The system may grant less; no error then.
+	// Many clients at once must not overflow the socket: only faults may lose
+	// datagrams. The system may grant less without an error.
 	_ = udp.SetReadBuffer(4 << 20)
 	l.wg.Go(l.serveUDP)
 	l.wg.Go(l.serveTCP)
@@ -91,7 +91,7 @@ func (l *listener) serveUDP() {
 			return
 		}
 		if err != nil {
-			continue // an ICMP error of a client that went away
+			continue // an ICMP error from a client that has closed its socket
 		}
 		q := &Question{Protocol: "udp", Remote: from.String(), Message: append([]byte(nil), buf[:n]...), ctx: l.ctx}
 		select {
@@ -155,7 +155,7 @@ func (l *listener) serveStream(c *net.TCPConn) {
 		}
 		size := binary.BigEndian.Uint32(prefix[:])
 		if size > maxMessage {
-			// RFC 4120 7.2.2: the high bit is reserved; such a length is
+			// RFC 4120, Section 7.2.2: the high bit is reserved; such a length is
 			// answered with KRB_ERR_FIELD_TOOLONG, and the stream closed.
 			_, _ = c.Write(frame(l.tooLong()))
 			return
@@ -180,7 +180,7 @@ func (l *listener) serveStream(c *net.TCPConn) {
 	}
 }
 
-// frame puts the length of RFC 4120 7.2.2 before a message.
+// frame adds the length prefix of RFC 4120, Section 7.2.2.
 func frame(message []byte) []byte {
 	out := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(message)), uint32(len(message)))
 	return append(out, message...)

@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
-// mit runs MIT's tools against a KDC, each test with its own files.
+// mit runs MIT's tools against a KDC, with files of its own.
 type mit struct {
 	t   *testing.T
 	dir string
@@ -60,7 +60,7 @@ func (m *mit) run(stdin, name string, args ...string) string {
 	return out
 }
 
-func TestMITLogsInWithPasswordOverUDPAndTCP(t *testing.T) {
+func TestMITPassword(t *testing.T) {
 	for _, protocol := range []string{"udp", "tcp"} {
 		t.Run(protocol, func(t *testing.T) {
 			realm := kdctest.NewRealm("CORP.EXAMPLE")
@@ -90,7 +90,7 @@ func TestMITLogsInWithPasswordOverUDPAndTCP(t *testing.T) {
 	}
 }
 
-func TestMITLogsInWithEveryEncryptionTypeOfAKeytab(t *testing.T) {
+func TestMITKeytab(t *testing.T) {
 	for _, id := range append(enctype.Strong(), enctype.RC4_HMAC, enctype.DES3_CBC_SHA1) {
 		t.Run(id.String(), func(t *testing.T) {
 			realm := kdctest.NewRealm("CORP.EXAMPLE")
@@ -112,7 +112,7 @@ func TestMITLogsInWithEveryEncryptionTypeOfAKeytab(t *testing.T) {
 	}
 }
 
-func TestMITFallsBackToTCPWhenTheAnswerIsTooBig(t *testing.T) {
+func TestMITTooBig(t *testing.T) {
 	realm := kdctest.NewRealm("CORP.EXAMPLE")
 	realm.AddUser("alice", "secret", kdctest.AuthDataSize(6000))
 	kdc := start(t, realm)
@@ -122,14 +122,14 @@ func TestMITFallsBackToTCPWhenTheAnswerIsTooBig(t *testing.T) {
 	}
 }
 
-func TestMITUsesTheSaltAndIterationsItIsTold(t *testing.T) {
+func TestMITSaltAndIterations(t *testing.T) {
 	realm := kdctest.NewRealm("CORP.EXAMPLE")
 	realm.AddUser("alice", "secret", kdctest.Salt("an old name"), kdctest.Iterations(5000))
 	kdc := start(t, realm)
 	newMIT(t, kdc).run("secret\n", "kinit", "alice")
 }
 
-func TestMITIsToldWhyALoginFails(t *testing.T) {
+func TestMITLoginErrors(t *testing.T) {
 	realm := kdctest.NewRealm("CORP.EXAMPLE")
 	realm.AddUser("alice", "secret")
 	realm.AddUser("gone", "secret", kdctest.With(kdctest.Disabled))
@@ -146,7 +146,7 @@ func TestMITIsToldWhyALoginFails(t *testing.T) {
 	}
 }
 
-func TestMITFollowsReferralsThroughThreeRealms(t *testing.T) {
+func TestMITReferrals(t *testing.T) {
 	a, b, c := kdctest.NewRealm("A.EXAMPLE"), kdctest.NewRealm("B.EXAMPLE"), kdctest.NewRealm("C.EXAMPLE")
 	kdctest.Trust(a, b)
 	kdctest.Trust(b, c)
@@ -163,7 +163,7 @@ func TestMITFollowsReferralsThroughThreeRealms(t *testing.T) {
 	}
 }
 
-func TestMITLogsInByEnterpriseNameInAnotherRealm(t *testing.T) {
+func TestMITEnterpriseName(t *testing.T) {
 	a, b := kdctest.NewRealm("A.EXAMPLE"), kdctest.NewRealm("B.EXAMPLE")
 	kdctest.Trust(a, b)
 	a.MapSuffix("people.example", "B.EXAMPLE")
@@ -175,7 +175,7 @@ func TestMITLogsInByEnterpriseNameInAnotherRealm(t *testing.T) {
 	}
 }
 
-func TestMITActsForUsersWithS4U(t *testing.T) {
+func TestMITS4U(t *testing.T) {
 	realm := kdctest.NewRealm("CORP.EXAMPLE")
 	realm.AddUser("alice", "secret")
 	realm.AddService("HTTP/web.corp.example")
@@ -202,7 +202,7 @@ func TestMITActsForUsersWithS4U(t *testing.T) {
 	}
 }
 
-func TestMITActsForUsersOfAnotherRealm(t *testing.T) {
+func TestMITS4UAcrossRealms(t *testing.T) {
 	a, b := kdctest.NewRealm("A.EXAMPLE"), kdctest.NewRealm("B.EXAMPLE")
 	kdctest.Trust(a, b)
 	b.AddUser("bob", "secret")
@@ -224,7 +224,7 @@ func TestMITActsForUsersOfAnotherRealm(t *testing.T) {
 	}
 }
 
-func TestMITDelegatesByResourceAcrossRealms(t *testing.T) {
+func TestMITResourceDelegation(t *testing.T) {
 	a, b := kdctest.NewRealm("A.EXAMPLE"), kdctest.NewRealm("B.EXAMPLE")
 	kdctest.Trust(a, b)
 	a.AddUser("alice", "secret")
@@ -237,7 +237,7 @@ func TestMITDelegatesByResourceAcrossRealms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	webKeys, err := b.Keytab(web) // kvno decrypts what it gets
+	webKeys, err := b.Keytab(web) // kvno decrypts the ticket
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,9 +8,10 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// StartNameServer starts a DNS server (UDP, on loopback) and gives its address. lookup
-// tells the IPv4 address of a host, whose name comes in lower case and without a dot
-// at its end; false means that there is no such name. It is called from one goroutine.
+// StartNameServer starts a DNS server (UDP, on loopback) and returns its address.
+// lookup returns the IPv4 address of a host, whose name is in lower case and has no
+// trailing dot; false means that the name does not exist. It is called from one
+// goroutine.
 func StartNameServer(lookup func(host string) (netip.Addr, bool)) (address string, stop func(), err error) {
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {

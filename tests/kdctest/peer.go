@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// Peer is who came, and with what.
+// Peer is an authenticated client with the properties of its token.
 type Peer struct {
 	// Principal is user@REALM, User the part before the realm.
 	Principal string `json:"principal"`
@@ -15,42 +15,42 @@ type Peer struct {
 	Realm     string `json:"realm"`
 	// Service is the principal that the ticket was for.
 	Service string `json:"service"`
-	// TicketEType is the encryption of the ticket, SessionEType that of its key.
+	// TicketEType is the encryption type of the ticket, SessionEType that of its key.
 	TicketEType  string `json:"ticket_etype"`
 	SessionEType string `json:"session_etype"`
-	// Subkey says that the authenticator brought one.
+	// Subkey says that the authenticator has one.
 	Subkey bool `json:"subkey"`
 	// Flags are the ticket's.
 	Flags string `json:"flags"`
 	// EndTime is the ticket's.
 	EndTime time.Time `json:"end_time"`
-	// GSSFlags are those of the initiator's checksum (RFC 4121 4.1.1.1).
+	// GSSFlags are those of the initiator's checksum (RFC 4121, Section 4.1.1.1).
 	GSSFlags uint32 `json:"gss_flags"`
-	// Bound says that channel bindings were there; ClaimsCBT that the client
-	// said it knows them.
+	// Bound says that the token has channel bindings; ClaimsCBT that the client
+	// claims to support them.
 	Bound     bool `json:"bound"`
 	ClaimsCBT bool `json:"claims_cbt"`
-	// Delegated is whose ticket-granting ticket came along; empty if none did.
+	// Delegated is the client of the delegated ticket-granting ticket; empty without one.
 	Delegated string `json:"delegated,omitempty"`
-	// SPNEGO says that the token was wrapped; it is false for a raw one.
+	// SPNEGO says that the token was wrapped; it is false for a raw Kerberos token.
 	SPNEGO bool `json:"spnego"`
 	// TokenBytes is the token's size before base64.
 	TokenBytes int `json:"token_bytes"`
 	// Connection is the number of the connection, if known; Persisted says that
-	// the identity came from it instead of a token.
+	// the identity is that of the connection, not of a token.
 	Connection int64 `json:"connection,omitempty"`
 	Persisted  bool  `json:"persisted,omitempty"`
 
 	// Client is the principal, TicketFlags the flags.
 	Client      messages.Principal   `json:"-"`
 	TicketFlags messages.TicketFlags `json:"-"`
-	// Credential is the delegated ticket-granting ticket, nil if none came.
+	// Credential is the delegated ticket-granting ticket, nil without one.
 	Credential *messages.Credential `json:"-"`
 }
 
 type peerKey struct{}
 
-// PeerFrom returns who made a request that Protect let in.
+// PeerFrom returns the client of a request that Protect has accepted.
 func PeerFrom(ctx context.Context) (*Peer, bool) {
 	p, ok := ctx.Value(peerKey{}).(*Peer)
 	return p, ok
@@ -60,7 +60,7 @@ func withPeer(ctx context.Context, p *Peer) context.Context {
 	return context.WithValue(ctx, peerKey{}, p)
 }
 
-// peer sums up an accepted token.
+// peer returns the properties of an accepted token.
 func (x *acceptance) peer() *Peer {
 	client := messages.Principal{Name: x.ticket.CName, Realm: x.ticket.CRealm}
 	p := &Peer{

@@ -8,17 +8,17 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// proof is what pre-authentication came to: the reply key, the key set that it
-// is of, and whether the client has shown that it holds it.
+// proof is the result of pre-authentication: the reply key, the key set that contains
+// it, and whether the client has proved that it holds the key.
 type proof struct {
-	key   enctype.Key
-	set   *keySet
-	given bool
+	key    enctype.Key
+	set    *keySet
+	proved bool
 
 	padata messages.MethodData // for the reply
 }
 
-// mechanism is a way to pre-authenticate. A further one is a row in mechanisms.
+// mechanism is one kind of pre-authentication.
 type mechanism struct {
 	padata messages.PADataType
 	armor  armorNeed
@@ -26,7 +26,7 @@ type mechanism struct {
 	verify func(x *asExchange, value []byte) (proof, error)
 }
 
-// armorNeed is whether a mechanism goes with FAST armor.
+// armorNeed says whether a mechanism requires or excludes FAST armor.
 type armorNeed int
 
 const (
@@ -43,15 +43,15 @@ func mechanisms() []mechanism {
 	}
 }
 
-// SetPreAuth chooses which proofs the realm takes: PA_ENC_TIMESTAMP and
-// PA_ENCRYPTED_CHALLENGE, unless it is told otherwise, and PA_SPAKE.
+// SetPreAuth chooses which proofs the realm accepts of PA_ENC_TIMESTAMP,
+// PA_ENCRYPTED_CHALLENGE (both are the default) and PA_SPAKE.
 func (r *Realm) SetPreAuth(types ...messages.PADataType) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.preauth = slices.Clone(types)
 }
 
-// mechanisms are those that the client may use as it came.
+// mechanisms returns those that the client may use, with or without armor.
 func (x *asExchange) mechanisms() []mechanism {
 	x.realm.mu.RLock()
 	takes := x.realm.preauth
@@ -68,7 +68,7 @@ func (x *asExchange) mechanisms() []mechanism {
 	})
 }
 
-// carriesPreAuth tells whether a request bears proof of a key, which a KDC may
+// carriesPreAuth reports whether a request carries proof of a key, which a KDC may
 // count against the account.
 func carriesPreAuth(req *messages.KDCReq) bool {
 	return slices.ContainsFunc(mechanisms(), func(m mechanism) bool {
@@ -85,12 +85,12 @@ func hasAny(data messages.MethodData, types ...messages.PADataType) bool {
 	return slices.ContainsFunc(data, func(p messages.PAData) bool { return slices.Contains(types, p.Type) })
 }
 
-// authenticate fills in the proof, or refuses with what the client needs to
-// give one.
+// authenticate verifies the proof, or refuses with the hints that the client needs
+// to make one.
 func (x *asExchange) authenticate() error {
 	if cookie, ok := x.req.PAData.Find(messages.PA_FX_COOKIE); ok && !slices.Equal(cookie, x.cookie()) {
-		if x.talk = x.kdc.talks.find(cookie); x.talk == nil {
-			return refuse(messages.KDC_ERR_PREAUTH_FAILED, "cookie is not the one that was given")
+		if x.conversation = x.kdc.conversations.find(cookie); x.conversation == nil {
+			return refuse(messages.KDC_ERR_PREAUTH_FAILED, "unknown cookie")
 		}
 	}
 	if x.client.has(ArmoredOnly) && x.fast == nil {
@@ -123,7 +123,7 @@ func (x *asExchange) authenticate() error {
 	}
 }
 
-// replyKey is the newest key of the first type asked for that the client has.
+// replyKey returns the newest key of the first requested type that the client has.
 func (x *asExchange) replyKey() (enctype.Key, *keySet) {
 	if len(x.client.keys) == 0 {
 		return enctype.Key{}, nil
@@ -136,14 +136,14 @@ func (x *asExchange) replyKey() (enctype.Key, *keySet) {
 	return enctype.Key{}, nil
 }
 
-// verifyTimestamp checks PA-ENC-TIMESTAMP (RFC 4120 5.2.7.2) with every key of
-// its type, old ones that were kept included.
+// verifyTimestamp checks PA-ENC-TIMESTAMP (RFC 4120, Section 5.2.7.2) with every key of
+// its type, including kept old ones.
 func (x *asExchange) verifyTimestamp(value []byte) (proof, error) {
 	asItIs := func(key enctype.Key) (enctype.Key, error) { return key, nil }
 	return x.verifyTime(value, enctype.KEY_USAGE_AS_REQ_PA_ENC_TIMESTAMP, asItIs)
 }
 
-// verifyTime checks a time that was encrypted with what derive makes of a key.
+// verifyTime checks a time that is encrypted with a key derived by derive.
 func (x *asExchange) verifyTime(value []byte, usage enctype.Usage, derive func(enctype.Key) (enctype.Key, error)) (proof, error) {
 	data, err := messages.ParseEncryptedData(value)
 	if err != nil {
@@ -167,7 +167,7 @@ func (x *asExchange) verifyTime(value []byte, usage enctype.Usage, derive func(e
 			if ts.PATimestamp.Sub(x.now).Abs() > x.kdc.cfg.MaxSkew {
 				return proof{}, refuse(messages.KRB_AP_ERR_SKEW, "clock skew too great")
 			}
-			return proof{key: key, set: set, given: true}, nil
+			return proof{key: key, set: set, proved: true}, nil
 		}
 	}
 	x.client.attempt(false)
@@ -176,8 +176,8 @@ func (x *asExchange) verifyTime(value []byte, usage enctype.Usage, derive func(e
 	}
 }
 
-// hints is the METHOD-DATA of PREAUTH_REQUIRED: the types that the client asked
-// for and has keys of, in its order, their salts, and what proof is taken.
+// hints returns the METHOD-DATA of PREAUTH_REQUIRED: the requested types that the
+// client has keys of, in its order, their salts, and the accepted proofs.
 func (x *asExchange) hints() messages.MethodData {
 	set := &x.client.keys[0]
 	var info messages.ETypeInfo2
@@ -188,16 +188,16 @@ func (x *asExchange) hints() messages.MethodData {
 	}
 	data := messages.MethodData{{Type: messages.PA_ETYPE_INFO2, Value: info.Marshal()}}
 	if !slices.ContainsFunc(x.req.Body.EType, isNewer) {
-		// RFC 4120 3.1.3: PW-SALT is for clients that know no newer type.
+		// RFC 4120, Section 3.1.3: PW-SALT is for clients without newer types.
 		data = append(data, messages.PAData{Type: messages.PA_PW_SALT, Value: []byte(set.salt)})
 	}
-	if x.realm.doesFAST() {
+	if x.realm.fastEnabled() {
 		data = append(data, messages.PAData{Type: messages.PA_FX_FAST})
 	}
 	cookie := x.cookie()
 	for _, m := range x.mechanisms() {
 		offer := messages.PAData{Type: m.padata}
-		if how := x.realm.howSPAKE(); m.padata == messages.PA_SPAKE && how.Optimistic {
+		if how := x.realm.spakeConfig(); m.padata == messages.PA_SPAKE && how.Optimistic {
 			if value, c, err := x.challengeSPAKE(how.Groups[0], nil); err == nil {
 				offer.Value, cookie = value, c
 			}
@@ -207,7 +207,7 @@ func (x *asExchange) hints() messages.MethodData {
 	return append(data, messages.PAData{Type: messages.PA_FX_COOKIE, Value: cookie})
 }
 
-// isNewer tells the types for which ETYPE-INFO2 is the only hint.
+// isNewer reports whether ETYPE-INFO2 is the only hint for a type.
 func isNewer(id enctype.ID) bool {
 	switch id {
 	case enctype.DES_CBC_CRC, enctype.DES_CBC_MD5, enctype.DES3_CBC_SHA1, enctype.RC4_HMAC:
@@ -216,7 +216,7 @@ func isNewer(id enctype.ID) bool {
 	return true
 }
 
-// cookie is the state that a client is to send back (RFC 6113 5.2).
+// cookie returns the state that the client sends back (RFC 6113, Section 5.2).
 func (x *asExchange) cookie() []byte {
 	sum := sha256.Sum256([]byte("kdctest cookie of " + requestedClient(x.req)))
 	return sum[:16]
@@ -231,14 +231,14 @@ func etypeInfo2(id enctype.ID, set *keySet) messages.PAData {
 
 func etypeInfo2Entry(id enctype.ID, set *keySet) messages.ETypeInfo2Entry {
 	e := messages.ETypeInfo2Entry{EType: id, S2KParams: set.params}
-	if id != enctype.RC4_HMAC { // which takes no salt
+	if id != enctype.RC4_HMAC { // has no salt
 		e.Salt, e.HasSalt = set.salt, true
 	}
 	return e
 }
 
-// Hint is a fault: every AS-REQ without proof is answered PREAUTH_REQUIRED with
-// this ETYPE-INFO2, as anyone on the network could forge it.
+// Hint is a fault that answers every AS-REQ without proof with PREAUTH_REQUIRED and
+// this ETYPE-INFO2, which any attacker on the network can forge.
 func Hint(entries ...messages.ETypeInfo2Entry) Fault {
 	bare := func(q *Question) bool {
 		req, err := messages.ParseKDCReq(q.Message)

@@ -13,10 +13,10 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// Flags are the properties of an account that a KDC minds.
+// Flags are the properties of an account that affect a KDC.
 type Flags uint32
 
-// The flags of an account. Windows' names for them stand in brackets.
+// The flags of an account, with Windows' names in brackets.
 const (
 	// NoPreAuth lets the account log in without proof (DONT_REQ_PREAUTH).
 	NoPreAuth Flags = 1 << iota
@@ -24,23 +24,23 @@ const (
 	Disabled
 	// Locked refuses it with KDC_ERR_CLIENT_REVOKED (LOCKOUT).
 	Locked
-	// Expired refuses it with KDC_ERR_CLIENT_REVOKED, as Windows says it.
+	// Expired refuses it with KDC_ERR_CLIENT_REVOKED, as Windows does.
 	Expired
 	// MustChange refuses it with KDC_ERR_KEY_EXPIRED once it has proved its key.
 	MustChange
-	// NotDelegable keeps forwardable tickets from it, and S4U2Proxy from acting
-	// for it (NOT_DELEGATED: "sensitive and cannot be delegated").
+	// NotDelegable denies it forwardable tickets, and S4U2Proxy in its name
+	// (NOT_DELEGATED: "sensitive and cannot be delegated").
 	NotDelegable
 	// Protected is NotDelegable, with tickets of four hours that cannot be
 	// renewed (a member of Protected Users).
 	Protected
-	// OKAsDelegate marks tickets for the service so (TRUSTED_FOR_DELEGATION).
+	// OKAsDelegate sets the flag in tickets for the service (TRUSTED_FOR_DELEGATION).
 	OKAsDelegate
 	// TrustedToAuth makes its S4U2Self tickets forwardable
 	// (TRUSTED_TO_AUTH_FOR_DELEGATION: protocol transition).
 	TrustedToAuth
-	// ArmoredOnly refuses logins without FAST armor with KDC_ERR_POLICY, as Windows does where it is to fail
-	// unarmored requests.
+	// ArmoredOnly refuses logins without FAST armor with KDC_ERR_POLICY, as Windows
+	// does with the policy to fail unarmored requests.
 	ArmoredOnly
 )
 
@@ -48,18 +48,18 @@ const (
 type Principal struct {
 	realm *Realm
 
-	// All below is guarded by realm.mu.
+	// realm.mu guards the fields below.
 	name        string
-	service     bool     // tickets for it can be had though it has no spns
-	spns        []string // of equal rank with name
+	service     bool     // issue tickets for it even without spns
+	spns        []string // equal to name
 	aliases     []string // canonicalized to name
 	flags       Flags
 	etypes      []enctype.ID
-	session     []enctype.ID // session key types it takes; nil: those of its keys
+	session     []enctype.ID // session key types that it accepts; nil: those of its keys
 	salt        *string
 	iterations  uint32
 	kvno        uint32 // of the next key set
-	given       []enctype.Key
+	fixedKeys   []enctype.Key
 	keys        []keySet // newest first
 	delegateTo  []string
 	actFor      []string
@@ -69,7 +69,7 @@ type Principal struct {
 	badAttempts int
 }
 
-// keySet is what one password, or one random draw, became.
+// keySet holds the keys of one password or one random draw.
 type keySet struct {
 	kvno   uint32
 	salt   string
@@ -77,7 +77,7 @@ type keySet struct {
 	keys   []enctype.Key
 }
 
-// Option sets something of a principal, when it is added or later by Set.
+// Option sets a property of a principal, when it is added or later by Set.
 type Option func(*Principal)
 
 // ETypes chooses the encryption types of the keys, the first being that of
@@ -86,8 +86,8 @@ func ETypes(ids ...enctype.ID) Option {
 	return func(p *Principal) { p.etypes = slices.Clone(ids) }
 }
 
-// SessionETypes chooses which session key types the service takes, whatever
-// keys it has: Windows puts an AES session key into an RC4 ticket.
+// SessionETypes chooses which session key types the service accepts, independent of
+// its keys: Windows puts an AES session key into an RC4 ticket.
 func SessionETypes(ids ...enctype.ID) Option {
 	return func(p *Principal) { p.session = slices.Clone(ids) }
 }
@@ -101,28 +101,28 @@ func Iterations(n uint32) Option { return func(p *Principal) { p.iterations = n 
 // KVNO sets the version of the next keys.
 func KVNO(n uint32) Option { return func(p *Principal) { p.kvno = n } }
 
-// Keys gives the account these keys, instead of ones made from a password.
+// Keys sets the keys of the account, instead of keys derived from a password.
 func Keys(keys ...enctype.Key) Option {
-	return func(p *Principal) { p.given = slices.Clone(keys) }
+	return func(p *Principal) { p.fixedKeys = slices.Clone(keys) }
 }
 
-// SPN gives an account service principal names, in tickets as they were asked.
+// SPN adds service principal names; tickets carry the requested one.
 func SPN(names ...string) Option {
 	return func(p *Principal) {
 		p.spns = append(p.spns, names...)
 		for _, name := range names {
-			p.realm.enter(name, p)
+			p.realm.addName(name, p)
 		}
 	}
 }
 
-// Alias gives an account further names, such as a UPN "alice@corp.example",
-// that canonicalization replaces by the first.
+// Alias adds names, such as a UPN "alice@corp.example", that canonicalization
+// replaces by the first name.
 func Alias(names ...string) Option {
 	return func(p *Principal) {
 		p.aliases = append(p.aliases, names...)
 		for _, name := range names {
-			p.realm.enter(name, p)
+			p.realm.addName(name, p)
 		}
 	}
 }
@@ -130,7 +130,7 @@ func Alias(names ...string) Option {
 // With sets flags.
 func With(flags Flags) Option { return func(p *Principal) { p.flags |= flags } }
 
-// Without clears flags. Unlocking forgets failed attempts too.
+// Without clears flags. Clearing Locked also resets the failed attempts.
 func Without(flags Flags) Option {
 	return func(p *Principal) {
 		p.flags &^= flags
@@ -146,7 +146,7 @@ func DelegateTo(spns ...string) Option {
 	return func(p *Principal) { p.delegateTo = slices.Clone(spns) }
 }
 
-// ActFor lists the accounts, with @REALM if not of this realm, that may bring
+// ActFor lists the accounts, with @REALM if not of this realm, that may delegate
 // users to this one (msDS-AllowedToActOnBehalfOfOtherIdentity: resource-based
 // constrained delegation).
 func ActFor(accounts ...string) Option {
@@ -154,11 +154,11 @@ func ActFor(accounts ...string) Option {
 }
 
 // AuthDataSize puts authorization data of n bytes into every ticket of the
-// client, as a PAC would be: 1.3, 6 and 12 kB are usual sizes of tokens.
+// client, in place of a PAC: 1.3, 6 and 12 kB are usual sizes of tokens.
 func AuthDataSize(n int) Option { return func(p *Principal) { p.authData = n } }
 
-// Lifetimes bounds the tickets of this client or service further than the
-// realm does; zero means no bound of its own.
+// Lifetimes bounds the tickets of this client or service in addition to the realm's
+// bounds; zero means no further bound.
 func Lifetimes(lifetime, renewable time.Duration) Option {
 	return func(p *Principal) { p.lifetime, p.renewable = lifetime, renewable }
 }
@@ -172,17 +172,17 @@ func (p *Principal) Set(opts ...Option) {
 	}
 }
 
-// Name is the account's first name, without realm.
+// Name returns the account's first name, without realm.
 func (p *Principal) Name() string { return p.name }
 
-// String is name@REALM.
+// String returns name@REALM.
 func (p *Principal) String() string { return p.name + "@" + p.realm.name }
 
-// ChangePassword gives the account new keys with the next kvno. keepOld leaves
-// the old ones valid for tickets and logins, as a replica that lags would.
+// ChangePassword derives new keys with the next kvno. keepOld keeps the old keys valid
+// for tickets and logins, like a replica that is behind.
 func (p *Principal) ChangePassword(password string, keepOld bool) { p.change(&password, keepOld) }
 
-// ChangeKey gives the account new random keys with the next kvno.
+// ChangeKey makes new random keys with the next kvno.
 func (p *Principal) ChangeKey(keepOld bool) { p.change(nil, keepOld) }
 
 func (p *Principal) change(password *string, keepOld bool) {
@@ -199,16 +199,6 @@ func (p *Principal) change(password *string, keepOld bool) {
 	}
 }
 
-// KeyVersion is the kvno of the newest keys.
-func (p *Principal) KeyVersion() uint32 {
-	p.realm.mu.RLock()
-	defer p.realm.mu.RUnlock()
-	if len(p.keys) == 0 {
-		return 0
-	}
-	return p.keys[0].kvno
-}
-
 // rekey puts a new key set before the others; realm.mu is held.
 func (p *Principal) rekey(password *string, random io.Reader) error {
 	set := keySet{kvno: p.kvno, salt: p.defaultSalt()}
@@ -218,8 +208,8 @@ func (p *Principal) rekey(password *string, random io.Reader) error {
 	if p.iterations != 0 {
 		set.params = binary.BigEndian.AppendUint32(nil, p.iterations)
 	}
-	if len(p.given) > 0 {
-		set.keys, p.given = p.given, nil
+	if len(p.fixedKeys) > 0 {
+		set.keys, p.fixedKeys = p.fixedKeys, nil
 		return p.push(set)
 	}
 	for _, id := range p.etypes {
@@ -244,15 +234,15 @@ func (p *Principal) push(set keySet) error {
 	return nil
 }
 
-// defaultSalt is the realm and the name's components (RFC 4120 4).
+// defaultSalt returns the realm and the name's components (RFC 4120, Section 4).
 func (p *Principal) defaultSalt() string {
 	return p.realm.name + strings.ReplaceAll(p.name, "/", "")
 }
 
-// view is a copy of what the KDC needs of an account, taken under the lock.
+// view is a copy of the fields of an account that the KDC needs, made under the lock.
 type view struct {
 	*Principal
-	service    bool // tickets for it can be had
+	service    bool // issue tickets for it
 	flags      Flags
 	keys       []keySet
 	session    []enctype.ID
@@ -273,13 +263,13 @@ func (p *Principal) view() *view {
 	}
 }
 
-// has tells whether all the given flags are set.
+// has reports whether all the given flags are set.
 func (v *view) has(f Flags) bool { return v.flags&f == f }
 
-// sensitive tells whether nobody may act for the account.
+// sensitive reports whether no service may impersonate the account.
 func (v *view) sensitive() bool { return v.flags&(NotDelegable|Protected) != 0 }
 
-// key finds a key by type and version; kvno 0 is any, newest first.
+// key returns a key by type and version; kvno 0 means the newest.
 func (v *view) key(id enctype.ID, kvno uint32) (enctype.Key, *keySet) {
 	for i := range v.keys {
 		set := &v.keys[i]
@@ -295,7 +285,7 @@ func (v *view) key(id enctype.ID, kvno uint32) (enctype.Key, *keySet) {
 	return enctype.Key{}, nil
 }
 
-// sessionType is the first type asked for that the service takes.
+// sessionType returns the first requested type that the service accepts.
 func (v *view) sessionType(asked []enctype.ID) (enctype.ID, bool) {
 	takes := v.session
 	if takes == nil && len(v.keys) > 0 {
@@ -311,7 +301,7 @@ func (v *view) sessionType(asked []enctype.ID) (enctype.ID, bool) {
 	return 0, false
 }
 
-// principalName is the account's first name as a PrincipalName.
+// principalName returns the account's first name as a PrincipalName.
 func (p *Principal) principalName() messages.PrincipalName {
 	name, err := messages.ParsePrincipal(p.name, p.realm.name)
 	if err != nil {
@@ -320,8 +310,8 @@ func (p *Principal) principalName() messages.PrincipalName {
 	return name.Name
 }
 
-// attempt notes a pre-authentication and locks the account when there were
-// too many bad ones.
+// attempt records the result of a pre-authentication and locks the account after too
+// many failures.
 func (p *Principal) attempt(good bool) {
 	p.realm.mu.Lock()
 	defer p.realm.mu.Unlock()
@@ -335,7 +325,7 @@ func (p *Principal) attempt(good bool) {
 	}
 }
 
-// isAlias tells whether a name of the account is one to be canonicalized.
+// isAlias reports whether canonicalization replaces the name.
 func (p *Principal) isAlias(name string) bool {
 	p.realm.mu.RLock()
 	defer p.realm.mu.RUnlock()

@@ -6,10 +6,9 @@ import (
 	"strings"
 )
 
-// Protect lets only those requests through to next that prove who they are
-// (RFC 4559). PeerFrom tells next who it was. For channel bindings and identities
-// kept by a connection the server must have Connections at work, as Upstream
-// has them.
+// Protect passes only authenticated requests to next (RFC 4559), which gets the client
+// by PeerFrom. Channel bindings and identities kept per connection need a server with
+// Connections, such as Upstream.
 func (a *Acceptor) Protect(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn := ConnectionOf(r.Context())
@@ -53,8 +52,8 @@ func (a *Acceptor) Protect(next http.Handler) http.Handler {
 	})
 }
 
-// negotiateToken finds the token of the Negotiate scheme, in any case. One that
-// is no base64 is present and empty.
+// negotiateToken returns the token of the Negotiate scheme, in any case. A token that
+// is not base64 is present and empty.
 func negotiateToken(values []string) (token []byte, present bool) {
 	for _, v := range values {
 		scheme, rest, _ := strings.Cut(strings.TrimSpace(v), " ")
@@ -70,7 +69,7 @@ func negotiateToken(values []string) (token []byte, present bool) {
 	return nil, false
 }
 
-// challenge is the 401, with a reason in the token if there is one.
+// challenge writes a 401, with the reply token if there is one.
 func challenge(w http.ResponseWriter, challenges []string, reply []byte) {
 	if reply != nil {
 		challenges = []string{"Negotiate " + base64.StdEncoding.EncodeToString(reply)}

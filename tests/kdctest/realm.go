@@ -15,17 +15,17 @@ import (
 )
 
 // Realm is a principal database with its policy. It may be changed while KDCs
-// serve it. What goes wrong while it is filled (a password whose key cannot be
-// made, a name given twice) is kept for Err, and KDC.Start reports it.
+// serve it. Err returns the first error of its methods (a password whose key cannot be
+// derived, a duplicate name), and KDC.Start reports it.
 type Realm struct {
 	name string
 
 	mu         sync.RWMutex
 	principals map[string]*Principal // by every name, folded if ignoreCase
-	inbound    map[string]*Principal // krbtgt/us@them, by their realm
-	trusts     map[string]*Realm     // whom we have keys with
+	inbound    map[string]*Principal // krbtgt/THIS@OTHER, by the other realm
+	trusts     map[string]*Realm     // realms with shared keys
 	domains    map[string]string     // host or .domain -> realm
-	suffixes   map[string]string     // UPN suffix -> realm, "" for ours
+	suffixes   map[string]string     // UPN suffix -> realm, "" for this one
 	ignoreCase bool
 	noFAST     bool
 	preauth    []messages.PADataType // nil: the usual ones
@@ -53,25 +53,25 @@ func NewRealm(name string) *Realm {
 	return r
 }
 
-// Name is the realm's name.
+// Name returns the realm's name.
 func (r *Realm) Name() string { return r.name }
 
-// Err is the first thing that went wrong while the realm was filled.
+// Err returns the first error of the methods that fill the realm.
 func (r *Realm) Err() error {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.err
 }
 
-// AddUser adds a principal with keys made of a password. Unless options say
-// otherwise it has AES-256-SHA1 and AES-128-SHA1 keys of kvno 1 with the
-// default salt, and must pre-authenticate.
+// AddUser adds a principal with keys derived from a password. By default it has
+// AES-256-SHA1 and AES-128-SHA1 keys of kvno 1 with the default salt, and must
+// pre-authenticate.
 func (r *Realm) AddUser(name, password string, opts ...Option) *Principal {
 	return r.add(&Principal{name: name}, &password, opts)
 }
 
-// AddService adds a principal with random keys, for which tickets can be had; for
-// a user they can be had once it has an SPN. It can log in too, with its keytab.
+// AddService adds a principal with random keys, for which the KDC issues tickets; for
+// a user it does once the user has an SPN. A service can also log in with its keytab.
 func (r *Realm) AddService(name string, opts ...Option) *Principal {
 	return r.add(&Principal{name: name, service: true}, nil, opts)
 }
@@ -82,7 +82,7 @@ func (r *Realm) add(p *Principal, password *string, opts []Option) *Principal {
 	p.kvno = 1
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.enter(p.name, p)
+	r.addName(p.name, p)
 	for _, o := range opts {
 		o(p)
 	}
@@ -90,7 +90,7 @@ func (r *Realm) add(p *Principal, password *string, opts []Option) *Principal {
 	return p
 }
 
-// usualETypes are AES-SHA1, or AES-SHA2 where FIPS 140 is enforced.
+// usualETypes returns AES-SHA1, or AES-SHA2 where FIPS 140 is enforced.
 func usualETypes() []enctype.ID {
 	if enctype.AES256_CTS_HMAC_SHA1_96.Check() != nil {
 		return []enctype.ID{enctype.AES256_CTS_HMAC_SHA384_192, enctype.AES128_CTS_HMAC_SHA256_128}
@@ -98,8 +98,8 @@ func usualETypes() []enctype.ID {
 	return []enctype.ID{enctype.AES256_CTS_HMAC_SHA1_96, enctype.AES128_CTS_HMAC_SHA1_96}
 }
 
-// enter makes a principal known by a name; mu is held.
-func (r *Realm) enter(name string, p *Principal) {
+// addName adds a principal under a name; mu is held.
+func (r *Realm) addName(name string, p *Principal) {
 	key := r.fold(name)
 	if _, twice := r.principals[key]; twice {
 		r.fail(fmt.Errorf("realm %s: principal %q is there already", r.name, name))
@@ -121,7 +121,7 @@ func (r *Realm) fold(name string) string {
 	return name
 }
 
-// IgnoreCase makes names match as Active Directory matches them.
+// IgnoreCase ignores case in names, as Active Directory does.
 func (r *Realm) IgnoreCase() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -129,12 +129,12 @@ func (r *Realm) IgnoreCase() {
 	known := r.principals
 	r.principals = make(map[string]*Principal, len(known))
 	for name, p := range known {
-		r.enter(name, p)
+		r.addName(name, p)
 	}
 }
 
-// SetLifetimes sets how long tickets last and for how long they can be renewed
-// at most; renewable zero means never.
+// SetLifetimes sets the maximum lifetime and renewable lifetime of tickets; renewable
+// zero means that tickets cannot be renewed.
 func (r *Realm) SetLifetimes(lifetime, renewable time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -149,14 +149,14 @@ func (r *Realm) SetLockout(n int) {
 	r.lockout = n
 }
 
-// Principal returns the principal that bears the name, nil if none does.
+// Principal returns the principal with the name, nil if there is none.
 func (r *Realm) Principal(name string) *Principal {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.principals[r.fold(name)]
 }
 
-// Remove takes a principal out of the database, with all its names.
+// Remove removes a principal with all its names.
 func (r *Realm) Remove(p *Principal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -167,8 +167,8 @@ func (r *Realm) Remove(p *Principal) {
 	}
 }
 
-// Keytab is a keytab file with every key of the principals, kept old ones
-// included, under their names and service principal names.
+// Keytab returns a keytab file with every key of the principals, including kept old
+// ones, under their names and service principal names.
 func (r *Realm) Keytab(principals ...*Principal) ([]byte, error) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -207,7 +207,7 @@ func (r *Realm) MapSuffix(suffix, realm string) {
 	r.suffixes[strings.ToLower(suffix)] = realm
 }
 
-// Trust gives two realms keys with each other, in both directions.
+// Trust creates keys between two realms, in both directions.
 func Trust(a, b *Realm) {
 	for _, way := range [2][2]*Realm{{a, b}, {b, a}} {
 		from, to := way[0], way[1]
@@ -221,7 +221,7 @@ func Trust(a, b *Realm) {
 	}
 }
 
-// ownDomains lists the domains that belong to this very realm.
+// ownDomains returns the domains that belong to this realm.
 func (r *Realm) ownDomains() []string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -235,7 +235,7 @@ func (r *Realm) ownDomains() []string {
 	return own
 }
 
-// realmOfHost follows the domains from the host itself upwards; "" if none fits.
+// realmOfHost looks up the host, then its parent domains; "" if none is mapped.
 func (r *Realm) realmOfHost(host string) string {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -255,8 +255,8 @@ func (r *Realm) realmOfHost(host string) string {
 	}
 }
 
-// realmOfSuffix is the realm of an enterprise name: that of its suffix, or the
-// realm of that name; "" if unknown.
+// realmOfSuffix returns the realm of an enterprise name: that of its suffix, or the
+// realm with the suffix as its name; "" if unknown.
 func (r *Realm) realmOfSuffix(name string) string {
 	i := strings.LastIndexByte(name, '@')
 	if i < 0 {
@@ -279,7 +279,7 @@ func (r *Realm) realmOfSuffix(name string) string {
 	return ""
 }
 
-// nextHop is the neighbour on the shortest way of trusts to a realm; "" if
+// nextHop returns the neighbour on the shortest path of trusts to a realm; "" if
 // there is none.
 func (r *Realm) nextHop(to string) string {
 	type step struct {
@@ -309,7 +309,7 @@ func (r *Realm) nextHop(to string) string {
 	return ""
 }
 
-// neighbours are the trusted realms by name, so that ways are the same each time.
+// neighbours returns the trusted realms ordered by name, so that paths are deterministic.
 func (r *Realm) neighbours() []*Realm {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

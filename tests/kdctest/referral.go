@@ -6,15 +6,15 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// target is the service that a ticket will be for.
+// target is the service of a ticket to issue.
 type target struct {
 	server   *view
-	name     messages.PrincipalName // as it stands in the ticket
-	referral bool                   // it is a ticket-granting ticket for another realm than asked
+	name     messages.PrincipalName // in the ticket
+	referral bool                   // a ticket-granting ticket for another realm than requested
 }
 
-// findTarget finds the service asked for, or the next realm on the way to it
-// (RFC 6806 8).
+// findTarget returns the requested service, or the next realm on the path to it
+// (RFC 6806, Section 8).
 func (x *tgsExchange) findTarget(name messages.PrincipalName) (target, error) {
 	if realm, ok := name.IsTGS(); ok && realm != x.realm.name {
 		t, err := x.refer(realm)
@@ -39,8 +39,8 @@ func (x *tgsExchange) canonicalize() bool {
 	return x.req.Body.KDCOptions&messages.KDC_OPT_CANONICALIZE != 0
 }
 
-// localService is the account of this realm that a service name stands for;
-// nil if there is none for which tickets can be had.
+// localService returns the account of this realm with a service name; nil if there
+// is none for which the KDC issues tickets.
 func (x *tgsExchange) localService(name messages.PrincipalName) *Principal {
 	text := name.String()
 	p := x.realm.Principal(text)
@@ -53,9 +53,9 @@ func (x *tgsExchange) localService(name messages.PrincipalName) *Principal {
 	return p
 }
 
-// homeOf is the realm of a service that is not ours. As MIT's KDC, this one
-// refers only who asked for canonicalization, for names that are of a host or
-// an instance, and for enterprise names.
+// homeOf returns the realm of a service of another realm. Like MIT's KDC, this one
+// refers only clients that request canonicalization, for names of a host or an
+// instance and for enterprise names.
 func (x *tgsExchange) homeOf(name messages.PrincipalName) string {
 	if !x.canonicalize() {
 		return ""
@@ -72,7 +72,7 @@ func (x *tgsExchange) homeOf(name messages.PrincipalName) string {
 	return ""
 }
 
-// refer is the ticket-granting ticket for the next realm on the way to another.
+// refer returns the ticket-granting ticket for the next realm on the path to another.
 func (x *tgsExchange) refer(realm string) (target, error) {
 	hop := x.realm.nextHop(realm)
 	p := x.realm.Principal("krbtgt/" + hop)

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// replayCache remembers authenticators by client, ctime and cusec for as long
-// as their time would be acceptable (RFC 4120 3.2.3).
+// replayCache stores authenticators by client, ctime and cusec as long as their time
+// is acceptable (RFC 4120, Section 3.2.3).
 type replayCache struct {
 	mu    sync.Mutex
 	until map[replayKey]time.Time
@@ -19,7 +19,7 @@ type replayKey struct {
 	cusec           int32
 }
 
-// seen notes an authenticator and tells whether it was there before.
+// seen stores an authenticator and reports whether it was stored before.
 func (c *replayCache) seen(key replayKey, now time.Time, keep time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

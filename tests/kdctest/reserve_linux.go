@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// reserve binds a socket that never listens: whoever asks for any port does not get its
-// port, and who asks for that very one does, for both say SO_REUSEADDR. Connections are
-// refused until somebody listens.
+// reserve binds a socket that never listens. The kernel does not assign its port to
+// another socket that binds to port 0, but allows one to bind to it explicitly because
+// both set SO_REUSEADDR. Connections are refused until a socket listens.
 func reserve(address string) (string, func(), error) {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil || !at.Addr().Is4() {

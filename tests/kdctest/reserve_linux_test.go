@@ -9,8 +9,9 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
-// Who asks for any port is given one that is not taken, as who does not say SO_REUSEADDR is.
-func TestReservedAddressIsTaken(t *testing.T) {
+// The kernel does not assign a reserved port to a socket without SO_REUSEADDR, as when it
+// binds to port 0.
+func TestReserve_InUse(t *testing.T) {
 	address, release, err := kdctest.Reserve()
 	if err != nil {
 		t.Fatal(err)
@@ -21,7 +22,7 @@ func TestReservedAddressIsTaken(t *testing.T) {
 	}}
 	l, err := plain.Listen(t.Context(), "tcp", address)
 	if !errors.Is(err, syscall.EADDRINUSE) {
-		t.Errorf("%v, it is not taken", err)
+		t.Errorf("%v, want address in use", err)
 	}
 	if err == nil {
 		l.Close()

@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
-func TestReservedAddressRefusesUntilSomebodyListens(t *testing.T) {
+func TestReserve(t *testing.T) {
 	address, release, err := kdctest.Reserve()
 	if err != nil {
 		t.Fatal(err)
@@ -15,7 +15,7 @@ func TestReservedAddressRefusesUntilSomebodyListens(t *testing.T) {
 	defer release()
 	if c, err := net.Dial("tcp", address); err == nil {
 		c.Close()
-		t.Fatal("somebody listens")
+		t.Fatal("the address accepts connections")
 	}
 	for range 2 {
 		l, err := net.Listen("tcp", address)

@@ -9,16 +9,16 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// requestor is the service that acts for a user: who holds the ticket that came
-// with the request.
+// requestor returns the service that impersonates a user: the client of the ticket in
+// the request.
 func (x *tgsExchange) requestor() messages.Principal {
 	return messages.Principal{Name: x.header.CName, Realm: x.header.CRealm}
 }
 
 // s4u2self issues a ticket to a service for itself in the name of a user
-// ([MS-SFU] 3.2.5.1). Across realms it goes from the user's realm, where the user
-// is looked up, back to the service's, by referral tickets that are the
-// service's and tell of the user in their authorization data.
+// ([MS-SFU], Section 3.2.5.1). Across realms the service first asks the user's realm,
+// which looks the user up, and then follows referrals back to its own realm. The
+// referral tickets name the user in their authorization data.
 func (x *tgsExchange) s4u2self() (outcome, error) {
 	asked, x509, err := x.forUser()
 	if err != nil {
@@ -45,24 +45,24 @@ func (x *tgsExchange) s4u2self() (outcome, error) {
 		s.forwardable = !v.sensitive()
 		s.data = append(v.authorization(), userData(user))
 	case x.headerRealm == x.realm.name:
-		// The client was to go to the user's realm first.
+		// The client must ask the user's realm first.
 		return outcome{}, &refusal{code: messages.KDC_ERR_WRONG_REALM, text: "user belongs to another realm", crealm: asked.Realm}
 	default:
 		var ok bool
-		if user, ok = actsFor(x.header); !ok || !sameUser(asked, user) {
+		if user, ok = impersonated(x.header); !ok || !sameUser(asked, user) {
 			return outcome{}, refuse(messages.KRB_AP_ERR_BADMATCH, "ticket was not made for the user asked for")
 		}
 	}
 	if !t.referral {
 		s.client = user
-		// [MS-SFU] 3.2.5.1.2: forwardable for those trusted to bring users in;
-		// never for others that have a list of services to delegate to.
+		// [MS-SFU], Section 3.2.5.1.2: forwardable for accounts trusted for protocol
+		// transition, never for others that have a list of services to delegate to.
 		s.forwardable = s.forwardable && (t.server.has(TrustedToAuth) || len(t.server.delegateTo) == 0)
 	}
 	return x.grant(s, t, replyPAData{plain: x.answerX509(x509, user)}, func(n *Counts) { n.S4U2Self++ })
 }
 
-// selfTarget is the requesting service itself, or the way back to its realm.
+// selfTarget returns the requesting service itself, or the referral to its realm.
 func (x *tgsExchange) selfTarget() (target, error) {
 	name, requestor := x.req.Body.SName, x.requestor()
 	if requestor.Realm != x.realm.name {
@@ -70,7 +70,7 @@ func (x *tgsExchange) selfTarget() (target, error) {
 	}
 	p := x.localService(name)
 	if p == nil {
-		// An account without a service principal name is no service.
+		// An account without a service principal name is not a service.
 		return target{}, refuse(messages.KDC_ERR_S_PRINCIPAL_UNKNOWN, "no service %q", name)
 	}
 	if x.realm.Principal(requestor.Name.String()) != p {
@@ -82,14 +82,14 @@ func (x *tgsExchange) selfTarget() (target, error) {
 	return target{server: p.view(), name: name}, nil
 }
 
-// userData tells for whom the client of a ticket acts, as the client's name in
-// a PAC does.
+// userData returns the authorization data that names the impersonated user, like the
+// client's name in a PAC.
 func userData(user messages.Principal) messages.AuthorizationDataElement {
 	return messages.IfRelevant(messages.AuthorizationDataElement{Type: adUser, Value: []byte(user.String())})
 }
 
-// actsFor reads userData.
-func actsFor(part *messages.EncTicketPart) (messages.Principal, bool) {
+// impersonated reads userData.
+func impersonated(part *messages.EncTicketPart) (messages.Principal, bool) {
 	value, ok := findAuthorization(part.AuthorizationData, adUser)
 	if !ok {
 		return messages.Principal{}, false
@@ -98,15 +98,15 @@ func actsFor(part *messages.EncTicketPart) (messages.Principal, bool) {
 	return user, err == nil
 }
 
-// sameUser compares the user asked for with the one that his realm found. An
-// enterprise name has been looked up there, and is taken on its word.
+// sameUser compares the requested user with the one that the user's realm found. It
+// accepts any user for an enterprise name, which that realm has resolved.
 func sameUser(asked, found messages.Principal) bool {
 	return asked.Realm == found.Realm &&
 		(asked.Name.Equal(found.Name) || asked.Name.NameType == messages.KRB_NT_ENTERPRISE)
 }
 
-// forUser reads and verifies the padata that names the user. Where both are
-// there PA-S4U-X509-USER counts, as it covers more.
+// forUser reads and verifies the padata that names the user. It prefers
+// PA-S4U-X509-USER, whose checksum covers more, to PA-FOR-USER.
 func (x *tgsExchange) forUser() (messages.Principal, *messages.PAS4UX509User, error) {
 	if value, ok := x.req.PAData.Find(messages.PA_S4U_X509_USER); ok {
 		pa, err := messages.ParsePAS4UX509User(value)
@@ -144,8 +144,8 @@ func (x *tgsExchange) forUser() (messages.Principal, *messages.PAS4UX509User, er
 	return messages.Principal{Name: pa.UserName, Realm: pa.UserRealm}, nil, nil
 }
 
-// answerX509 is the reply's PA-S4U-X509-USER ([MS-SFU] 2.2.2): the user under
-// the name that his realm found, which the ticket at the end bears too.
+// answerX509 returns the reply's PA-S4U-X509-USER ([MS-SFU], Section 2.2.2) with the
+// name that the user's realm found, which is also in the last ticket.
 func (x *tgsExchange) answerX509(asked *messages.PAS4UX509User, user messages.Principal) messages.MethodData {
 	if asked == nil {
 		return nil
@@ -168,7 +168,7 @@ func (x *tgsExchange) answerX509(asked *messages.PAS4UX509User, user messages.Pr
 }
 
 // s4u2proxy issues a ticket to another service in the name of the user whose
-// ticket to the requestor comes along as evidence ([MS-SFU] 3.2.5.2).
+// ticket to the requestor is the evidence ([MS-SFU], Section 3.2.5.2).
 func (x *tgsExchange) s4u2proxy() (outcome, error) {
 	evidence, user, err := x.openEvidence()
 	if err != nil {
@@ -184,7 +184,7 @@ func (x *tgsExchange) s4u2proxy() (outcome, error) {
 	_, sensitive := findAuthorization(evidence.AuthorizationData, adSensitive)
 	forwardable := evidence.Flags&messages.TKT_FLG_FORWARDABLE != 0
 	if sensitive || !x.mayDelegate(t, forwardable) {
-		return outcome{}, refuse(messages.KDC_ERR_BADOPTION, "%s may not bring %s to %s", x.requestor(), user, t.name)
+		return outcome{}, refuse(messages.KDC_ERR_BADOPTION, "%s may not delegate %s to %s", x.requestor(), user, t.name)
 	}
 	s := subject{
 		client:   user,
@@ -192,14 +192,14 @@ func (x *tgsExchange) s4u2proxy() (outcome, error) {
 		end:      earliest(x.header.EndTime, evidence.EndTime),
 		data:     evidence.AuthorizationData,
 		flags:    evidence.Flags & messages.TKT_FLG_PRE_AUTHENT,
-		// What delegation led to can be delegated on; the bit of a referral is
-		// left to the target's realm.
+		// The ticket is forwardable, so that the target can delegate in turn; for a
+		// referral the target's realm decides.
 		forwardable: !t.referral || forwardable,
 	}
 	var pa replyPAData
 	if x.byResource() {
-		// Says that this KDC knows of it, without which clients do not follow
-		// the referral.
+		// Clients follow the referral only if the KDC announces support for
+		// resource-based delegation.
 		opts := messages.PAC_OPTIONS_RESOURCE_BASED_CONSTRAINED_DELEGATION
 		pa.enc = messages.MethodData{{Type: messages.PA_PAC_OPTIONS, Value: opts.Marshal()}}
 	}
@@ -209,9 +209,9 @@ func (x *tgsExchange) s4u2proxy() (outcome, error) {
 	return x.grant(s, t, pa, func(n *Counts) { n.S4U2Proxy++ })
 }
 
-// openEvidence decrypts the additional ticket and tells the user. It is the
-// user's ticket to the requestor, or, from another realm, the ticket-granting
-// ticket that the requestor's KDC made of one.
+// openEvidence decrypts the additional ticket and returns its user. It is the user's
+// ticket to the requestor, or, from another realm, the ticket-granting ticket that the
+// requestor's KDC issued for it.
 func (x *tgsExchange) openEvidence() (*messages.EncTicketPart, messages.Principal, error) {
 	none := messages.Principal{}
 	if len(x.req.Body.AdditionalTickets) != 1 {
@@ -232,7 +232,7 @@ func (x *tgsExchange) openEvidence() (*messages.EncTicketPart, messages.Principa
 	requestor := x.requestor()
 	client := messages.Principal{Name: part.CName, Realm: part.CRealm}
 	if _, ok := t.SName.IsTGS(); ok {
-		user, ok := actsFor(part)
+		user, ok := impersonated(part)
 		if !ok || t.Realm == x.realm.name || !client.Equal(requestor) {
 			return nil, none, refuse(messages.KRB_AP_ERR_BADMATCH, "evidence ticket was not made for %s", requestor)
 		}
@@ -244,7 +244,7 @@ func (x *tgsExchange) openEvidence() (*messages.EncTicketPart, messages.Principa
 	return part, client, nil
 }
 
-// byResource tells whether the request allows for resource-based delegation.
+// byResource reports whether the request allows for resource-based delegation.
 func (x *tgsExchange) byResource() bool {
 	value, ok := x.req.PAData.Find(messages.PA_PAC_OPTIONS)
 	if !ok {
@@ -254,9 +254,9 @@ func (x *tgsExchange) byResource() bool {
 	return err == nil && opts&messages.PAC_OPTIONS_RESOURCE_BASED_CONSTRAINED_DELEGATION != 0
 }
 
-// mayDelegate decides by the requestor's list, which asks for forwardable
-// evidence, or by the target's, which does not ([MS-SFU] 3.2.5.2.2 and
-// 3.2.5.2.3). Only the latter reaches into other realms.
+// mayDelegate decides by the requestor's list, which requires forwardable
+// evidence, or by the target's, which does not ([MS-SFU], Section 3.2.5.2.2 and
+// 3.2.5.2.3). Only the latter works across realms.
 func (x *tgsExchange) mayDelegate(t target, forwardable bool) bool {
 	requestor := x.requestor()
 	if requestor.Realm == x.realm.name && !t.referral && forwardable {
@@ -278,7 +278,7 @@ func (x *tgsExchange) mayDelegate(t target, forwardable bool) bool {
 			return false
 		}
 		if p.Realm == x.realm.name {
-			// By account: whichever of its names stands in the list.
+			// The list may contain any name of the account.
 			listed := x.realm.Principal(p.Name.String())
 			return listed != nil && listed == x.realm.Principal(requestor.Name.String())
 		}

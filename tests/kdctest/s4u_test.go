@@ -8,7 +8,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
-// domain is a realm with a proxy that may act for users.
+// domain is a realm with a proxy that may impersonate users.
 type domain struct {
 	realm *kdctest.Realm
 	kdc   *kdctest.KDC
@@ -31,7 +31,7 @@ func user(name string) messages.Principal {
 	return messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_PRINCIPAL, name), Realm: "CORP.EXAMPLE"}
 }
 
-// forUser is PA-FOR-USER, bound to the session key.
+// forUser returns PA-FOR-USER with a checksum by the session key.
 func forUser(t *testing.T, tgt *messages.Credential, u messages.Principal) messages.PAData {
 	t.Helper()
 	pa := messages.PAForUser{UserName: u.Name, UserRealm: u.Realm, AuthPackage: messages.S4UAuthPackage}
@@ -43,7 +43,7 @@ func forUser(t *testing.T, tgt *messages.Credential, u messages.Principal) messa
 	return messages.PAData{Type: messages.PA_FOR_USER, Value: pa.Marshal()}
 }
 
-// self asks for a ticket to the proxy itself in a user's name.
+// self requests a ticket to the proxy itself in a user's name.
 func (d *domain) self(t *testing.T, u messages.Principal) (*messages.Credential, error) {
 	t.Helper()
 	return tgsRequest{
@@ -52,7 +52,7 @@ func (d *domain) self(t *testing.T, u messages.Principal) (*messages.Credential,
 	}.ask(t, d.kdc)
 }
 
-// onward asks for a ticket to the web server with a user's ticket as evidence.
+// onward requests a ticket to the web server with a user's ticket as evidence.
 func (d *domain) onward(t *testing.T, evidence *messages.Credential, byResource bool) (*messages.Credential, error) {
 	t.Helper()
 	return tgsRequest{
@@ -68,7 +68,7 @@ func (d *domain) onward(t *testing.T, evidence *messages.Credential, byResource 
 	}.ask(t, d.kdc)
 }
 
-func TestDelegationFollowsWindowsRules(t *testing.T) {
+func TestDelegation(t *testing.T) {
 	spn := kdctest.SPN("HTTP/proxy.corp.example")
 	list := kdctest.DelegateTo("HTTP/web.corp.example")
 	trusted := kdctest.With(kdctest.TrustedToAuth)
@@ -130,7 +130,7 @@ func TestDelegationFollowsWindowsRules(t *testing.T) {
 	}
 }
 
-func TestSelfTicketsAreRefused(t *testing.T) {
+func TestS4U2SelfRefused(t *testing.T) {
 	d := newDomain(t, kdctest.SPN("HTTP/proxy.corp.example"))
 	_, err := d.self(t, user("nobody"))
 	wantCode(t, err, messages.KDC_ERR_C_PRINCIPAL_UNKNOWN)
@@ -159,7 +159,7 @@ func TestSelfTicketsAreRefused(t *testing.T) {
 	wantCode(t, err, messages.KDC_ERR_S_PRINCIPAL_UNKNOWN)
 }
 
-func TestSelfTicketsByEnterpriseNameStateTheCanonicalOne(t *testing.T) {
+func TestS4U2SelfEnterpriseName(t *testing.T) {
 	d := newDomain(t, kdctest.SPN("HTTP/proxy.corp.example"))
 	upn := messages.Principal{
 		Name:  messages.NewPrincipalName(messages.KRB_NT_ENTERPRISE, "alice@people.example"),
@@ -171,7 +171,7 @@ func TestSelfTicketsByEnterpriseNameStateTheCanonicalOne(t *testing.T) {
 	}
 }
 
-func TestEvidenceOfAnotherServiceIsRefused(t *testing.T) {
+func TestForeignEvidence(t *testing.T) {
 	d := newDomain(t, kdctest.SPN("HTTP/proxy.corp.example"), kdctest.DelegateTo("HTTP/web.corp.example"))
 	tgt := login(t, d.kdc, "CORP.EXAMPLE", "alice", "secret")
 	evidence, err := tgsRequest{tgt: tgt, realm: "CORP.EXAMPLE", service: service("HTTP/web.corp.example")}.ask(t, d.kdc)

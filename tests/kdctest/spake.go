@@ -6,25 +6,25 @@ import (
 	"sync"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange/spake"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
-	"github.com/caddy-negotiate/caddy-negotiate/krb5core/spake"
 )
 
-// SPAKE says how a realm does SPAKE, if SetPreAuth has it take that at all.
+// SPAKE configures SPAKE in a realm, if SetPreAuth enables it.
 type SPAKE struct {
 	Groups       []messages.SPAKEGroup // in order of preference; nil: those of package spake
-	Optimistic   bool                  // challenges at once, in the first group
-	SecondFactor bool                  // demands one, of a type for private use
+	Optimistic   bool                  // challenges without waiting for the client's groups
+	SecondFactor bool                  // requires one, of a type for private use
 }
 
-// SetSPAKE chooses how the realm does SPAKE.
+// SetSPAKE configures SPAKE in the realm.
 func (r *Realm) SetSPAKE(s SPAKE) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.spake = s
 }
 
-func (r *Realm) howSPAKE() SPAKE {
+func (r *Realm) spakeConfig() SPAKE {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	s := r.spake
@@ -34,7 +34,8 @@ func (r *Realm) howSPAKE() SPAKE {
 	return s
 }
 
-// conversations are the SPAKE exchanges that have been challenged, by the cookie that the client is to bring back.
+// conversations holds the challenged SPAKE exchanges by the cookie that the client
+// sends back.
 type conversations struct {
 	mu   sync.Mutex
 	open map[string]*conversation
@@ -49,7 +50,7 @@ type conversation struct {
 	challenge []byte
 }
 
-// maxConversations bounds what is remembered; then all are forgotten.
+// maxConversations bounds the conversations; when it is reached all are dropped.
 const maxConversations = 4096
 
 func (c *conversations) find(cookie []byte) *conversation {
@@ -67,14 +68,14 @@ func (c *conversations) begin(cookie []byte, v *conversation) {
 	c.open[string(cookie)] = v
 }
 
-// challengeSPAKE makes a challenge, and the cookie by which its answer will be known.
+// challengeSPAKE returns a challenge and the cookie that identifies its response.
 func (x *asExchange) challengeSPAKE(group messages.SPAKEGroup, support []byte) (value, cookie []byte, err error) {
 	party, err := spake.New(spake.KDC, group, x.proof.key, x.kdc.rand)
 	if err != nil {
 		return nil, nil, err
 	}
 	factor := int32(messages.SPAKE_SF_NONE)
-	if x.realm.howSPAKE().SecondFactor {
+	if x.realm.spakeConfig().SecondFactor {
 		factor = -1
 	}
 	m := messages.PASPAKE{Challenge: &messages.SPAKEChallenge{
@@ -84,14 +85,14 @@ func (x *asExchange) challengeSPAKE(group messages.SPAKEGroup, support []byte) (
 	if _, err := io.ReadFull(x.kdc.rand, cookie); err != nil {
 		return nil, nil, err
 	}
-	x.kdc.talks.begin(cookie, &conversation{
+	x.kdc.conversations.begin(cookie, &conversation{
 		client: requestedClient(x.req), party: party, key: x.proof.key, set: x.proof.set, support: support, challenge: value,
 	})
 	return value, cookie, nil
 }
 
-// verifySPAKE takes part in SPAKE (RFC 9588 4): it challenges a client that tells its groups, and checks the response of one
-// that was challenged.
+// verifySPAKE implements SPAKE (RFC 9588, Section 4): it challenges a client that sends
+// its groups, and verifies the response of a challenged client.
 func (x *asExchange) verifySPAKE(value []byte) (proof, error) {
 	m, err := messages.ParsePASPAKE(value)
 	switch {
@@ -99,15 +100,15 @@ func (x *asExchange) verifySPAKE(value []byte) (proof, error) {
 		return proof{}, refuse(messages.KDC_ERR_PREAUTH_FAILED, "%v", err)
 	case m.Support != nil:
 		return proof{}, x.onSupport(m.Support, value)
-	case m.Response != nil && x.talk != nil:
+	case m.Response != nil && x.conversation != nil:
 		return x.onResponse(m.Response)
 	}
 	return proof{}, refuse(messages.KDC_ERR_PREAUTH_FAILED, "SPAKE message out of place")
 }
 
-// onSupport is MORE_PREAUTH_DATA_REQUIRED with a challenge.
+// onSupport returns MORE_PREAUTH_DATA_REQUIRED with a challenge.
 func (x *asExchange) onSupport(s *messages.SPAKESupport, value []byte) error {
-	for _, group := range x.realm.howSPAKE().Groups {
+	for _, group := range x.realm.spakeConfig().Groups {
 		if !slices.Contains(s.Groups, group) {
 			continue
 		}
@@ -132,7 +133,7 @@ func (x *asExchange) onResponse(r *messages.SPAKEResponse) (proof, error) {
 			code: messages.KDC_ERR_PREAUTH_FAILED, text: "pre-authentication failed", edata: x.hints().Marshal(),
 		}
 	}
-	t := x.talk
+	t := x.conversation
 	if t.client != requestedClient(x.req) {
 		return failed()
 	}
@@ -153,5 +154,5 @@ func (x *asExchange) onResponse(r *messages.SPAKEResponse) (proof, error) {
 		return failed()
 	}
 	reply, err := keys.Derive(0, x.req.Body.Raw)
-	return proof{key: reply, set: t.set, given: true}, err
+	return proof{key: reply, set: t.set, proved: true}, err
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// tgsExchange is one TGS-REQ being answered (RFC 4120 3.3).
+// tgsExchange answers one TGS-REQ (RFC 4120, Section 3.3).
 type tgsExchange struct {
 	kdc   *KDC
 	realm *Realm
@@ -17,25 +17,25 @@ type tgsExchange struct {
 	now   time.Time
 	alter alteration
 
-	header      *messages.EncTicketPart // the ticket that came with the request
-	headerName  messages.PrincipalName  // what it is for
-	headerRealm string                  // who issued it
+	header      *messages.EncTicketPart // the ticket in the request
+	headerName  messages.PrincipalName  // its service
+	headerRealm string                  // its issuer
 	auth        *messages.Authenticator
 	fast        *fastState // nil without armor
 }
 
-// subject is for whom the ticket will be.
+// subject is the client of the ticket to issue.
 type subject struct {
 	client      messages.Principal
 	authTime    time.Time
 	end         time.Time // no ticket may outlast it
 	renewTill   time.Time // zero: not renewable
 	data        messages.AuthorizationData
-	flags       messages.TicketFlags // those that are inherited
+	flags       messages.TicketFlags // inherited ones
 	forwardable bool
 }
 
-// unsupported are the options that this KDC does not do.
+// unsupported are the options that this KDC does not support.
 const unsupported = messages.KDC_OPT_PROXY | messages.KDC_OPT_POSTDATED | messages.KDC_OPT_VALIDATE |
 	messages.KDC_OPT_ENC_TKT_IN_SKEY | messages.KDC_OPT_REQUEST_ANONYMOUS
 
@@ -76,8 +76,8 @@ func (x *tgsExchange) isTGT() bool {
 	return ok && realm == x.realm.name
 }
 
-// openHeader decrypts the ticket in PA-TGS-REQ with the key that it names: our
-// krbtgt's, that of a trust, or, to renew a service ticket, the service's.
+// openHeader decrypts the ticket in PA-TGS-REQ with the key that it names: that of the
+// realm's krbtgt, of a trust, or, to renew a service ticket, of the service.
 func (x *tgsExchange) openHeader() error {
 	value, ok := x.req.PAData.Find(messages.PA_TGS_REQ)
 	if !ok {
@@ -108,8 +108,7 @@ func (x *tgsExchange) openHeader() error {
 	return nil
 }
 
-// issuer is the account whose key a ticket that comes to this realm's KDC is
-// encrypted with.
+// issuer returns the account whose key encrypts a ticket for this realm's KDC.
 func (r *Realm) issuer(t *messages.Ticket) *Principal {
 	if to, ok := t.SName.IsTGS(); ok {
 		if to != r.name {
@@ -158,7 +157,7 @@ func (x *tgsExchange) openAuthenticator() error {
 	return nil
 }
 
-// checkBody verifies the checksum that ties the body to the authenticator.
+// checkBody verifies the authenticator's checksum over the body.
 func (x *tgsExchange) checkBody() error {
 	sum := x.auth.Cksum
 	if sum == nil {
@@ -170,7 +169,7 @@ func (x *tgsExchange) checkBody() error {
 	return nil
 }
 
-// holder is the client of the ticket that came with the request.
+// holder returns the client of the ticket in the request.
 func (x *tgsExchange) holder() subject {
 	return subject{
 		client:      messages.Principal{Name: x.header.CName, Realm: x.header.CRealm},
@@ -183,7 +182,7 @@ func (x *tgsExchange) holder() subject {
 	}
 }
 
-// replyPAData goes into a reply beside the ticket, and into its encrypted part.
+// replyPAData is the padata of a reply: outside and inside its encrypted part.
 type replyPAData struct {
 	plain, enc messages.MethodData
 }
@@ -237,7 +236,7 @@ func (x *tgsExchange) grant(s subject, t target, pa replyPAData, tally func(*Cou
 	})
 }
 
-// reply encrypts for the subkey if the client sent one (RFC 4120 3.3.3).
+// reply encrypts for the subkey if the client sent one (RFC 4120, Section 3.3.3).
 func (x *tgsExchange) reply(i *issue, tally func(*Counts)) (outcome, error) {
 	key, usage := x.replyKey()
 	key, err := x.fast.replyKey(x.kdc, key)
@@ -264,7 +263,8 @@ func (x *tgsExchange) replyKey() (enctype.Key, enctype.Usage) {
 	return x.header.Key, enctype.KEY_USAGE_TGS_REP_SESSION
 }
 
-// requestedAuthorization is what the client wants in the ticket beside its own.
+// requestedAuthorization returns the authorization data that the client adds to the
+// ticket.
 func (x *tgsExchange) requestedAuthorization() (messages.AuthorizationData, error) {
 	enc := x.req.Body.EncAuthorizationData
 	if enc == nil {
@@ -285,8 +285,9 @@ func (x *tgsExchange) requestedAuthorization() (messages.AuthorizationData, erro
 	return data, nil
 }
 
-// transited adds the realm whose ticket came, if it is neither the client's nor
-// ours (RFC 4120 3.3.3.2; without compression: names with commas between).
+// transited adds the realm that issued the request's ticket, if it is neither the
+// client's nor this one (RFC 4120, Section 3.3.3.2), as a comma-separated list without
+// compression.
 func (x *tgsExchange) transited() messages.TransitedEncoding {
 	t := messages.TransitedEncoding{TRType: messages.DOMAIN_X500_COMPRESS, Contents: x.header.Transited.Contents}
 	via := x.headerRealm

@@ -7,16 +7,17 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// Authorization data types of this KDC's own; negative ones are for local use
-// (RFC 4120 5.2.6). Together they stand for what a PAC says.
+// Authorization data types of this KDC, in place of a PAC. Negative types are for local
+// use (RFC 4120, Section 5.2.6).
 const (
-	adFiller    messages.ADType = -64 // as many octets as the account's groups would take
-	adUser      messages.ADType = -65 // for whom the client of a referral ticket acts
+	adFiller    messages.ADType = -64 // filler of the size of the account's groups
+	adUser      messages.ADType = -65 // the user impersonated by the client of a referral ticket
 	adSensitive messages.ADType = -66 // the client must not be delegated
 )
 
-// lifetimes computes when a ticket ends and until when it can be renewed
-// (RFC 4120 3.1.3 and 3.3.3). No bound is the far future.
+// lifetimes is the end of a ticket and the end of its renewable life
+// (RFC 4120, Sections 3.1.3 and 3.3.3). Without a bound
+// both are in the far future.
 type lifetimes struct {
 	end, renewTill time.Time
 }
@@ -40,7 +41,7 @@ func (r *Realm) lifetimes(now time.Time, body *messages.KDCReqBody, accounts ...
 		}
 	}
 	now = now.Truncate(time.Second)
-	// A till of the year 1970 asks for as long as may be.
+	// A till of the year 1970 requests the maximum.
 	l := lifetimes{end: earliest(now.Add(life), laterThanEpoch(body.Till))}
 	wantsUntil := laterThanEpoch(body.RTime)
 	wants := body.KDCOptions&messages.KDC_OPT_RENEWABLE != 0
@@ -71,7 +72,7 @@ func earliest(times ...time.Time) time.Time {
 	return first
 }
 
-// issue is a ticket in the making and the reply around it.
+// issue holds the fields of a ticket to issue and of its reply.
 type issue struct {
 	kdc     *KDC
 	realm   *Realm
@@ -82,11 +83,11 @@ type issue struct {
 	sname   messages.PrincipalName // in ticket and reply
 	padata  messages.MethodData    // of the reply
 	encPA   messages.MethodData    // inside its encrypted part
-	keyKVNO uint32                 // kvno to state with the reply's encrypted part; 0 for none
+	keyKVNO uint32                 // kvno of the reply's encrypted part; 0 for none
 	fast    *fastState             // armor of the reply
 }
 
-// sessionKey draws a key of the first type asked for that the service takes.
+// sessionKey makes a random key of the first requested type that the service accepts.
 func (i *issue) sessionKey() error {
 	id, ok := i.server.sessionType(i.req.Body.EType)
 	if !ok {
@@ -117,7 +118,7 @@ func (i *issue) seal() (messages.Ticket, error) {
 	}, nil
 }
 
-// reply seals the ticket and wraps it, for a client that holds the given key.
+// reply returns the sealed ticket in a reply, which is encrypted with the given key.
 func (i *issue) reply(msgType messages.MsgType, key enctype.Key, usage enctype.Usage) ([]byte, error) {
 	if i.alter.client != "" {
 		p := i.realm.Principal(i.alter.client)
@@ -155,7 +156,7 @@ func (i *issue) reply(msgType messages.MsgType, key enctype.Key, usage enctype.U
 	return rep.Marshal(), nil
 }
 
-// authorization is what tickets of a client carry from its first login on.
+// authorization returns the authorization data of all tickets of a client.
 func (v *view) authorization() messages.AuthorizationData {
 	var inner []messages.AuthorizationDataElement
 	if v.authData > 0 {
@@ -174,7 +175,7 @@ func (v *view) authorization() messages.AuthorizationData {
 	return messages.AuthorizationData{messages.IfRelevant(inner...)}
 }
 
-// findAuthorization looks for one of this KDC's own elements.
+// findAuthorization returns an element of one of this KDC's own types.
 func findAuthorization(data messages.AuthorizationData, t messages.ADType) (value []byte, ok bool) {
 	for _, outer := range data {
 		if outer.Type != messages.AD_IF_RELEVANT {

@@ -7,16 +7,16 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/spnego"
 )
 
-// Token ids of RFC 4121 4.1.
+// Token ids of RFC 4121, Section 4.1.
 const (
 	tokenAPReq = 0x0100
 	tokenAPRep = 0x0200
 	tokenError = 0x0300
 )
 
-// frameToken puts RFC 2743's header before a Kerberos message: APPLICATION 0 {
-// OID, token id, message }. Windows frames its answers with the right OID, too,
-// whatever supportedMech says.
+// frameToken adds RFC 2743's header to a Kerberos message: APPLICATION 0 { OID, token
+// id, message }. Like Windows it uses the standard OID even if supportedMech is
+// Microsoft's.
 func frameToken(id uint16, message []byte) []byte {
 	return der.Append(nil, der.Application(0), func(dst []byte) []byte {
 		dst = der.AppendOID(dst, []byte(spnego.KRB5))
@@ -25,22 +25,22 @@ func frameToken(id uint16, message []byte) []byte {
 	})
 }
 
-// unframeToken undoes frameToken, for either OID of Kerberos.
+// unframeToken reverses frameToken, for either OID of Kerberos.
 func unframeToken(token []byte) (id uint16, message []byte, ok bool) {
 	s := der.String(token)
 	var body der.String
 	var oid []byte
-	if !der.ReadElement(&s, der.Application(0), &body) || !s.Empty() ||
+	if !s.ReadASN1(&body, der.Application(0)) || !s.Empty() ||
 		!der.ReadOID(&body, &oid) || !spnego.OID(oid).IsKerberos() || !body.ReadUint16(&id) {
 		return 0, nil, false
 	}
 	return id, body, true
 }
 
-// Accept verifies an initiator's first token, SPNEGO's or a raw Kerberos one.
-// channel is EndPointBindings of the connection's certificate, nil without. The
-// reply is what goes back, also with an error; nil for nothing but the bare
-// challenge. An error is an *AcceptError.
+// Accept verifies an initiator's first token, in SPNEGO or raw Kerberos. channel is
+// EndPointBindings of the connection's certificate, nil without one. The reply token is
+// to be sent even with an error; nil means a challenge without a token. The error is an
+// *AcceptError.
 func (a *Acceptor) Accept(token []byte, channel *[16]byte) (peer *Peer, reply []byte, err error) {
 	peer, reply, err = a.accept(token, channel)
 	a.count(func(c *AcceptorCounts) {
@@ -58,8 +58,8 @@ func (a *Acceptor) accept(token []byte, channel *[16]byte) (*Peer, []byte, error
 	inner, wrapped := token, false
 	if init, err := spnego.ParseInit(token); err == nil {
 		if len(init.MechTypes) == 0 || !init.MechTypes[0].IsKerberos() || init.MechToken == nil {
-			// RFC 4178 would have us choose another mechanism and go on;
-			// nobody whom this acceptor serves does.
+			// RFC 4178 lets an acceptor choose another mechanism and continue;
+			// this one does not, since none of its clients does.
 			return nil, nil, &AcceptError{Kind: "garbage", Text: "no optimistic kerberos token"}
 		}
 		inner, wrapped = init.MechToken, true
@@ -107,8 +107,8 @@ func (a *Acceptor) accept(token []byte, channel *[16]byte) (*Peer, []byte, error
 	return peer, wrap(spnego.AcceptCompleted, mechToken), nil
 }
 
-// apRep answers the client's time, with a subkey of the acceptor's (RFC 4121
-// 4.1.2), framed.
+// apRep returns a framed AP-REP with the client's time and a subkey of the acceptor
+// (RFC 4121, Section 4.1.2).
 func (x *acceptance) apRep() ([]byte, error) {
 	subkey, err := enctype.GenerateKey(x.ticket.Key.EType(), x.cfg.Rand)
 	if err != nil {
@@ -126,7 +126,7 @@ func (x *acceptance) apRep() ([]byte, error) {
 	return frameToken(tokenAPRep, rep.Marshal()), nil
 }
 
-// krbError is the KRB-ERROR for a refusal, with the acceptor's time in it.
+// krbError returns the KRB-ERROR for a refusal, with the acceptor's time.
 func (x *acceptance) krbError(refusal *AcceptError) []byte {
 	e := messages.KRBError{
 		STime: x.now, SUSec: microseconds(x.now), ErrorCode: refusal.Code, EText: refusal.Text,

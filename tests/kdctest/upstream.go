@@ -17,51 +17,51 @@ import (
 	"time"
 )
 
-// Header limits of servers that matter here: the octets of one header line
-// that Apache takes (LimitRequestFieldSize), and of a field that http.sys does.
+// Header limits of common servers, in bytes: of a header line in Apache
+// (LimitRequestFieldSize), and of a field in http.sys.
 const (
 	ApacheHeaderLimit  = 8190
 	HTTPSysHeaderLimit = 16384
 )
 
-// UpstreamConfig says what a protected server is like.
+// UpstreamConfig configures an Upstream.
 type UpstreamConfig struct {
-	// Acceptor decides who may come in.
+	// Acceptor authenticates the requests.
 	Acceptor *Acceptor
-	// Certificate makes it speak TLS; SetCertificate may renew it.
+	// Certificate enables TLS; SetCertificate renews it.
 	Certificate *tls.Certificate
-	// HeaderLimit is the size in octets above which a header line is answered
-	// 400, before authentication; zero is no limit but net/http's own.
+	// HeaderLimit is the size in bytes above which a header line is answered
+	// 400, before authentication; zero means only net/http's limit.
 	HeaderLimit int
-	// IdleTimeout is after what time idle connections are closed; zero never.
+	// IdleTimeout bounds how long idle connections stay open; zero: no bound.
 	IdleTimeout time.Duration
 	// Handler serves what is not one of the paths below; WhoHandler if nil.
 	Handler http.Handler
-	// Host is where to listen; 127.0.0.1 if empty.
+	// Host is the address to listen on; 127.0.0.1 if empty.
 	Host string
 }
 
-// Upstream is a server that lets in who has a good token. Its paths:
+// Upstream is an HTTP server that requires Negotiate authentication. Its paths:
 //
-//	/          who came, as text; as JSON if asked for or at /json
-//	/echo      the request's body, as it comes, trailers included
-//	/stream    lines as Push gives them
+//	/          the client, as text; as JSON if accepted or at /json
+//	/echo      the request's body as it arrives, trailers included
+//	/stream    the lines of Push
 //	/ws        a WebSocket echo
-//	/cut       half of an announced body, and then the end of the connection
-//	/forbidden 401 for everybody, as for good users who may not enter
+//	/cut       half of a body, then the connection is closed
+//	/forbidden 401 for every user, as if not authorized
 type Upstream struct {
 	cfg   UpstreamConfig
 	cert  atomic.Pointer[tls.Certificate]
 	conns Connections
 	lines chan string
 
-	// Requests counts all, refused ones included; TooLarge those refused for a
-	// long header line; Connections the accepted connections.
+	// Requests counts all requests, refused ones included; TooLarge those refused
+	// for a long header line; Connections the accepted connections.
 	Requests, TooLarge, Connections atomic.Int64
 
 	mu      sync.Mutex
 	addr    string
-	release func() // lets go of the address that Interrupt keeps
+	release func() // releases the address that Interrupt reserved
 	server  *http.Server
 	done    chan struct{}
 	stop    context.CancelFunc
@@ -94,7 +94,7 @@ func (u *Upstream) Start() error {
 	if u.cfg.Certificate != nil {
 		l = tls.NewListener(l, &tls.Config{
 			GetCertificate: u.conns.Certificate,
-			NextProtos:     []string{"http/1.1"}, // as IIS with Windows authentication
+			NextProtos:     []string{"http/1.1"}, // like IIS with Windows authentication
 			MinVersion:     tls.VersionTLS12,
 		})
 	}
@@ -117,8 +117,8 @@ func (u *Upstream) Start() error {
 	return nil
 }
 
-// Stop closes the listener and every connection but hijacked ones, which end
-// with their clients. Start may follow.
+// Stop closes the listener and every connection except hijacked ones, which end with
+// their clients. The server can be started again.
 func (u *Upstream) Stop() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -126,7 +126,7 @@ func (u *Upstream) Stop() {
 	u.unreserve()
 }
 
-// Interrupt is Stop for who means to Start again: nobody else gets the port meanwhile.
+// Interrupt stops the server like Stop, and reserves its port until the next Start.
 func (u *Upstream) Interrupt() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -154,14 +154,14 @@ func (u *Upstream) unreserve() {
 	}
 }
 
-// Addr is host:port; it stays after Stop.
+// Addr returns host:port; Stop does not change it.
 func (u *Upstream) Addr() string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.addr
 }
 
-// URL is the address with its scheme and without a slash at the end.
+// URL returns the address with its scheme and without a trailing slash.
 func (u *Upstream) URL() string {
 	if u.cfg.Certificate != nil {
 		return "https://" + u.Addr()
@@ -169,11 +169,11 @@ func (u *Upstream) URL() string {
 	return "http://" + u.Addr()
 }
 
-// SetCertificate renews the certificate for connections to come.
+// SetCertificate replaces the certificate for new connections.
 func (u *Upstream) SetCertificate(cert *tls.Certificate) { u.cert.Store(cert) }
 
-// Push sends a line to whoever reads /stream, or to the next one who does;
-// an empty line ends that stream.
+// Push sends a line to the current reader of /stream, or to the next one; an empty
+// line ends the stream.
 func (u *Upstream) Push(line string) { u.lines <- line }
 
 func (u *Upstream) connState(c net.Conn, state http.ConnState) {
@@ -209,7 +209,7 @@ func (u *Upstream) route(w http.ResponseWriter, r *http.Request) {
 	case "/stream":
 		u.serveStream(w, r)
 	case "/ws":
-		serveWebSocket(w, r)
+		EchoWebSocket(w, r)
 	case "/cut":
 		w.Header().Set("Content-Length", "1000")
 		_, _ = io.WriteString(w, strings.Repeat("x", 500))
@@ -227,12 +227,12 @@ func (u *Upstream) route(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// WhoHandler answers who came: the principal as text, or a Peer as JSON for
-// clients that accept it and at paths that end in json.
+// WhoHandler answers with the authenticated client: the principal as text, or a Peer as
+// JSON for requests that accept it and for paths that end in json.
 func WhoHandler(w http.ResponseWriter, r *http.Request) {
 	peer, ok := PeerFrom(r.Context())
 	if !ok {
-		http.Error(w, "nobody authenticated", http.StatusInternalServerError)
+		http.Error(w, "request is not authenticated", http.StatusInternalServerError)
 		return
 	}
 	if strings.HasSuffix(r.URL.Path, "json") || strings.Contains(r.Header.Get("Accept"), "application/json") {
@@ -244,7 +244,7 @@ func WhoHandler(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "%s\n", peer.Principal)
 }
 
-// serveEcho sends the body back piece by piece, while it still comes.
+// serveEcho returns the body piece by piece while it arrives.
 func serveEcho(w http.ResponseWriter, r *http.Request) {
 	c := http.NewResponseController(w)
 	_ = c.EnableFullDuplex() // HTTP/1.1 only; others are full duplex by nature
@@ -265,7 +265,7 @@ func serveEcho(w http.ResponseWriter, r *http.Request) {
 			break
 		}
 		if err != nil {
-			panic(http.ErrAbortHandler) // a cut request must not look like a whole answer
+			panic(http.ErrAbortHandler) // a truncated request must not look like a complete response
 		}
 	}
 	maps.Copy(w.Header(), r.Trailer)
@@ -286,23 +286,6 @@ func (u *Upstream) serveStream(w http.ResponseWriter, r *http.Request) {
 			}
 			_ = c.Flush()
 		case <-r.Context().Done():
-			return
-		}
-	}
-}
-
-func serveWebSocket(w http.ResponseWriter, r *http.Request) {
-	ws, err := upgrade(w, r)
-	if err != nil {
-		return
-	}
-	defer ws.Close()
-	for {
-		message, err := ws.ReadText()
-		if err != nil {
-			return
-		}
-		if err := ws.WriteText(message); err != nil {
 			return
 		}
 	}

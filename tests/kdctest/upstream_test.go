@@ -14,7 +14,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
-// client has connections of its own.
+// client returns a client with its own connections.
 func client(t *testing.T, roots *x509.CertPool) *http.Client {
 	t.Helper()
 	transport := &http.Transport{
@@ -52,7 +52,7 @@ func (s *site) get(t *testing.T, c *http.Client, path string, token []byte) (*ht
 	return res, string(body)
 }
 
-func TestRequestsWithoutATokenAreChallenged(t *testing.T) {
+func TestChallenge(t *testing.T) {
 	s := newSite(t, kdctest.AcceptorConfig{}, kdctest.UpstreamConfig{})
 	c := client(t, nil)
 	res, _ := s.get(t, c, "/", nil)
@@ -78,7 +78,7 @@ func TestRequestsWithoutATokenAreChallenged(t *testing.T) {
 	}
 }
 
-func TestAConnectionKeepsAnIdentityWhereItIsAskedTo(t *testing.T) {
+func TestPerConnection(t *testing.T) {
 	s := newSite(t, kdctest.AcceptorConfig{PerConnection: true}, kdctest.UpstreamConfig{})
 	s.realm.AddUser("bob", "other")
 	alice := &initiator{cred: s.ticket(t)}
@@ -113,7 +113,7 @@ func TestAConnectionKeepsAnIdentityWhereItIsAskedTo(t *testing.T) {
 	}
 }
 
-func TestBindingsFollowTheLiveCertificate(t *testing.T) {
+func TestBindingsAfterRenewal(t *testing.T) {
 	first, second := certificate(t), certificate(t)
 	roots := x509.NewCertPool()
 	roots.AddCert(first.Leaf)
@@ -144,7 +144,7 @@ func TestBindingsFollowTheLiveCertificate(t *testing.T) {
 	}
 }
 
-func TestALongHeaderLineIsABadRequest(t *testing.T) {
+func TestHeaderLimit(t *testing.T) {
 	s := newSite(t, kdctest.AcceptorConfig{}, kdctest.UpstreamConfig{HeaderLimit: kdctest.ApacheHeaderLimit})
 	s.realm.Principal("alice").Set(kdctest.AuthDataSize(6000))
 	i := &initiator{cred: s.ticket(t)}
@@ -156,7 +156,7 @@ func TestALongHeaderLineIsABadRequest(t *testing.T) {
 	}
 }
 
-func TestTheUpstreamsPaths(t *testing.T) {
+func TestUpstreamPaths(t *testing.T) {
 	s := newSite(t, kdctest.AcceptorConfig{}, kdctest.UpstreamConfig{})
 	i := &initiator{cred: s.ticket(t)}
 	c := client(t, nil)
@@ -172,7 +172,7 @@ func TestTheUpstreamsPaths(t *testing.T) {
 		defer res.Body.Close()
 		got, err := io.ReadAll(res.Body)
 		if err != nil || !bytes.Equal(got, sent) || res.Trailer.Get("X-End") != "reached" {
-			t.Errorf("%d octets, %v, trailer %v", len(got), err, res.Trailer)
+			t.Errorf("%d bytes, %v, trailer %v", len(got), err, res.Trailer)
 		}
 	})
 	t.Run("stream", func(t *testing.T) {
@@ -183,7 +183,7 @@ func TestTheUpstreamsPaths(t *testing.T) {
 		defer res.Body.Close()
 		lines := bufio.NewReader(res.Body)
 		for _, want := range []string{"one", "two"} {
-			s.upstream.Push(want) // the next only after the last has come
+			s.upstream.Push(want) // one after the other
 			if got, err := lines.ReadString('\n'); err != nil || got != want+"\n" {
 				t.Fatalf("got %q, %v", got, err)
 			}
@@ -205,7 +205,7 @@ func TestTheUpstreamsPaths(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got, err := ws.ReadText(); err != nil || got != want {
-				t.Fatalf("got %d octets, %v", len(got), err)
+				t.Fatalf("got %d bytes, %v", len(got), err)
 			}
 		}
 	})
@@ -222,7 +222,7 @@ func TestTheUpstreamsPaths(t *testing.T) {
 		}
 		defer res.Body.Close()
 		if got, err := io.ReadAll(res.Body); len(got) != 500 || err == nil {
-			t.Errorf("%d octets, %v", len(got), err)
+			t.Errorf("%d bytes, %v", len(got), err)
 		}
 	})
 	t.Run("forbidden", func(t *testing.T) {
@@ -232,7 +232,7 @@ func TestTheUpstreamsPaths(t *testing.T) {
 	})
 }
 
-func TestTheUpstreamRestartsAtItsAddress(t *testing.T) {
+func TestUpstreamRestart(t *testing.T) {
 	s := newSite(t, kdctest.AcceptorConfig{}, kdctest.UpstreamConfig{})
 	i := &initiator{cred: s.ticket(t)}
 	c := client(t, nil)

@@ -2,195 +2,109 @@ package kdctest
 
 import (
 	"bufio"
+	"bytes"
+	"cmp"
 	"context"
-	"crypto/rand"
-	"crypto/sha1"
-	"encoding/base64"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
-	"strings"
+	"net/url"
+
+	"golang.org/x/net/websocket"
 )
 
-// Opcodes of RFC 6455 5.2.
-const (
-	opContinuation = 0x0
-	opText         = 0x1
-	opClose        = 0x8
-	opPing         = 0x9
-	opPong         = 0xa
-)
+// maxWebSocketMessage bounds a WebSocket message, in bytes.
+const maxWebSocketMessage = 1 << 20
 
-// maxFrame bounds a WebSocket message.
-const maxFrame = 1 << 20
+// WebSocket is one end of a WebSocket (RFC 6455). It is for one reader and one writer.
+type WebSocket struct{ conn *websocket.Conn }
 
-// WebSocket is one end of a WebSocket (RFC 6455), as far as an echo needs it.
-// It is for one reader and one writer.
-type WebSocket struct {
-	r      *bufio.Reader
-	w      io.Writer
-	c      io.Closer
-	client bool // clients mask what they send
-}
-
-// DialWebSocket opens a WebSocket through an ordinary HTTP client, whose
-// transport must not be made for HTTP/2 only. Header may be nil. The response
-// is returned too, also with an error if there is one; its body is closed then.
-func DialWebSocket(ctx context.Context, client *http.Client, url string, header http.Header) (*WebSocket, *http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// DialWebSocket opens a WebSocket to an http URL, over a connection of its own that the
+// client's transport dials (http.Transport.DialContext, else net.Dialer). Header may be
+// nil. It also returns the response, even with an error if there is one; its body is
+// closed.
+func DialWebSocket(ctx context.Context, client *http.Client, address string, header http.Header) (*WebSocket, *http.Response, error) {
+	location, err := url.Parse(address)
 	if err != nil {
 		return nil, nil, err
 	}
-	if header != nil {
-		req.Header = header.Clone()
+	dial := new(net.Dialer).DialContext
+	if t, ok := client.Transport.(*http.Transport); ok && t.DialContext != nil {
+		dial = t.DialContext
 	}
-	nonce := make([]byte, 16)
-	_, _ = rand.Read(nonce) // never fails
-	key := base64.StdEncoding.EncodeToString(nonce)
-	req.Header.Set("Connection", "Upgrade")
-	req.Header.Set("Upgrade", "websocket")
-	req.Header.Set("Sec-WebSocket-Version", "13")
-	req.Header.Set("Sec-Websocket-Key", key)
-	res, err := client.Do(req)
+	conn, err := dial(ctx, "tcp", location.Host)
 	if err != nil {
 		return nil, nil, err
 	}
-	rwc, ok := res.Body.(io.ReadWriteCloser)
-	if res.StatusCode != http.StatusSwitchingProtocols || !ok {
-		_ = res.Body.Close()
-		return nil, res, fmt.Errorf("no upgrade: %s", res.Status)
+	location.Scheme = "ws"
+	config := &websocket.Config{
+		Location: location, Origin: &url.URL{Scheme: "http", Host: location.Host},
+		Version: websocket.ProtocolVersionHybi13, Header: header.Clone(),
 	}
-	if got := res.Header.Get("Sec-WebSocket-Accept"); got != acceptKey(key) {
-		_ = rwc.Close()
-		return nil, res, fmt.Errorf("wrong Sec-WebSocket-Accept %q", got)
+	handshake := &recorder{Conn: conn, keep: true}
+	ws, wsErr := websocket.NewClient(config, handshake)
+	handshake.keep = false
+	response, err := http.ReadResponse(bufio.NewReader(&handshake.read), nil)
+	if wsErr != nil || err != nil {
+		_ = conn.Close()
+		return nil, response, fmt.Errorf("no upgrade: %w", cmp.Or(wsErr, err))
 	}
-	return &WebSocket{r: bufio.NewReader(rwc), w: rwc, c: rwc, client: true}, res, nil
+	return newWebSocket(ws), response, nil
 }
 
-// acceptKey answers a client's key (RFC 6455 4.2.2).
-func acceptKey(key string) string {
-	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-	return base64.StdEncoding.EncodeToString(sum[:])
+// recorder keeps the bytes read from a connection: the response to the handshake, which
+// package websocket does not return.
+type recorder struct {
+	net.Conn
+	keep bool
+	read bytes.Buffer
 }
 
-// upgrade does the server's part of the handshake.
-func upgrade(w http.ResponseWriter, r *http.Request) (*WebSocket, error) {
-	key := r.Header.Get("Sec-Websocket-Key")
-	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || key == "" {
-		http.Error(w, "this path speaks WebSocket only", http.StatusUpgradeRequired)
-		return nil, errors.New("no upgrade asked for")
+func (r *recorder) Read(p []byte) (int, error) {
+	n, err := r.Conn.Read(p)
+	if r.keep {
+		r.read.Write(p[:n])
 	}
-	w.Header().Set("Connection", "Upgrade")
-	w.Header().Set("Upgrade", "websocket")
-	w.Header().Set("Sec-WebSocket-Accept", acceptKey(key))
-	w.WriteHeader(http.StatusSwitchingProtocols)
-	conn, rw, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return nil, err
-	}
-	return &WebSocket{r: rw.Reader, w: conn, c: conn}, nil
+	return n, err
 }
 
-// Close ends the connection without a closing handshake.
-func (s *WebSocket) Close() error { return s.c.Close() }
+func newWebSocket(conn *websocket.Conn) *WebSocket {
+	conn.MaxPayloadBytes = maxWebSocketMessage
+	return &WebSocket{conn}
+}
+
+// Close ends the connection with a closing handshake.
+func (s *WebSocket) Close() error { return s.conn.Close() }
 
 // WriteText sends a message.
-func (s *WebSocket) WriteText(message string) error { return s.write(opText, []byte(message)) }
+func (s *WebSocket) WriteText(message string) error { return websocket.Message.Send(s.conn, message) }
 
-// ReadText returns the next message, and answers pings meanwhile. It is io.EOF
-// when the other end has closed.
-func (s *WebSocket) ReadText() (string, error) {
-	var message []byte
-	for {
-		final, op, payload, err := s.read()
-		if err != nil {
-			return "", err
-		}
-		switch op {
-		case opPing:
-			if err := s.write(opPong, payload); err != nil {
-				return "", err
-			}
-		case opPong:
-		case opClose:
-			_ = s.write(opClose, payload) // the closing handshake's second half
-			return "", io.EOF
-		default:
-			if len(message)+len(payload) > maxFrame {
-				return "", errors.New("websocket message is too long")
-			}
-			message = append(message, payload...)
-			if final {
-				return string(message), nil
-			}
-		}
-	}
+// ReadText returns the next message, and answers pings meanwhile. It is io.EOF when the
+// other end has closed.
+func (s *WebSocket) ReadText() (message string, err error) {
+	err = websocket.Message.Receive(s.conn, &message)
+	return message, err
 }
 
-// write sends one unfragmented frame.
-func (s *WebSocket) write(op byte, payload []byte) error {
-	f := []byte{0x80 | op, 0}
-	switch n := len(payload); {
-	case n < 126:
-		f[1] = byte(n)
-	case n < 1<<16:
-		f[1] = 126
-		f = binary.BigEndian.AppendUint16(f, uint16(n))
-	default:
-		f[1] = 127
-		f = binary.BigEndian.AppendUint64(f, uint64(n))
-	}
-	if s.client {
-		var mask [4]byte
-		_, _ = rand.Read(mask[:])
-		f[1] |= 0x80
-		f = append(f, mask[:]...)
-		for i, b := range payload {
-			f = append(f, b^mask[i%4])
-		}
-	} else {
-		f = append(f, payload...)
-	}
-	_, err := s.w.Write(f)
-	return err
+// EchoWebSocket echoes messages until the client closes. Its response has the header
+// fields that are set on w, such as the acceptor's token.
+func EchoWebSocket(w http.ResponseWriter, r *http.Request) {
+	websocket.Server{
+		Handshake: func(config *websocket.Config, _ *http.Request) error {
+			config.Header = w.Header().Clone()
+			return nil
+		},
+		Handler: func(conn *websocket.Conn) {
+			s := newWebSocket(conn)
+			for {
+				message, err := s.ReadText()
+				if err != nil || s.WriteText(message) != nil {
+					return
+				}
+			}
+		},
+	}.ServeHTTP(w, r)
 }
 
-// read takes one frame.
-func (s *WebSocket) read() (final bool, op byte, payload []byte, err error) {
-	var head [14]byte
-	if _, err := io.ReadFull(s.r, head[:2]); err != nil {
-		return false, 0, nil, err
-	}
-	size := uint64(head[1] & 0x7f)
-	extended := map[uint64]int{126: 2, 127: 8}[size]
-	masked := head[1]&0x80 != 0
-	rest := extended
-	if masked {
-		rest += 4
-	}
-	if _, err := io.ReadFull(s.r, head[2:2+rest]); err != nil {
-		return false, 0, nil, err
-	}
-	if extended > 0 {
-		size = 0
-		for _, b := range head[2 : 2+extended] {
-			size = size<<8 | uint64(b)
-		}
-	}
-	if size > maxFrame {
-		return false, 0, nil, errors.New("websocket frame is too long")
-	}
-	payload = make([]byte, size)
-	if _, err := io.ReadFull(s.r, payload); err != nil {
-		return false, 0, nil, err
-	}
-	if masked {
-		mask := head[2+extended : 6+extended]
-		for i := range payload {
-			payload[i] ^= mask[i%4]
-		}
-	}
-	return head[0]&0x80 != 0, head[0] & 0x0f, payload, nil
-}
+var _ io.Closer = (*WebSocket)(nil)

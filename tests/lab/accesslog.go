@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// An Access is a request that Apache has answered.
+// Access is a request that Apache has answered.
 type Access struct {
 	Status        int
 	Method        string
 	URI           string // path and query
 	User          string // REMOTE_USER, or empty
-	Before        int    // how many requests its connection had carried before
-	RemotePort    int    // the client's, which tells connections apart
+	Before        int    // number of earlier requests on its connection
+	RemotePort    int    // the client's, which identifies the connection
 	LocalPort     int
 	Authorization string // the header that arrived, or empty
 }
 
-// Accesses is the access log. Apache writes a line after it has sent the
-// answer, so this waits until the log has atLeast lines.
+// Accesses returns the access log. Apache writes a line after it has sent the
+// response, so Accesses waits until the log has atLeast lines.
 func (a *Apache) Accesses(t testing.TB, atLeast int) []Access {
 	t.Helper()
 	var lines []string
@@ -75,8 +75,8 @@ func dash(s string) string {
 	return s
 }
 
-// ErrorLog is Apache's, with what mod_auth_gssapi says about each token. It is
-// written before the answer.
+// ErrorLog returns Apache's error log, with mod_auth_gssapi's messages about each
+// token. Apache writes it before it responds.
 func (a *Apache) ErrorLog(t testing.TB) string {
 	t.Helper()
 	text, err := os.ReadFile(a.path("error.log"))
@@ -86,13 +86,13 @@ func (a *Apache) ErrorLog(t testing.TB) string {
 	return string(text)
 }
 
-// Replays counts the tokens that were refused as a replay.
+// Replays returns the number of tokens that were refused as replays.
 func (a *Apache) Replays(t testing.TB) int {
 	t.Helper()
 	return strings.Count(a.ErrorLog(t), "Request is a replay")
 }
 
-// ParseEcho reads the answer of an /echo path: METHOD, URI, PROTOCOL,
+// ParseEcho parses the response of an /echo path: METHOD, URI, PROTOCOL,
 // REMOTE_USER, AUTH_TYPE, GSS_NAME, KRB5CCNAME, CONTENT_LENGTH, BODY_SHA256,
 // AUTHORIZATION_LENGTH, and each other header as HTTP_NAME.
 func ParseEcho(body []byte) map[string]string {

@@ -23,22 +23,21 @@ var httpdConf string
 //go:embed echo.sh
 var echoScript string
 
-// ApacheOptions say what acceptor to make. Realm is needed.
+// ApacheOptions configure an Apache. Realm is required.
 type ApacheOptions struct {
-	// Realm whose tickets it accepts.
+	// Realm issues the tickets that it accepts.
 	Realm Realm
-	// Hosts it is, each with a principal HTTP/HOST; default: app in the realm's
-	// domain.
+	// Hosts are its names, each with a principal HTTP/HOST; default: app in the
+	// realm's domain.
 	Hosts []string
-	// Skew is how far its clock is wrong, in whole seconds.
+	// Skew is the error of its clock, in whole seconds.
 	Skew time.Duration
-	// KeepAlive is how long it keeps an idle connection; a minute.
+	// KeepAlive bounds how long idle connections stay open; default: a minute.
 	KeepAlive time.Duration
-	// Certificate of the TLS port; default: a new ECDSA one for the hosts.
+	// Certificate is that of the TLS port; default: a new ECDSA one for the hosts.
 	Certificate *tls.Certificate
-	// Backend is host:port of an HTTP server which answers for /app/, behind
-	// Apache's authentication: WebSocket, streams. It finds the user in
-	// X-Remote-User.
+	// Backend is host:port of an HTTP server that serves /app/ behind Apache's
+	// authentication: WebSocket, streams. It gets the user in X-Remote-User.
 	Backend string
 	// Extra are further lines of httpd.conf.
 	Extra []string
@@ -46,33 +45,33 @@ type ApacheOptions struct {
 
 // Apache is an acceptor: apache2 with mod_auth_gssapi.
 //
-// A token is wanted by every path but /open/. With one:
+// Every path except /open/ requires a token. With one:
 //
-//	/            each request needs its own
+//	/            each request needs a token
 //	/bound/      the first one of a connection authenticates the connection
 //	/deleg/      a delegated TGT is stored, see [Apache.DelegatedCCache]
-//	/basic/      Basic is offered as well
-//	/denied/     every good token gets 401
-//	/forbidden/  every good token gets 403
+//	/basic/      Basic is offered, too
+//	/denied/     every valid token gets 401
+//	/forbidden/  every valid token gets 403
 //	/close/      the connection is closed after each answer
-//	/app/        the backend's
+//	/app/        served by the backend
 //
-// Each answer to a user names them in X-Remote-User. /echo, there and below
-// each of these (/bound/echo), says what arrived, see [ParseEcho]. /1m.bin are a
-// million zeros.
+// Each response to a user names them in X-Remote-User. /echo, at the root and below
+// each path (/bound/echo), returns the request, see [ParseEcho]. /1m.bin is a million
+// zeros.
 type Apache struct {
 	opts              ApacheOptions
 	hosts             []string
 	dir               string
 	plain, small, tls int
-	uid, gid          int // of the workers, who are others than we if we are root
+	uid, gid          int // of the workers, which run as another user if the tests run as root
 	user              string
 
 	mu   sync.Mutex // guards proc
 	proc *process
 }
 
-// StartApache starts an acceptor, which ends with the test.
+// StartApache starts an Apache, which ends with the test.
 func StartApache(t testing.TB, opts ApacheOptions) *Apache {
 	t.Helper()
 	Require(t, HTTPD)
@@ -92,7 +91,7 @@ func StartApache(t testing.TB, opts ApacheOptions) *Apache {
 	if err := a.lookUpWorkers(); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.furnish(); err != nil {
+	if err := a.writeFiles(); err != nil {
 		t.Fatal(err)
 	}
 	a.ReloadKeytab(t)
@@ -101,7 +100,7 @@ func StartApache(t testing.TB, opts ApacheOptions) *Apache {
 	return a
 }
 
-// lookUpWorkers finds out as whom root's apache runs its workers.
+// lookUpWorkers looks up the user of the workers if the tests run as root.
 func (a *Apache) lookUpWorkers() error {
 	if os.Getuid() != 0 {
 		return nil
@@ -116,14 +115,14 @@ func (a *Apache) lookUpWorkers() error {
 	// root may enter any directory, the workers may not
 	for dir := a.dir; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
 		if info, err := os.Stat(dir); err != nil || info.Mode()&0o001 == 0 {
-			return fmt.Errorf("apache's workers cannot enter %s: set TMPDIR to a directory that others may enter", dir)
+			return fmt.Errorf("apache's workers cannot enter %s: set TMPDIR to a directory that other users may enter", dir)
 		}
 	}
 	return nil
 }
 
-// furnish writes all files but the keytab.
-func (a *Apache) furnish() error {
+// writeFiles writes all files except the keytab.
+func (a *Apache) writeFiles() error {
 	for _, dir := range []string{"htdocs", "cgi", "run", "deleg", "rcache"} {
 		if err := os.Mkdir(a.path(dir), 0o755); err != nil {
 			return err
@@ -158,7 +157,7 @@ func (a *Apache) furnish() error {
 	return a.configure()
 }
 
-// probePath is asked by Start, and is kept out of what Accesses answers.
+// probePath is requested by Start and left out of Accesses.
 const probePath = "/open/?lab-is-it-up"
 
 var httpdModules = []string{
@@ -175,7 +174,7 @@ func (a *Apache) configure() error {
 	var modules []module
 	for _, name := range httpdModules {
 		path := moduleDir + "/mod_" + name + ".so"
-		if _, err := os.Stat(path); err == nil { // some are built in, elsewhere than on Debian
+		if _, err := os.Stat(path); err == nil { // some are built in on systems other than Debian
 			modules = append(modules, module{name, path})
 		}
 	}
@@ -193,27 +192,27 @@ func (a *Apache) configure() error {
 
 func (a *Apache) path(name string) string { return filepath.Join(a.dir, name) }
 
-// Addr is host:port of the HTTP port.
+// Addr returns host:port of the HTTP port.
 func (a *Apache) Addr() string { return fmt.Sprintf("%s:%d", Host(), a.plain) }
 
-// SmallAddr is host:port of a second HTTP port, which has the usual limit of
+// SmallAddr returns host:port of a second HTTP port, which has the usual limit of
 // 8190 bytes for a header line.
 func (a *Apache) SmallAddr() string { return fmt.Sprintf("%s:%d", Host(), a.small) }
 
-// TLSAddr is host:port of the HTTPS port.
+// TLSAddr returns host:port of the HTTPS port.
 func (a *Apache) TLSAddr() string { return fmt.Sprintf("%s:%d", Host(), a.tls) }
 
-// SPN is the service principal of the first host, without its realm.
+// SPN returns the service principal of the first host, without its realm.
 func (a *Apache) SPN() string { return "HTTP/" + a.hosts[0] }
 
-// CertFile is the path of the HTTPS port's certificate, PEM.
+// CertFile returns the path of the HTTPS port's certificate, PEM.
 func (a *Apache) CertFile() string { return a.path("tls.crt") }
 
-// DelegatedCCache is the path of the cache which a request to /deleg/ leaves
-// behind when it delegates the TGT of user, a principal with its realm.
+// DelegatedCCache returns the path of the cache that a request to /deleg/ creates when
+// it delegates the TGT of user, a principal with its realm.
 func (a *Apache) DelegatedCCache(user string) string { return a.path("deleg/" + user) }
 
-// Start starts it on the same ports if it does not run.
+// Start starts Apache on the same ports if it is not running.
 func (a *Apache) Start(t testing.TB) {
 	t.Helper()
 	a.mu.Lock()
@@ -246,7 +245,7 @@ func (a *Apache) Start(t testing.TB) {
 	a.proc = proc
 }
 
-// Stop ends it: its ports refuse, and connections break.
+// Stop ends Apache: its ports refuse connections, and open connections break.
 func (a *Apache) Stop() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -254,8 +253,8 @@ func (a *Apache) Stop() {
 	a.proc = nil
 }
 
-// ReloadKeytab takes the hosts' keys from the realm again, after one was
-// changed. Tickets under the old key are refused from then on.
+// ReloadKeytab exports the hosts' keys from the realm again after a key change.
+// Apache then refuses tickets under the old key.
 func (a *Apache) ReloadKeytab(t testing.TB) {
 	t.Helper()
 	principals := make([]string, len(a.hosts))

@@ -15,7 +15,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
 )
 
-// newSite is a realm with two users and an acceptor of two hosts.
+// newSite starts a realm with two users and an acceptor with two hosts.
 func newSite(t *testing.T, opts lab.ApacheOptions) (*lab.MIT, *lab.Apache) {
 	t.Helper()
 	m := lab.StartMIT(t, lab.MITOptions{Principals: []lab.Principal{
@@ -29,17 +29,17 @@ func newSite(t *testing.T, opts lab.ApacheOptions) (*lab.MIT, *lab.Apache) {
 	return m, lab.StartApache(t, opts)
 }
 
-func TestApacheNamesTheUserOfCurl(t *testing.T) {
+func TestApacheNamesUser(t *testing.T) {
 	m, a := newSite(t, lab.ApacheOptions{})
 	x := lab.NewTools(t, m)
 	x.Kinit("alice", "alice-secret")
 	for _, host := range []string{"app.lab.test", "app2.lab.test"} {
 		head, body := x.Negotiate(a, host, "/")
 		if !strings.HasPrefix(head, "HTTP/1.1 200") || !strings.Contains(head, "X-Remote-User: alice@LAB.TEST") {
-			t.Errorf("%s answers %s", host, head)
+			t.Errorf("%s: %s", host, head)
 		}
 		if body != "hello from the acceptor\n" {
-			t.Errorf("%s answers %q", host, body)
+			t.Errorf("%s: %q", host, body)
 		}
 	}
 	if n := m.Tickets(t, "HTTP/app2.lab.test@LAB.TEST"); n != 1 {
@@ -47,7 +47,7 @@ func TestApacheNamesTheUserOfCurl(t *testing.T) {
 	}
 	for path, status := range map[string]string{"/denied/": "401", "/forbidden/": "403", "/basic/": "200", "/close/": "200", "/bound/": "200"} {
 		if head, _ := x.Negotiate(a, "", path); !strings.HasPrefix(head, "HTTP/1.1 "+status) {
-			t.Errorf("%s answers %s", path, head)
+			t.Errorf("%s: %s", path, head)
 		}
 	}
 	var paths []string
@@ -58,11 +58,11 @@ func TestApacheNamesTheUserOfCurl(t *testing.T) {
 	}
 	slices.Sort(paths)
 	if want := []string{"/", "/", "/basic/", "/bound/", "/close/"}; !slices.Equal(paths, want) {
-		t.Errorf("alice got %q by the log, want %q", paths, want)
+		t.Errorf("paths of alice in the log: %q, want %q", paths, want)
 	}
 }
 
-func TestApacheEchoesTheRequest(t *testing.T) {
+func TestApacheEcho(t *testing.T) {
 	m, a := newSite(t, lab.ApacheOptions{})
 	x := lab.NewTools(t, m)
 	x.Kinit("bob", "bob-secret")
@@ -81,7 +81,7 @@ func TestApacheEchoesTheRequest(t *testing.T) {
 	}
 }
 
-func TestApacheCountsReplays(t *testing.T) {
+func TestApacheReplays(t *testing.T) {
 	m, a := newSite(t, lab.ApacheOptions{})
 	x := lab.NewTools(t, m)
 	x.Kinit("alice", "alice-secret")
@@ -92,25 +92,25 @@ func TestApacheCountsReplays(t *testing.T) {
 	log := a.Accesses(t, 1)
 	r := request(t, http.DefaultClient, "http://"+a.Addr()+"/", log[len(log)-1].Authorization)
 	if r.StatusCode != http.StatusUnauthorized {
-		t.Errorf("a token sent twice gets %s", r.Status)
+		t.Errorf("a replayed token: %s", r.Status)
 	}
 	if n := a.Replays(t); n != 1 {
 		t.Errorf("%d replays, want 1", n)
 	}
 }
 
-func TestApacheRefusesHeadersAboveTheStockLimit(t *testing.T) {
+func TestApacheHeaderLimit(t *testing.T) {
 	_, a := newSite(t, lab.ApacheOptions{})
 	large := "Negotiate " + strings.Repeat("A", 9000)
 	if r := request(t, http.DefaultClient, "http://"+a.SmallAddr()+"/open/", large); r.StatusCode != http.StatusBadRequest {
-		t.Errorf("the small port answers %s", r.Status)
+		t.Errorf("small port: %s", r.Status)
 	}
 	if r := request(t, http.DefaultClient, "http://"+a.Addr()+"/open/", large); r.StatusCode != http.StatusOK {
-		t.Errorf("the other port answers %s", r.Status)
+		t.Errorf("other port: %s", r.Status)
 	}
 }
 
-func TestApacheSpeaksTLSWithItsCertificate(t *testing.T) {
+func TestApacheTLS(t *testing.T) {
 	_, a := newSite(t, lab.ApacheOptions{})
 	pem, err := os.ReadFile(a.CertFile())
 	if err != nil {
@@ -126,7 +126,7 @@ func TestApacheSpeaksTLSWithItsCertificate(t *testing.T) {
 	}
 }
 
-func TestApacheKeepsADelegatedTicket(t *testing.T) {
+func TestApacheDelegatedTicket(t *testing.T) {
 	m, a := newSite(t, lab.ApacheOptions{})
 	x := lab.NewTools(t, m)
 	x.Kinit("alice", "alice-secret")
@@ -139,7 +139,7 @@ func TestApacheKeepsADelegatedTicket(t *testing.T) {
 	}
 }
 
-func TestApacheTakesTheKeyOfTheDay(t *testing.T) {
+func TestApacheReloadsKeytab(t *testing.T) {
 	m, a := newSite(t, lab.ApacheOptions{})
 	x := lab.NewTools(t, m)
 	x.Kinit("alice", "alice-secret")
@@ -155,7 +155,7 @@ func TestApacheTakesTheKeyOfTheDay(t *testing.T) {
 	}
 }
 
-func TestApacheClockIsWrongByTheSkew(t *testing.T) {
+func TestApacheSkew(t *testing.T) {
 	m, a := newSite(t, lab.ApacheOptions{Skew: -10 * time.Minute})
 	x := lab.NewTools(t, m)
 	x.Kinit("alice", "alice-secret")
@@ -164,7 +164,7 @@ func TestApacheClockIsWrongByTheSkew(t *testing.T) {
 	}
 }
 
-func TestApacheStandsBeforeABackend(t *testing.T) {
+func TestApacheBackend(t *testing.T) {
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, r.Header.Get("X-Remote-User")+" "+r.Header.Get("Authorization"))
 	}))
@@ -177,12 +177,12 @@ func TestApacheStandsBeforeABackend(t *testing.T) {
 	}
 }
 
-func TestApacheStopsAndStarts(t *testing.T) {
+func TestApacheRestart(t *testing.T) {
 	_, a := newSite(t, lab.ApacheOptions{})
 	a.Stop()
 	if r, err := http.Get("http://" + a.Addr() + "/open/"); err == nil {
 		r.Body.Close()
-		t.Errorf("a stopped Apache answers %s", r.Status)
+		t.Errorf("stopped Apache: %s", r.Status)
 	}
 	a.Start(t)
 	request(t, http.DefaultClient, "http://"+a.Addr()+"/open/", "")

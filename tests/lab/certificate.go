@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// certificatePEM is the given certificate with its key, or a new self-signed
+// certificatePEM returns the given certificate with its key, or a new self-signed
 // one for the hosts.
 func certificatePEM(given *tls.Certificate, hosts []string) (cert, key string, err error) {
 	if given == nil {

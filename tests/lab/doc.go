@@ -1,18 +1,17 @@
 // Package lab starts the real peers as child processes, for tests: MIT's
 // krb5kdc, Samba's AD domain controller, and Apache with mod_auth_gssapi.
 //
-// [StartMIT] makes a realm with the principals a test names, [MIT.Trust] joins
-// two of them. [SharedSamba] is one Active Directory domain for a whole test
-// process, as it takes ten seconds to make. [StartApache] is an acceptor for a
-// [Realm], either of the two. [Tools] runs kinit, kvno, klist and curl as a
-// client of a realm would. [Require] skips a test whose peer is not installed.
-// [CaddyBinary] is Caddy with this plugin.
+// [StartMIT] makes a realm with the test's principals, [MIT.Trust] joins two realms.
+// [SharedSamba] is one Active Directory domain for a whole test process, because it
+// takes ten seconds to make. [StartApache] is an acceptor for a [Realm], either of the
+// two. [Tools] runs kinit, kvno, klist and curl as clients of a realm. [Require] skips
+// a test whose peer is not installed. [CaddyBinary] is Caddy with this plugin.
 //
-// Everything listens on a loopback address of the test process's own, on
-// unprivileged ports, and lives in a temporary directory. A peer ends with the
-// test that started it; should the test process die first, the kernel ends the
-// peers (on Linux) and a waiting shell removes the directories. Nothing but
-// processes started here is ever signalled.
+// Everything listens on a loopback address of the test process's own, on unprivileged
+// ports, and lives in a temporary directory. A peer ends with the test that started it;
+// should the test process die first, the kernel ends the peers (on Linux) and a waiting
+// shell removes the directories. The package signals only processes that it has
+// started.
 //
 // Left out: DNS (realms are found by configuration), kadmind and kpasswd, and
 // every service of a domain controller but its KDC.

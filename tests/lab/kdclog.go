@@ -7,18 +7,18 @@ import (
 	"testing"
 )
 
-// An Exchange is a line of MIT's KDC log about one request. As an argument of
-// [MIT.Count], an empty field matches anything.
+// Exchange is a line of MIT's KDC log about one request. As an argument of
+// [MIT.Count], an empty field matches any value.
 type Exchange struct {
 	Kind   string // AS_REQ or TGS_REQ
 	Status string // ISSUE, NEEDED_PREAUTH, PREAUTH_FAILED, CLIENT_NOT_FOUND, LOOKING_UP_SERVER, ...
-	// Client and Service with their realms. Where the KDC does not know one,
-	// it is as it was asked for, or "<unknown client>", "<unknown server>".
+	// Client and Service have their realms. One that the KDC does not know is as
+	// requested, or "<unknown client>", "<unknown server>".
 	Client, Service string
 	// Rep, Tkt and Ses are the types of the reply's key, of the ticket and of
 	// its session key, as MIT writes them: aes256-cts-hmac-sha1-96(18).
 	Rep, Tkt, Ses string
-	// Error is the KDC's reason, for all but ISSUE.
+	// Error is the KDC's reason, empty for ISSUE.
 	Error string
 }
 
@@ -30,11 +30,11 @@ var (
 	exchangeType = regexp.MustCompile(`(rep|tkt|ses)=([^,}]+)`)
 )
 
-// LogPath is the KDC's log.
+// LogPath returns the path of the KDC's log.
 func (m *MIT) LogPath() string { return m.path("krb5kdc.log") }
 
-// Log is every request that the KDC has answered. It writes a line before it
-// sends the answer, so whoever has one finds it here.
+// Log returns every request that the KDC has answered. The KDC writes a line before it
+// sends the reply, so a client with a reply finds its line here.
 func (m *MIT) Log(t testing.TB) []Exchange {
 	t.Helper()
 	text, err := os.ReadFile(m.LogPath())
@@ -50,33 +50,33 @@ func (m *MIT) Log(t testing.TB) []Exchange {
 	return log
 }
 
-// Count is how many requests were like x, of which empty fields do not matter:
+// Count returns the number of requests that match the non-empty fields of x:
 // Exchange{Kind: "TGS_REQ", Status: "ISSUE"} counts the service tickets issued.
 func (m *MIT) Count(t testing.TB, x Exchange) int {
 	t.Helper()
 	n := 0
 	for _, have := range m.Log(t) {
-		if have.like(x) {
+		if have.matches(x) {
 			n++
 		}
 	}
 	return n
 }
 
-// Logins counts the TGTs issued to a client by AS exchanges.
+// Logins returns the number of TGTs issued to a client by AS exchanges.
 func (m *MIT) Logins(t testing.TB, client string) int {
 	t.Helper()
 	return m.Count(t, Exchange{Kind: "AS_REQ", Status: "ISSUE", Client: client})
 }
 
-// Tickets counts the tickets issued for a service, named with its realm, by
-// TGS exchanges.
+// Tickets returns the number of tickets issued for a service, named with its realm,
+// by TGS exchanges.
 func (m *MIT) Tickets(t testing.TB, service string) int {
 	t.Helper()
 	return m.Count(t, Exchange{Kind: "TGS_REQ", Status: "ISSUE", Service: service})
 }
 
-func (x Exchange) like(want Exchange) bool {
+func (x Exchange) matches(want Exchange) bool {
 	for _, f := range [][2]string{
 		{x.Kind, want.Kind},
 		{x.Status, want.Status},

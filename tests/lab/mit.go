@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// allETypes are the types that MIT 1.20 has, single DES being gone.
+// allETypes are the types of MIT 1.20, which has no single DES.
 var allETypes = []string{
 	"aes256-cts-hmac-sha1-96", "aes128-cts-hmac-sha1-96",
 	"aes256-cts-hmac-sha384-192", "aes128-cts-hmac-sha256-128",
@@ -20,24 +20,24 @@ var allETypes = []string{
 	"arcfour-hmac", "des3-cbc-sha1",
 }
 
-// MITOptions say what realm to make; the zero value is LAB.TEST without users.
+// MITOptions configure a realm; the zero value is LAB.TEST without users.
 type MITOptions struct {
-	// Realm in capitals; its hosts are those of the domain of that name.
+	// Realm is in capitals; its hosts are those of the domain with that name.
 	Realm string
-	// Principals to begin with; more by [MIT.Add].
+	// Principals are the initial ones; [MIT.Add] adds more.
 	Principals []Principal
 	// Policies are arguments of kadmin's addpol, such as
 	// `-maxfailure 3 -lockoutduration 20 lockout`.
 	Policies []string
-	// ETypes of the keys of principals that name none (and of the TGT's), by
-	// MIT's names. The default is all but des3.
+	// ETypes are those of the keys of principals that name none and of the TGT, by
+	// MIT's names. The default is all except des3.
 	ETypes []string
-	// MaxLife and MaxRenewLife bound every ticket; 10 hours and 7 days.
+	// MaxLife and MaxRenewLife bound every ticket; default: 10 hours and 7 days.
 	MaxLife, MaxRenewLife time.Duration
-	// MaxDatagram is the largest answer over UDP, in bytes; a small value makes
-	// larger ones KRB_ERR_RESPONSE_TOO_BIG. 4096.
+	// MaxDatagram bounds replies over UDP, in bytes; larger ones become
+	// KRB_ERR_RESPONSE_TOO_BIG. Default: 4096.
 	MaxDatagram int
-	// Skew is how far the KDC's clock is wrong, in whole seconds.
+	// Skew is the error of the KDC's clock, in whole seconds.
 	Skew time.Duration
 	// KDCConf are further lines for the realm's section of kdc.conf, such as
 	// `disable_encrypted_timestamp = true`.
@@ -47,14 +47,14 @@ type MITOptions struct {
 	KDCLibDefaults []string
 }
 
-// MIT is a realm with a KDC, and a process that is it.
+// MIT is a realm with the process of its KDC.
 type MIT struct {
 	opts MITOptions
 	dir  string
 	port int
 	env  []string
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	trusted []*MIT
 	proc    *process
 	keytabs int
@@ -107,13 +107,13 @@ func (o *MITOptions) fill() {
 	}
 }
 
-// configure writes what the KDC and its clients read.
+// configure writes the configuration of the KDC and its clients.
 func (m *MIT) configure() error {
 	kdcs := m.knownKDCs()
 	domains := make([][2]string, 0, 1+len(m.trusted))
 	domains = append(domains, m.domain())
 	client := krb5Conf(m.opts.Realm, nil, kdcs, domains)
-	for _, other := range m.trusted { // clients have to be referred there
+	for _, other := range m.trusted { // the KDC refers clients there
 		domains = append(domains, other.domain())
 	}
 	kdc := krb5Conf(m.opts.Realm, m.opts.KDCLibDefaults, kdcs, domains)
@@ -165,14 +165,14 @@ func (m *MIT) knownKDCs() [][2]string {
 	return kdcs
 }
 
-// Name is the realm's.
+// Name returns the realm's name.
 func (m *MIT) Name() string { return m.opts.Realm }
 
-// KDC is host:port, UDP and TCP.
+// KDC returns host:port, UDP and TCP.
 func (m *MIT) KDC() string { return fmt.Sprintf("%s:%d", Host(), m.port) }
 
-// Krb5Conf is the path of a krb5.conf for clients. It names the KDCs of trusted
-// realms, but not which hosts are theirs: that is for referrals to say.
+// Krb5Conf returns the path of a krb5.conf for clients. It names the KDCs of trusted
+// realms but not their hosts, so that clients need referrals.
 func (m *MIT) Krb5Conf() string { return m.path("krb5.conf") }
 
 func (m *MIT) clientConf(libdefaults ...string) string {
@@ -181,7 +181,7 @@ func (m *MIT) clientConf(libdefaults ...string) string {
 	return krb5Conf(m.opts.Realm, libdefaults, m.knownKDCs(), [][2]string{m.domain()})
 }
 
-// Start starts the KDC, as [StartMIT] did, if it does not run.
+// Start starts the KDC, as [StartMIT] did, if it is not running.
 func (m *MIT) Start(t testing.TB) {
 	t.Helper()
 	m.mu.Lock()
@@ -199,12 +199,12 @@ func (m *MIT) start() error {
 	if err != nil {
 		return err
 	}
-	begun := m.commenced()
+	begun := m.startCount()
 	proc, err := start(m.path("krb5kdc.out"), slices.Concat(m.env, fake), "krb5kdc", "-n", "-r", m.opts.Realm)
 	if err != nil {
 		return err
 	}
-	if err := proc.ready(2*time.Minute, "krb5kdc of "+m.opts.Realm, func() bool { return m.commenced() > begun }); err != nil {
+	if err := proc.ready(2*time.Minute, "krb5kdc of "+m.opts.Realm, func() bool { return m.startCount() > begun }); err != nil {
 		proc.stop()
 		return fmt.Errorf("%w\n%s", err, tail(m.LogPath()))
 	}
@@ -212,13 +212,13 @@ func (m *MIT) start() error {
 	return nil
 }
 
-// commenced counts how often a KDC has begun to listen.
-func (m *MIT) commenced() int {
+// startCount returns how often the KDC has started to listen.
+func (m *MIT) startCount() int {
 	text, _ := os.ReadFile(m.LogPath())
 	return strings.Count(string(text), "commencing operation")
 }
 
-// Stop ends the KDC: its port refuses.
+// Stop ends the KDC: its port refuses connections.
 func (m *MIT) Stop() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -226,11 +226,11 @@ func (m *MIT) Stop() {
 	m.proc = nil
 }
 
-// Pause makes the KDC silent: UDP is not answered, and TCP is accepted and
-// then stalls. [MIT.Resume] ends that.
+// Pause suspends the KDC: UDP is not answered, and TCP is accepted and then stalls.
+// [MIT.Resume] resumes it.
 func (m *MIT) Pause() { m.signal(pause) }
 
-// Resume undoes [MIT.Pause].
+// Resume reverses [MIT.Pause].
 func (m *MIT) Resume() { m.signal(resume) }
 
 func (m *MIT) signal(how func(*os.Process)) {
@@ -241,14 +241,14 @@ func (m *MIT) signal(how func(*os.Process)) {
 	}
 }
 
-// Trust joins two realms, both ways: users of each get tickets for services of
-// the other, to which the KDC of each refers by the hosts' domain.
+// Trust joins two realms in both directions: users of each get tickets for services of
+// the other, to which each KDC refers by the hosts' domain.
 func (m *MIT) Trust(t testing.TB, other *MIT) {
 	t.Helper()
 	a, b := m.opts.Realm, other.opts.Realm
 	for _, r := range []*MIT{m, other} {
 		for _, krbtgt := range [][2]string{{a, b}, {b, a}} {
-			// both databases derive the same keys of it
+			// both databases derive the same keys from it
 			name := fmt.Sprintf("krbtgt/%s@%s", krbtgt[0], krbtgt[1])
 			r.Kadmin(t, fmt.Sprintf("addprinc -e %s -pw %s %s",
 				quote(keySalts(allETypes[:4], "normal")), quote("trust "+name), name))
@@ -272,7 +272,7 @@ func (m *MIT) trust(t testing.TB, other *MIT) {
 	}
 }
 
-// Add makes further principals.
+// Add adds principals.
 func (m *MIT) Add(t testing.TB, principals ...Principal) {
 	t.Helper()
 	queries := make([]string, len(principals))
@@ -282,10 +282,10 @@ func (m *MIT) Add(t testing.TB, principals ...Principal) {
 	m.Kadmin(t, queries...)
 }
 
-// kadmin.local goes on after an error and exits 0.
+// kadmin.local continues after an error and exits 0.
 var kadminErrors = regexp.MustCompile(`(?m) while |^[Uu]sage|[Uu]nknown request|Invalid |^[a-z_]+: `)
 
-// Kadmin asks kadmin.local and answers what it printed.
+// Kadmin runs queries of kadmin.local and returns its output.
 func (m *MIT) Kadmin(t testing.TB, queries ...string) string {
 	t.Helper()
 	if len(queries) == 0 {

@@ -7,15 +7,15 @@ import (
 	"testing"
 )
 
-// A Peer is a program (with what it needs) that a test may ask for.
+// Peer is a program, with its dependencies, that a test may require.
 type Peer struct {
 	name     string
 	packages string   // Debian's names
 	needs    []string // programs, or files as glob patterns with a slash
-	root     bool     // whether it runs as root only
+	root     bool     // runs only as root
 }
 
-// What can be required.
+// The peers.
 var (
 	// KDC is MIT's krb5kdc with kdb5_util and kadmin.local.
 	KDC = Peer{name: "MIT KDC", packages: "krb5-kdc krb5-admin-server", needs: []string{"krb5kdc", "kdb5_util", "kadmin.local"}}
@@ -37,7 +37,7 @@ var (
 	}
 	// Curl is curl with GSS-API.
 	Curl = Peer{name: "curl", packages: "curl", needs: []string{"curl"}}
-	// Browser is Chromium with the driver that clicks in it.
+	// Browser is Chromium with chromedriver.
 	Browser = Peer{name: "Chromium", packages: "chromium chromium-driver", needs: []string{"chromium", "chromedriver"}}
 	// Faketime shifts the clock of a peer.
 	Faketime = Peer{name: "libfaketime", packages: "libfaketime", needs: []string{faketimeGlob}}
@@ -49,7 +49,7 @@ const (
 	searchPath   = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
 
-// RequirePeersEnv names the environment variable that, set to 1, makes a
+// RequirePeersEnv is the environment variable that, set to 1, makes a
 // missing peer a failure.
 const RequirePeersEnv = "CADDY_NEGOTIATE_REQUIRE_PEERS"
 
@@ -69,7 +69,7 @@ func Require(t testing.TB, peers ...Peer) {
 	}
 }
 
-// missing says what the peer lacks and how to get it, or nothing.
+// missing describes what the peer lacks and how to install it; "" if complete.
 func (p Peer) missing() string {
 	for _, n := range p.needs {
 		if _, ok := find(n); !ok {
@@ -82,8 +82,8 @@ func (p Peer) missing() string {
 	return ""
 }
 
-// find looks a program up where daemons are, whatever PATH says, or a file by
-// its pattern.
+// find looks up a program in the directories of daemons, independent of PATH, or a file
+// by its pattern.
 func find(name string) (path string, ok bool) {
 	if strings.Contains(name, "/") {
 		found, _ := filepath.Glob(name)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// recorder is a test that only notes how it would have ended.
+// recorder is a test that only records its result.
 type recorder struct {
 	testing.TB
 	failed, skipped string
@@ -16,7 +16,7 @@ func (r *recorder) Helper()                           {}
 func (r *recorder) Fatalf(format string, args ...any) { r.failed = fmt.Sprintf(format, args...) }
 func (r *recorder) Skipf(format string, args ...any)  { r.skipped = fmt.Sprintf(format, args...) }
 
-func TestRequireLeavesOutOrFails(t *testing.T) {
+func TestRequire(t *testing.T) {
 	none := Peer{name: "nothing", packages: "no-such-package", needs: []string{"no-such-program"}}
 	r := &recorder{TB: t}
 	t.Setenv(RequirePeersEnv, "")
@@ -33,11 +33,11 @@ func TestRequireLeavesOutOrFails(t *testing.T) {
 	r = &recorder{TB: t}
 	Require(r, Peer{needs: []string{"sh", "/bin/*sh"}})
 	if r.failed != "" || r.skipped != "" {
-		t.Errorf("a peer that is there: %q, %q", r.failed, r.skipped)
+		t.Errorf("an installed peer: %q, %q", r.failed, r.skipped)
 	}
 }
 
-func TestKDCLogLinesAreRead(t *testing.T) {
+func TestParseExchange(t *testing.T) {
 	const types = "(2 etypes {aes256-cts-hmac-sha1-96(18), DEPRECATED:arcfour-hmac(23)}) 127.0.0.1: "
 	const who = "alice@LAB.TEST for HTTP/app.lab.test@LAB.TEST"
 	for line, want := range map[string]Exchange{

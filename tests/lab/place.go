@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// Host is the loopback address of this test process: test processes that run
-// beside each other never meet on a port. 127.64.0.0/10 holds every pid.
+// Host returns the loopback address of this test process, so that concurrent test
+// processes do not share ports. 127.64.0.0/10 has an address for every pid.
 var Host = sync.OnceValue(func() string {
 	pid := os.Getpid()
 	ip := net.IPv4(127, byte(64|pid>>16&63), byte(pid>>8), byte(pid))
@@ -27,11 +27,11 @@ var Host = sync.OnceValue(func() string {
 
 var ports struct {
 	sync.Mutex
-	given map[int]bool
+	used map[int]bool
 }
 
-// FreePort is a port of [Host] that nobody listens on, by UDP or TCP, and that
-// is given out once.
+// FreePort returns a port of [Host] that is free for UDP and TCP. It returns each port
+// once.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	port, err := freePort()
@@ -56,27 +56,27 @@ func freePort() (int, error) {
 			continue
 		}
 		u.Close()
-		if ports.given[port] {
+		if ports.used[port] {
 			continue
 		}
-		if ports.given == nil {
-			ports.given = make(map[int]bool)
+		if ports.used == nil {
+			ports.used = make(map[int]bool)
 		}
-		ports.given[port] = true
+		ports.used[port] = true
 		return port, nil
 	}
 	return 0, fmt.Errorf("no free port on %s", Host())
 }
 
-// remover is a shell that waits for this process to end, however it ends, and
-// removes the directories that were named to it.
+// remover is a shell that waits for the end of this process, even if it is killed, and
+// then removes the directories written to its input.
 var remover = sync.OnceValues(func() (io.Writer, error) {
 	cmd := exec.Command("/bin/sh", "-c", `
 		set --
 		while read -r dir; do set -- "$@" "$dir"; done
 		tries=50 # a daemon may still be writing its last line
 		until rm -rf -- "$@" 2>/dev/null || [ "$tries" = 0 ]; do tries=$((tries - 1)); sleep 0.1; done`)
-	cmd.SysProcAttr = outliving()
+	cmd.SysProcAttr = newSession()
 	cmd.Dir = "/"
 	w, err := cmd.StdinPipe()
 	if err != nil {
@@ -85,8 +85,8 @@ var remover = sync.OnceValues(func() (io.Writer, error) {
 	return w, cmd.Start()
 })
 
-// newDir makes a temporary directory that other users may enter, since Apache's
-// workers are not root. (t.TempDir lies within one that they may not.)
+// newDir makes a temporary directory that other users may enter, because Apache's
+// workers are not root. (They may not enter the parent of t.TempDir.)
 func newDir(name string) (string, error) {
 	dir, err := os.MkdirTemp("", "lab-"+name+"-")
 	if err != nil {

@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// A Principal of an MIT realm.
+// Principal is a principal of an MIT realm.
 type Principal struct {
-	// Name without the realm: alice, HTTP/app.lab.test.
+	// Name is without the realm: alice, HTTP/app.lab.test.
 	Name string
-	// Password makes a user, who must pre-authenticate. Without one the keys
-	// are random: a service.
+	// Password makes a user, who must pre-authenticate. Without one it is a service
+	// with random keys.
 	Password string
-	// ETypes of its keys, by MIT's names; none: the realm's.
+	// ETypes are those of its keys, by MIT's names; none: the realm's.
 	ETypes []string
 	// Salt is MIT's salt type: normal (the default), norealm, onlyrealm.
 	Salt string
-	// Flags in kadmin's spelling: +ok_as_delegate, -allow_forwardable,
+	// Flags are in kadmin's spelling: +ok_as_delegate, -allow_forwardable,
 	// +needchange, -allow_tix, +ok_to_auth_as_delegate, -requires_preauth.
 	Flags []string
 	// Policy is the name of one of MITOptions.Policies.
@@ -25,11 +25,11 @@ type Principal struct {
 	// MaxLife and MaxRenewLife bound its tickets, in whole seconds; zero: the
 	// realm's.
 	MaxLife, MaxRenewLife time.Duration
-	// Expires and PasswordExpires, if not zero.
+	// Expires and PasswordExpires are set if not zero.
 	Expires, PasswordExpires time.Time
 }
 
-// addprinc is the query that makes the principal.
+// addprinc returns the query that adds the principal.
 func (p Principal) addprinc(realmTypes []string) string {
 	args := []string{"addprinc"}
 	if p.Password != "" {
@@ -64,7 +64,7 @@ func (p Principal) addprinc(realmTypes []string) string {
 	return strings.Join(append(args, quote(p.Name)), " ")
 }
 
-// quote makes one word of kadmin's.
+// quote returns s as one word for kadmin.
 func quote(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%ds", int64(d/time.Second)) }

@@ -14,12 +14,12 @@ import (
 	"time"
 )
 
-// A process is a daemon in the foreground, in a session of its own.
+// process is a daemon in the foreground, in its own session.
 type process struct {
 	cmd  *exec.Cmd
 	log  string
 	done chan struct{} // closed when it has ended
-	err  error         // how, once done is closed
+	err  error         // its exit error, once done is closed
 }
 
 // spawner is a thread that lives as long as the process does: the kernel ties
@@ -62,8 +62,7 @@ func start(log string, env []string, name string, args ...string) (*process, err
 	return p, nil
 }
 
-// stop ends the process and whatever else is in its session's group, within
-// five seconds or by force.
+// stop terminates the process group and kills it after five seconds.
 func (p *process) stop() {
 	if p == nil {
 		return
@@ -73,7 +72,7 @@ func (p *process) stop() {
 		return
 	default:
 	}
-	resume(p.cmd.Process) // a paused one would not hear
+	resume(p.cmd.Process) // a paused process does not handle SIGTERM
 	terminate(p.cmd.Process)
 	deadline := time.NewTimer(5 * time.Second)
 	defer deadline.Stop()
@@ -85,7 +84,7 @@ func (p *process) stop() {
 	}
 }
 
-// ready waits until cond holds; a process that has ended will not get ready.
+// ready waits until cond holds and fails if the process ends.
 func (p *process) ready(limit time.Duration, what string, cond func() bool) error {
 	return poll(limit, what, func() (bool, error) {
 		select {
@@ -97,8 +96,8 @@ func (p *process) ready(limit time.Duration, what string, cond func() bool) erro
 	}, p.log)
 }
 
-// poll tries cond until it holds, fails, or limit is over; the logs' ends
-// explain the latter.
+// poll calls cond until it holds or fails, at most for limit. A timeout's error has the
+// ends of the logs.
 func poll(limit time.Duration, what string, cond func() (bool, error), logs ...string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
@@ -114,13 +113,13 @@ func poll(limit time.Duration, what string, cond func() (bool, error), logs ...s
 			for _, log := range logs {
 				ends.WriteString("\n" + tail(log))
 			}
-			return fmt.Errorf("gave up after %v waiting for %s%s", limit, what, ends.String())
+			return fmt.Errorf("timed out after %v waiting for %s%s", limit, what, ends.String())
 		case <-every.C:
 		}
 	}
 }
 
-// tail is the end of a log, for an error's text.
+// tail returns the end of a log, for an error's text.
 func tail(log string) string {
 	text, err := os.ReadFile(log)
 	if err != nil {
@@ -133,8 +132,8 @@ func tail(log string) string {
 	return log + ":\n" + string(text)
 }
 
-// run runs a program to its end, within five minutes (a busy machine takes one to
-// provision a domain), and answers what it printed on both outputs.
+// run runs a program for at most five minutes (a busy machine needs one to provision
+// a domain) and returns its combined output.
 func run(env []string, dir, stdin, name string, args ...string) (string, error) {
 	path, ok := find(name)
 	if !ok {
@@ -156,12 +155,13 @@ func run(env []string, dir, stdin, name string, args ...string) (string, error) 
 	return out.String(), err
 }
 
-// environment is all that a child sees: nobody's own Kerberos settings.
+// environment returns the whole environment of a child, without the user's Kerberos
+// settings.
 func environment(dir string, more ...string) []string {
 	return append([]string{"PATH=" + searchPath, "LC_ALL=C", "TZ=UTC", "HOME=" + dir, "TMPDIR=" + dir}, more...)
 }
 
-// faketime is the environment that shifts a process's clock by skew.
+// faketime returns the environment that shifts a process's clock by skew.
 func faketime(skew time.Duration) ([]string, error) {
 	if skew == 0 {
 		return nil, nil

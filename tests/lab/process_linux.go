@@ -6,14 +6,14 @@ import (
 )
 
 // ownSession makes the child leader of a session and group, and has the kernel
-// end it when the test process dies. SIGTERM: Apache takes its workers along.
+// terminate it when the test process dies: on SIGTERM Apache also ends its workers.
 func ownSession() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
 }
 
-// outliving makes the child leader of a session, so that what ends the test
-// process (an interrupt at the terminal, say) does not end it.
-func outliving() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+// newSession makes the child leader of a session, so that an interrupt at the terminal
+// ends only the test process.
+func newSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
 func terminate(p *os.Process) { _ = syscall.Kill(-p.Pid, syscall.SIGTERM) }
 func kill(p *os.Process)      { _ = syscall.Kill(-p.Pid, syscall.SIGKILL) }

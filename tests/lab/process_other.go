@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// The peers are looked for where Debian has them; elsewhere this only compiles.
+// The peers are looked up in Debian's places; on other systems this only compiles.
 func ownSession() *syscall.SysProcAttr { return nil }
-func outliving() *syscall.SysProcAttr  { return nil }
+func newSession() *syscall.SysProcAttr { return nil }
 
 func terminate(p *os.Process) { _ = p.Kill() }
 func kill(p *os.Process)      { _ = p.Kill() }

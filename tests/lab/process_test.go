@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// A test process that is killed leaves neither its peers nor their files.
-func TestPeersEndWithTheTestProcess(t *testing.T) {
+// A killed test process leaves neither its peers nor their files.
+func TestPeersEndWithProcess(t *testing.T) {
 	if os.Getenv("LAB_TEST_DIE") != "" {
 		startAndDie(t)
 	}
@@ -62,7 +62,7 @@ func TestPeersEndWithTheTestProcess(t *testing.T) {
 	}
 }
 
-// startAndDie is the child's part: it waits to be killed.
+// startAndDie is the child: it waits to be killed.
 func startAndDie(t *testing.T) {
 	m := StartMIT(t, MITOptions{})
 	os.Stdout.WriteString("started " + m.KDC() + " " + filepath.Dir(m.Krb5Conf()) + "\n")

@@ -6,18 +6,18 @@ import (
 	"testing"
 )
 
-// A Realm is what an acceptor and the client tools need to know of a KDC; both
-// [*MIT] and [*Samba] are one.
+// Realm has the properties of a KDC that an acceptor and the client tools need. [*MIT]
+// and [*Samba] implement it.
 type Realm interface {
-	// Name is the realm's, in capitals.
+	// Name returns the realm's name, in capitals.
 	Name() string
-	// KDC is host:port of its KDC, UDP and TCP.
+	// KDC returns host:port of its KDC, UDP and TCP.
 	KDC() string
-	// Krb5Conf is the path of a krb5.conf for MIT's library.
+	// Krb5Conf returns the path of a krb5.conf for MIT's library.
 	Krb5Conf() string
 	// Keytab exports the principals' current keys into a new file.
 	Keytab(t testing.TB, principals ...string) string
-	// clientConf is the text of Krb5Conf with further lines in libdefaults.
+	// clientConf returns the text of Krb5Conf with more lines in libdefaults.
 	clientConf(libdefaults ...string) string
 }
 
@@ -26,8 +26,8 @@ var (
 	_ Realm = (*Samba)(nil)
 )
 
-// krb5Conf writes a krb5.conf that asks no DNS: kdcs holds host:port of each
-// realm's KDC, domains which realm the hosts of a domain belong to.
+// krb5Conf returns a krb5.conf that does not use DNS. kdcs has host:port of each realm's
+// KDC, domains the realm of each domain.
 func krb5Conf(realm string, libdefaults []string, kdcs, domains [][2]string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `[libdefaults]

@@ -22,8 +22,8 @@ var sambaScript string
 const sambaRealm = "CORP.TEST"
 
 // Samba is the KDC of an Active Directory domain, CORP.TEST (NetBIOS: CORP),
-// that all tests of a process share. A test that changes an account makes one
-// of its own, with [Samba.Tool].
+// that all tests of a process share. A test that changes an account creates its own
+// with [Samba.Tool].
 //
 // Users, each with the password NAME-secret: alice, bob, carol (may not be
 // delegated), dave (a protected user), erin (UPN erin.smith@corp.test), frank
@@ -39,15 +39,15 @@ type Samba struct {
 	dir               string
 	port, kpasswdPort int
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	proc    *process
 	keytabs int
 }
 
 var sharedSamba = sync.OnceValues(newSamba)
 
-// SharedSamba is the domain of this test process, made by the first to ask, in
-// some ten seconds. It ends with the process.
+// SharedSamba returns the domain of this test process. The first call makes it in about
+// ten seconds. It ends with the process.
 func SharedSamba(t testing.TB) *Samba {
 	t.Helper()
 	Require(t, AD, Krb5User)
@@ -84,7 +84,7 @@ func (s *Samba) provision() error {
 	if err := os.Mkdir(s.path("run"), 0o755); err != nil {
 		return err
 	}
-	// -s: else the distribution's smb.conf has a say
+	// -s: do not read the distribution's smb.conf
 	_, err := run(environment(s.dir), s.dir, "", "samba-tool", "domain", "provision", "-s", "/dev/null",
 		"--realm="+sambaRealm, "--domain=CORP", "--server-role=dc", "--dns-backend=NONE", "--adminpass=Admin-secret1",
 		"--host-name=dc1", "--host-ip="+Host(), "--targetdir="+s.path("ad"),
@@ -113,7 +113,7 @@ func (s *Samba) provision() error {
 	return s.script("accounts")
 }
 
-// script runs accounts.py, with the system's python3: another has no samba modules.
+// script runs accounts.py with the system's python3, which has the samba modules.
 func (s *Samba) script(args ...string) error {
 	_, err := run(environment(s.dir), s.dir, "", "/usr/bin/python3", append([]string{s.path("accounts.py"), s.path("smb.conf")}, args...)...)
 	return err
@@ -131,7 +131,7 @@ func (s *Samba) start() error {
 			return false
 		}
 		c.Close()
-		// the database answers later than the port
+		// the port is open before the database is ready
 		_, err = run(environment(s.dir, "KRB5_CONFIG="+s.Krb5Conf()), s.dir, "alice-secret\n",
 			"kinit", "-c", "FILE:"+s.path("run/probe"), "alice")
 		return err == nil
@@ -146,13 +146,13 @@ func (s *Samba) start() error {
 
 func (s *Samba) path(name string) string { return filepath.Join(s.dir, name) }
 
-// Name is the realm's, CORP.TEST.
+// Name returns CORP.TEST.
 func (s *Samba) Name() string { return sambaRealm }
 
-// KDC is host:port, UDP and TCP.
+// KDC returns host:port, UDP and TCP.
 func (s *Samba) KDC() string { return fmt.Sprintf("%s:%d", Host(), s.port) }
 
-// Krb5Conf is the path of a krb5.conf for clients.
+// Krb5Conf returns the path of a krb5.conf for clients.
 func (s *Samba) Krb5Conf() string { return s.path("krb5.conf") }
 
 func (s *Samba) clientConf(libdefaults ...string) string {
@@ -176,7 +176,7 @@ func (s *Samba) Keytab(t testing.TB, principals ...string) string {
 	return path
 }
 
-// Tool runs samba-tool on the domain and answers what it printed, as in
+// Tool runs samba-tool on the domain and returns its output, as in
 // Tool(t, "user", "add", "grace", "grace-secret").
 func (s *Samba) Tool(t testing.TB, args ...string) string {
 	t.Helper()

@@ -7,7 +7,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
 )
 
-func TestSambaLogsInByPasswordKeytabAndUPN(t *testing.T) {
+func TestSambaLogin(t *testing.T) {
 	s := lab.SharedSamba(t)
 	x := lab.NewTools(t, s)
 	x.Kinit("alice", "alice-secret")
@@ -24,7 +24,7 @@ func TestSambaLogsInByPasswordKeytabAndUPN(t *testing.T) {
 	x.Kinit("frank@mail.example", "frank-secret", "-E")
 }
 
-func TestSambaTellsAccountsApart(t *testing.T) {
+func TestSambaAccounts(t *testing.T) {
 	x := lab.NewTools(t, lab.SharedSamba(t))
 	for name, want := range map[string]string{
 		"locked": "revoked", "expired": "expired", "mustchange": "Password expired", "nobody": "not found in Kerberos database",
@@ -35,7 +35,7 @@ func TestSambaTellsAccountsApart(t *testing.T) {
 	}
 }
 
-func TestSambaDelegatesAsItsAccountsSay(t *testing.T) {
+func TestSambaDelegation(t *testing.T) {
 	s := lab.SharedSamba(t)
 	x := lab.NewTools(t, s)
 	x.KinitKeytab("svc-proxy", s.Keytab(t, "svc-proxy"))
@@ -54,7 +54,7 @@ func TestSambaDelegatesAsItsAccountsSay(t *testing.T) {
 	}
 }
 
-func TestSambaTicketOfAUserInManyGroupsPassesApache(t *testing.T) {
+func TestSambaManyGroups(t *testing.T) {
 	s := lab.SharedSamba(t)
 	a := lab.StartApache(t, lab.ApacheOptions{Realm: s, Hosts: []string{"iis.corp.test"}})
 	x := lab.NewTools(t, s)
@@ -68,7 +68,7 @@ func TestSambaTicketOfAUserInManyGroupsPassesApache(t *testing.T) {
 	}
 }
 
-func TestSambaMakesFurtherAccounts(t *testing.T) {
+func TestSambaTool(t *testing.T) {
 	s := lab.SharedSamba(t)
 	s.Tool(t, "user", "add", "grace", "grace-secret")
 	lab.NewTools(t, s).Kinit("grace", "grace-secret")

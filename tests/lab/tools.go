@@ -16,7 +16,7 @@ type Tools struct {
 	env   []string
 }
 
-// NewTools are tools for a realm. Each of the lines, such as
+// NewTools returns tools for a realm. Each of the lines, such as
 // `udp_preference_limit = 1`, is added to libdefaults.
 func NewTools(t testing.TB, realm Realm, libdefaults ...string) *Tools {
 	t.Helper()
@@ -31,16 +31,16 @@ func NewTools(t testing.TB, realm Realm, libdefaults ...string) *Tools {
 	return x
 }
 
-// CCache is the path of the credential cache, which exists after a login.
+// CCache returns the path of the credential cache, which exists after a login.
 func (x *Tools) CCache() string { return filepath.Join(x.dir, "ccache") }
 
-// Try runs a program and answers what it printed.
+// Try runs a program and returns its output.
 func (x *Tools) Try(stdin, name string, args ...string) (string, error) {
 	x.t.Helper()
 	return run(x.env, x.dir, stdin, name, args...)
 }
 
-// Run is [Tools.Try] where a failure fails the test, with MIT's trace.
+// Run is like [Tools.Try], but a failure fails the test, with MIT's trace.
 func (x *Tools) Run(stdin, name string, args ...string) string {
 	x.t.Helper()
 	out, err := x.Try(stdin, name, args...)
@@ -75,7 +75,7 @@ func (x *Tools) Klist() string {
 }
 
 // Negotiate requests http://HOST<path> from the acceptor with curl and a token
-// for HTTP/HOST; it answers head and body. A HOST of "" is the acceptor's first.
+// for HTTP/HOST; it returns head and body. A HOST of "" is the acceptor's first host.
 func (x *Tools) Negotiate(a *Apache, host, path string, args ...string) (head, body string) {
 	x.t.Helper()
 	Require(x.t, Curl)
@@ -88,7 +88,7 @@ func (x *Tools) Negotiate(a *Apache, host, path string, args ...string) (head, b
 		"--resolve", host + ":" + port + ":" + Host(), "http://" + host + ":" + port + path,
 	}, args...)
 	out := x.Run("", "curl", args...)
-	for { // a 401 that curl went on from stands before the answer
+	for { // the 401 before a response to the token is printed first
 		head, body, _ = strings.Cut(out, "\r\n\r\n")
 		if !strings.HasPrefix(body, "HTTP/") {
 			return head, body
@@ -97,7 +97,7 @@ func (x *Tools) Negotiate(a *Apache, host, path string, args ...string) (head, b
 	}
 }
 
-// Trace is what MIT's library has told of what it did.
+// Trace returns the trace of MIT's library.
 func (x *Tools) Trace() string {
 	x.t.Helper()
 	text, err := os.ReadFile(filepath.Join(x.dir, "trace"))

@@ -1,10 +1,7 @@
 package realms
 
 import (
-	"os"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -13,74 +10,48 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/ccache"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/identitytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
-// holder is an identity, with a clock of its own.
-type holder struct {
+// identity is an Identity with a clock of its own, of which the KDC knows nothing.
+type identity struct {
 	*negotiate.Identity
 	settings *negotiate.Settings
 	tickets  *negotiate.Tickets
-
-	mu     sync.Mutex
-	now    time.Time
-	events []negotiate.Event
+	clock    *identitytest.Clock
+	events   *identitytest.Events
 }
 
-// newHolder is an identity on top of a credential cache.
-func newHolder(t *testing.T, client *krb5core.Client, path string) *holder {
+// newCCacheIdentity is an identity that uses a credential cache.
+func newCCacheIdentity(t *testing.T, client *krb5core.Client, path string) *identity {
 	t.Helper()
-	return holderOf(t, client, messages.Principal{}, negotiate.CCacheSecret(path))
+	return newIdentity(t, client, messages.Principal{}, negotiate.CCacheSecret(path))
 }
 
-func holderOf(t *testing.T, client *krb5core.Client, principal messages.Principal, secret negotiate.Secret) *holder {
+func newIdentity(t *testing.T, client *krb5core.Client, principal messages.Principal, secret negotiate.Secret) *identity {
 	t.Helper()
-	h := &holder{now: time.Now(), settings: negotiate.NewSettings("holder", client)}
-	h.tickets = cache.New[*negotiate.Ticket](cache.Config{Now: h.clock})
-	t.Cleanup(h.tickets.Close)
-	var err error
-	h.Identity, err = negotiate.NewIdentity(negotiate.IdentityConfig{
-		Key: "holder", Principal: principal, Secret: secret, Tickets: h.tickets, Now: h.clock,
-		Observe: func(e negotiate.Event) {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.events = append(h.events, e)
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := &identity{settings: negotiate.NewSettings("holder", client), clock: identitytest.NewClock(), events: new(identitytest.Events)}
+	h.tickets = cache.New[*negotiate.Ticket](cache.Config{Now: h.clock.Now})
+	h.Identity = must.OK(negotiate.NewIdentity(negotiate.IdentityConfig{
+		Key: "holder", Principal: principal, Secret: secret, Tickets: h.tickets, Now: h.clock.Now, Observe: h.events.Observe,
+	}))(t)
 	return h
 }
 
-func (h *holder) clock() time.Time {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.now
-}
-
-// pass lets time pass for us, not for the KDC.
-func (h *holder) pass(d time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.now = h.now.Add(d)
-}
-
-func (h *holder) ticket(t *testing.T, service string) (*messages.Credential, error) {
+func (h *identity) ticket(t *testing.T, service string) (*messages.Credential, error) {
 	t.Helper()
-	s, err := negotiate.ParseSPN(service)
-	if err != nil {
-		t.Fatal(err)
-	}
-	held, _, err := h.Ticket(t.Context(), h.settings, &negotiate.Target{SPN: s})
+	g, err := h.Initiator(h.settings).Grant(t.Context(), identitytest.Target(t, service), negotiate.DelegateNever)
 	if err != nil {
 		return nil, err
 	}
-	return held.Credential(), nil
+	return g.Ticket.Credential(), nil
 }
 
 // mustTicket gives the ticket, which must be of the client.
-func (h *holder) mustTicket(t *testing.T, service, client string) *messages.Credential {
+func (h *identity) mustTicket(t *testing.T, service, client string) *messages.Credential {
 	t.Helper()
 	cred, err := h.ticket(t, service)
 	if err != nil {
@@ -95,18 +66,20 @@ func (h *holder) mustTicket(t *testing.T, service, client string) *messages.Cred
 func twoUsers(t *testing.T, with lab.MITOptions) (*lab.MIT, *lab.Tools) {
 	t.Helper()
 	with.Principals = []lab.Principal{
-		{Name: "alice", Password: "alice-secret"}, {Name: "bob", Password: "bob-secret"},
-		{Name: "HTTP/app.lab.test"}, {Name: "HTTP/other.lab.test"},
+		{Name: "alice", Password: "alice-secret"},
+		{Name: "bob", Password: "bob-secret"},
+		{Name: "HTTP/app.lab.test"},
+		{Name: "HTTP/other.lab.test"},
 	}
 	m := lab.StartMIT(t, with)
 	return m, lab.NewTools(t, m)
 }
 
-func TestCCacheOfKinitIsUsed(t *testing.T) {
+func TestCCache_TGT(t *testing.T) {
 	m, x := twoUsers(t, lab.MITOptions{})
 	x.Kinit("alice", "alice-secret")
 	client, tr := newClient(t, nil, m)
-	h := newHolder(t, client, x.CCache())
+	h := newCCacheIdentity(t, client, x.CCache())
 	if got := h.Principal().String(); got != "alice@LAB.TEST" {
 		t.Errorf("the cache is of %s", got)
 	}
@@ -117,27 +90,27 @@ func TestCCacheOfKinitIsUsed(t *testing.T) {
 	}
 }
 
-func TestServiceTicketOfTheCCacheIsUsed(t *testing.T) {
+func TestCCache_ServiceTicket(t *testing.T) {
 	m, x := twoUsers(t, lab.MITOptions{})
 	x.Kinit("alice", "alice-secret")
 	x.Kvno("HTTP/app.lab.test")
 	client, tr := newClient(t, nil, m)
-	h := newHolder(t, client, x.CCache())
-	m.Stop() // nobody needs it
+	h := newCCacheIdentity(t, client, x.CCache())
+	m.Stop() // it is not needed
 	h.mustTicket(t, "HTTP/app.lab.test", "alice@LAB.TEST")
 	if n := tr.count("sent"); n != 0 {
 		t.Errorf("the KDC was asked:\n%s", tr)
 	}
 }
 
-func TestReplacedCCacheOfTheSamePrincipal(t *testing.T) {
+func TestCCache_ReplacedSamePrincipal(t *testing.T) {
 	m, x := twoUsers(t, lab.MITOptions{})
 	x.Kinit("alice", "alice-secret", "-l", "5m")
 	client, _ := newClient(t, nil, m)
-	h := newHolder(t, client, x.CCache())
+	h := newCCacheIdentity(t, client, x.CCache())
 	first := h.mustTicket(t, "HTTP/app.lab.test", "alice@LAB.TEST")
 	x.Kinit("alice", "alice-secret", "-l", "2h")
-	h.pass(2 * time.Second)
+	h.clock.Advance(2 * time.Second)
 	if again := h.mustTicket(t, "HTTP/app.lab.test", "alice@LAB.TEST"); again != first {
 		t.Error("the held service ticket was thrown away")
 	}
@@ -147,14 +120,14 @@ func TestReplacedCCacheOfTheSamePrincipal(t *testing.T) {
 	}
 }
 
-func TestReplacedCCacheOfAnotherPrincipal(t *testing.T) {
+func TestCCache_ReplacedOtherPrincipal(t *testing.T) {
 	m, x := twoUsers(t, lab.MITOptions{})
 	x.Kinit("alice", "alice-secret")
 	client, _ := newClient(t, nil, m)
-	h := newHolder(t, client, x.CCache())
+	h := newCCacheIdentity(t, client, x.CCache())
 	for _, user := range []string{"alice", "bob", "alice"} {
 		x.Kinit(user, user+"-secret")
-		h.pass(2 * time.Second)
+		h.clock.Advance(2 * time.Second)
 		for _, service := range []string{"HTTP/app.lab.test", "HTTP/other.lab.test"} {
 			h.mustTicket(t, service, user+"@LAB.TEST")
 		}
@@ -162,27 +135,27 @@ func TestReplacedCCacheOfAnotherPrincipal(t *testing.T) {
 }
 
 // The cache may be replaced between the look at it and the question to the KDC.
-func TestCCacheReplacedUnderwayMixesNobodyUp(t *testing.T) {
+func TestCCache_ReplacedDuringUse(t *testing.T) {
 	m, x := twoUsers(t, lab.MITOptions{})
 	x.Kinit("alice", "alice-secret")
 	client, _ := newClient(t, nil, m)
-	h := newHolder(t, client, x.CCache())
-	h.pass(2 * time.Second)
+	h := newCCacheIdentity(t, client, x.CCache())
+	h.clock.Advance(2 * time.Second)
 	h.mustTicket(t, "HTTP/app.lab.test", "alice@LAB.TEST") // looked at, and not again for a second
 	h.Flush()
 	x.Kinit("bob", "bob-secret")
 	h.mustTicket(t, "HTTP/app.lab.test", "bob@LAB.TEST")
 	x.Kinit("alice", "alice-secret")
-	h.pass(2 * time.Second)
+	h.clock.Advance(2 * time.Second)
 	h.mustTicket(t, "HTTP/app.lab.test", "alice@LAB.TEST")
 }
 
-func TestTicketOfTheCCacheIsRenewed(t *testing.T) {
+func TestCCache_Renewed(t *testing.T) {
 	m, x := twoUsers(t, lab.MITOptions{})
 	x.Kinit("alice", "alice-secret", "-l", "6m", "-r", "2h")
 	client, tr := newClient(t, nil, m)
-	h := newHolder(t, client, x.CCache())
-	h.pass(4*time.Minute + 30*time.Second) // of which the KDC knows nothing, but finds it within the skew
+	h := newCCacheIdentity(t, client, x.CCache())
+	h.clock.Advance(4*time.Minute + 30*time.Second) // of which the KDC knows nothing, but finds it within the skew
 	h.mustTicket(t, "HTTP/other.lab.test", "alice@LAB.TEST")
 	if n := tr.count("sent", "KRB_TGS_REQ"); n != 2 || tr.count("KRB_AS_REQ") != 0 {
 		t.Errorf("want a renewal and a ticket:\n%s", tr)
@@ -192,36 +165,34 @@ func TestTicketOfTheCCacheIsRenewed(t *testing.T) {
 	}
 }
 
-func TestTicketOfTheCCacheThatCannotBeRenewedServesOn(t *testing.T) {
+func TestCCache_RenewalFails(t *testing.T) {
 	m, x := twoUsers(t, lab.MITOptions{})
 	x.Kinit("alice", "alice-secret", "-l", "6m", "-r", "2h")
 	x.Kvno("HTTP/app.lab.test")
 	client, _ := newClient(t, nil, m)
-	h := newHolder(t, client, x.CCache())
-	h.pass(4*time.Minute + 30*time.Second)
+	h := newCCacheIdentity(t, client, x.CCache())
+	h.clock.Advance(4*time.Minute + 30*time.Second)
 	m.Stop()
-	if _, err := h.Login(t.Context(), h.settings); err != nil {
+	if _, err := h.Initiator(h.settings).Login(t.Context()); err != nil {
 		t.Errorf("the ticket is good for a while: %v", err)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !slices.ContainsFunc(h.events, func(e negotiate.Event) bool { _, ok := e.(negotiate.RenewFailed); return ok }) {
-		t.Errorf("nobody was told: %v", h.events)
+	if len(identitytest.Seen[negotiate.RenewFailed](h.events)) == 0 {
+		t.Errorf("no event: %v", h.events.All())
 	}
 }
 
-func TestCCacheWithoutATGTThatLastsSaysKinit(t *testing.T) {
+func TestCCache_ExpiredSaysKinit(t *testing.T) {
 	m, x := twoUsers(t, lab.MITOptions{})
 	x.Kinit("alice", "alice-secret", "-l", "5m")
 	client, _ := newClient(t, nil, m)
-	h := newHolder(t, client, x.CCache())
-	h.pass(10 * time.Minute)
+	h := newCCacheIdentity(t, client, x.CCache())
+	h.clock.Advance(10 * time.Minute)
 	if _, err := h.ticket(t, "HTTP/app.lab.test"); err == nil || !strings.Contains(err.Error(), "kinit -c "+x.CCache()) {
 		t.Errorf("%v", err)
 	}
 }
 
-func TestCCacheOfOursIsListedByKlist(t *testing.T) {
+func TestCCache_ReadByKlist(t *testing.T) {
 	m, x := twoUsers(t, lab.MITOptions{})
 	client, _ := newClient(t, nil, m)
 	alice := password(t, "alice@LAB.TEST", "alice-secret", nil)
@@ -234,9 +205,7 @@ func TestCCacheOfOursIsListedByKlist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(x.CCache(), content, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	caddytest.WriteFile(t, x.CCache(), content)
 	list := x.Klist()
 	for _, want := range []string{
 		"Default principal: alice@LAB.TEST", "krbtgt/LAB.TEST@LAB.TEST", "HTTP/app.lab.test@LAB.TEST", "aes256-cts-hmac-sha1-96",
@@ -245,7 +214,7 @@ func TestCCacheOfOursIsListedByKlist(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, list)
 		}
 	}
-	// MIT's library goes on with it.
+	// MIT's library can use it.
 	x.Kvno("HTTP/other.lab.test")
 	if n := m.Logins(t, "alice@LAB.TEST"); n != 1 {
 		t.Errorf("%d logins, want ours alone", n)

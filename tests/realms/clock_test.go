@@ -10,7 +10,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
 )
 
-func TestMITClockTenMinutesOff(t *testing.T) {
+func TestMIT_ClockSkew(t *testing.T) {
 	for _, skew := range []time.Duration{10 * time.Minute, -10 * time.Minute} {
 		t.Run(skew.String(), func(t *testing.T) {
 			m := lab.StartMIT(t, lab.MITOptions{Skew: skew, Principals: []lab.Principal{
@@ -40,7 +40,7 @@ func TestMITClockTenMinutesOff(t *testing.T) {
 }
 
 // A realm's clock is its own: a trusted realm's may be another.
-func TestMITClocksOfTwoRealms(t *testing.T) {
+func TestMIT_ClocksOfTwoRealms(t *testing.T) {
 	near := lab.StartMIT(t, lab.MITOptions{Skew: 10 * time.Minute, Principals: []lab.Principal{{Name: "alice", Password: "alice-secret"}}})
 	far := lab.StartMIT(t, lab.MITOptions{Skew: 10 * time.Minute, Realm: "REMOTE.TEST", Principals: []lab.Principal{{Name: "HTTP/far.remote.test"}}})
 	near.Trust(t, far)
@@ -58,7 +58,7 @@ func TestMITClocksOfTwoRealms(t *testing.T) {
 	}
 }
 
-func TestMITRefersToASecondRealmWithoutAnyMapping(t *testing.T) {
+func TestMIT_Referral(t *testing.T) {
 	near := lab.StartMIT(t, lab.MITOptions{Principals: []lab.Principal{{Name: "alice", Password: "alice-secret"}}})
 	far := lab.StartMIT(t, lab.MITOptions{Realm: "REMOTE.TEST", Principals: []lab.Principal{{Name: "HTTP/far.remote.test"}, {Name: "HTTP/other.remote.test"}}})
 	near.Trust(t, far)

@@ -12,7 +12,7 @@ import (
 
 // Each type is that of the user's key, of the service's and of both session keys, with a password and with a keytab, with
 // FAST and without.
-func TestMITEncryptionTypes(t *testing.T) {
+func TestMIT_EncryptionTypes(t *testing.T) {
 	types := map[string]enctype.ID{
 		"camellia256-cts-cmac": enctype.CAMELLIA256_CTS_CMAC, "camellia128-cts-cmac": enctype.CAMELLIA128_CTS_CMAC,
 		"arcfour-hmac": enctype.RC4_HMAC, "des3-cbc-sha1": enctype.DES3_CBC_SHA1,

@@ -16,10 +16,11 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 )
 
 // heimdal runs Heimdal's tools and KDC, which MIT's packages exclude from a system. HEIMDAL_ROOT names a folder into which
-// the packages heimdal-kdc, heimdal-clients and the libraries of theirs were unpacked:
+// the packages heimdal-kdc, heimdal-clients and their libraries were unpacked:
 //
 //	apt-get download heimdal-kdc heimdal-clients libkdc2-heimdal ... && for d in *.deb; do dpkg -x $d ROOT; done
 type heimdal struct {
@@ -38,7 +39,7 @@ func startHeimdal(t *testing.T) *heimdal {
 	if root == "" {
 		t.Skip("on demand only: Heimdal's KDC (HEIMDAL_ROOT names the folder of its unpacked packages)")
 	}
-	_, port, _ := net.SplitHostPort(unused(t))
+	_, port, _ := net.SplitHostPort(caddytest.FreeAddress(t))
 	h := &heimdal{t: t, root: root, dir: t.TempDir(), port: port}
 	libs, err := filepath.Glob(filepath.Join(root, "usr/lib/*-linux-gnu"))
 	if err != nil || len(libs) == 0 {
@@ -131,7 +132,7 @@ func (h *heimdal) only(principal string, etypes ...string) {
 }
 
 // Single DES and triple DES, as the user's key, the service's and the session's.
-func TestHeimdalWeakTypes(t *testing.T) {
+func TestHeimdal_WeakTypes(t *testing.T) {
 	h := startHeimdal(t)
 	types := map[string]enctype.ID{
 		"des-cbc-md5": enctype.DES_CBC_MD5, "des-cbc-crc": enctype.DES_CBC_CRC, "des3-cbc-sha1": enctype.DES3_CBC_SHA1, "arcfour-hmac-md5": enctype.RC4_HMAC,
@@ -144,8 +145,8 @@ func TestHeimdalWeakTypes(t *testing.T) {
 		h.only(service, name)
 	}
 	h.run()
-	client := func(t *testing.T, etypes ...enctype.ID) (*krb5core.Client, *trail) {
-		finder, tr := kdc.Static{heimdalRealm: {h.server()}}, new(trail)
+	client := func(t *testing.T, etypes ...enctype.ID) (*krb5core.Client, *recorder) {
+		finder, tr := kdc.Static{heimdalRealm: {h.server()}}, new(recorder)
 		sender, err := kdc.NewSender(kdc.Config{Finder: finder, Observer: tr})
 		if err != nil {
 			t.Fatal(err)
@@ -170,7 +171,7 @@ func TestHeimdalWeakTypes(t *testing.T) {
 					t.Errorf("the key is %v, the session's %s", e, tgt.Key.EType())
 				}
 				if id == enctype.DES_CBC_CRC {
-					// With a session key of this type Heimdal takes no keyed checksum, and we make no other (RFC 3961 6.2.3).
+					// With a session key of this type Heimdal takes no keyed checksum, and we make no other (RFC 3961, Section 6.2.3).
 					c, _ = client(t, enctype.DES_CBC_MD5, id)
 					a = password(t, "user-des-cbc-md5@"+heimdalRealm, "secret", nil)
 					tgt = login(t, c, a)

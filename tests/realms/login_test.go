@@ -17,7 +17,7 @@ func overBoth(t *testing.T, test func(t *testing.T, with func(*krb5core.Config),
 	t.Run("tcp", func(t *testing.T) { test(t, func(c *krb5core.Config) { c.TCPOnly = true }, "tcp") })
 }
 
-func TestMITLoginAndTicketByUDPAndTCP(t *testing.T) {
+func TestMIT_LoginAndTicket(t *testing.T) {
 	m := lab.StartMIT(t, lab.MITOptions{Principals: []lab.Principal{
 		{Name: "alice", Password: "alice-secret"}, {Name: "HTTP/app.lab.test"},
 	}})
@@ -35,7 +35,7 @@ func TestMITLoginAndTicketByUDPAndTCP(t *testing.T) {
 		if _, ok := eventOf[exchange.EncPARepVerified](tr); !ok {
 			t.Error("the KDC's checksum over the request was not verified")
 		}
-		// What the first login has learnt saves the second one the round trip of asking.
+		// What the first login has learnt saves the second one a request.
 		login(t, client, alice)
 		if n := tr.count("sent", "KRB_AS_REQ"); n != 3 {
 			t.Errorf("%d AS-REQs for two logins, want 3", n)
@@ -43,7 +43,7 @@ func TestMITLoginAndTicketByUDPAndTCP(t *testing.T) {
 	})
 }
 
-func TestMITLogsInWithEveryEncryptionType(t *testing.T) {
+func TestMIT_LoginWithEachType(t *testing.T) {
 	ids := []enctype.ID{
 		enctype.AES256_CTS_HMAC_SHA1_96, enctype.AES128_CTS_HMAC_SHA1_96, enctype.AES256_CTS_HMAC_SHA384_192,
 		enctype.AES128_CTS_HMAC_SHA256_128, enctype.CAMELLIA256_CTS_CMAC, enctype.CAMELLIA128_CTS_CMAC, enctype.RC4_HMAC,
@@ -60,18 +60,18 @@ func TestMITLogsInWithEveryEncryptionType(t *testing.T) {
 	for i, id := range ids {
 		client, _ := newClient(t, func(c *krb5core.Config) { c.ETypes = []enctype.ID{id} }, m)
 		name := principals[i].Name
-		if tgt, err := client.Login(t.Context(), password(t, name+"@LAB.TEST", "secret", nil)); err != nil {
+		if tgt, err := client.Login(t.Context(), password(t, name+"@LAB.TEST", "secret", nil), nil); err != nil {
 			t.Errorf("%s by password: %v", id, err)
 		} else if tgt.Key.EType() != id {
 			t.Errorf("%s: the session key is %s", id, tgt.Key.EType())
 		}
-		if _, err := client.Login(t.Context(), keys(t, name+"@LAB.TEST", readKeytab(t, m.Keytab(t, name)))); err != nil {
+		if _, err := client.Login(t.Context(), keys(t, name+"@LAB.TEST", readKeytab(t, m.Keytab(t, name))), nil); err != nil {
 			t.Errorf("%s by keytab: %v", id, err)
 		}
 	}
 }
 
-func TestMITAnswerTooBigForUDPComesByTCP(t *testing.T) {
+func TestMIT_ReplyTooBigForUDP(t *testing.T) {
 	m := lab.StartMIT(t, lab.MITOptions{MaxDatagram: 300, Principals: []lab.Principal{{Name: "alice", Password: "alice-secret"}}})
 	client, tr := newClient(t, nil, m)
 	login(t, client, password(t, "alice@LAB.TEST", "alice-secret", nil))
@@ -85,7 +85,7 @@ func TestMITAnswerTooBigForUDPComesByTCP(t *testing.T) {
 	}
 }
 
-func TestMITSaltThatIsNotRealmPlusName(t *testing.T) {
+func TestMIT_Salt(t *testing.T) {
 	m := lab.StartMIT(t, lab.MITOptions{Principals: []lab.Principal{
 		{Name: "norealm", Password: "secret", Salt: "norealm"}, {Name: "onlyrealm", Password: "secret", Salt: "onlyrealm"},
 	}})
@@ -98,7 +98,7 @@ func TestMITSaltThatIsNotRealmPlusName(t *testing.T) {
 	}
 }
 
-func TestMITNamesWithEscapesAndBeyondASCII(t *testing.T) {
+func TestMIT_Names(t *testing.T) {
 	names := []string{"jürgen-€", `sl\/ash`, `at\@home`, `back\\slash`}
 	var principals []lab.Principal
 	for _, name := range names {
@@ -114,7 +114,7 @@ func TestMITNamesWithEscapesAndBeyondASCII(t *testing.T) {
 	}
 }
 
-func TestSambaLoginAndTicketByUDPAndTCP(t *testing.T) {
+func TestSamba_LoginAndTicket(t *testing.T) {
 	s := lab.SharedSamba(t)
 	service := s.Keytab(t, "HTTP/iis.corp.test")
 	overBoth(t, func(t *testing.T, with func(*krb5core.Config), protocol string) {
@@ -131,7 +131,7 @@ func TestSambaLoginAndTicketByUDPAndTCP(t *testing.T) {
 }
 
 // Each of Samba's tickets has a PAC, with which an AS-REP does not fit a datagram.
-func TestSambaAnswersTooBigForUDPComeByTCP(t *testing.T) {
+func TestSamba_ReplyTooBigForUDP(t *testing.T) {
 	s := lab.SharedSamba(t)
 	client, tr := newClient(t, nil, s)
 	login(t, client, password(t, "fat@CORP.TEST", "fat-secret", nil))
@@ -140,7 +140,7 @@ func TestSambaAnswersTooBigForUDPComeByTCP(t *testing.T) {
 	}
 }
 
-func TestSambaUserIn600Groups(t *testing.T) {
+func TestSamba_UserIn600Groups(t *testing.T) {
 	s := lab.SharedSamba(t)
 	client, _ := newClient(t, nil, s)
 	fat := keys(t, "svc-fat@CORP.TEST", readKeytab(t, s.Keytab(t, "svc-fat")))
@@ -151,7 +151,7 @@ func TestSambaUserIn600Groups(t *testing.T) {
 	opened(t, cred, s.Keytab(t, "HTTP/iis.corp.test"))
 }
 
-func TestSambaUPNLogin(t *testing.T) {
+func TestSamba_UPN(t *testing.T) {
 	s := lab.SharedSamba(t)
 	for upn, want := range map[string]string{
 		"erin.smith@corp.test": "erin@CORP.TEST", "frank@mail.example": "frank@CORP.TEST", "ERIN.Smith@Corp.Test": "erin@CORP.TEST",
@@ -167,7 +167,7 @@ func TestSambaUPNLogin(t *testing.T) {
 		if got := tgt.Client.String(); got != want {
 			t.Errorf("%s logged in as %s, want %s", upn, got, want)
 		}
-		// Whoever goes on by the name that was typed is refused.
+		// A client that keeps the name as typed is refused.
 		if cred := ticket(t, client, account, tgt, "HTTP/iis.corp.test"); cred.Client.String() != want {
 			t.Errorf("%s has a ticket as %s", upn, cred.Client)
 		}
@@ -175,7 +175,7 @@ func TestSambaUPNLogin(t *testing.T) {
 }
 
 // With canonicalize = true in krb5.conf a plain name is corrected too, and else it is not.
-func TestSambaCorrectsTheLetterCaseOnRequest(t *testing.T) {
+func TestSamba_Canonicalize(t *testing.T) {
 	s := lab.SharedSamba(t)
 	for canonicalize, want := range map[bool]string{true: "alice@CORP.TEST", false: "ALICE@CORP.TEST"} {
 		client, _ := newClient(t, func(c *krb5core.Config) { c.Canonicalize = canonicalize }, s)
@@ -188,7 +188,7 @@ func TestSambaCorrectsTheLetterCaseOnRequest(t *testing.T) {
 	}
 }
 
-func TestSambaRC4TicketHasAnAESSessionKey(t *testing.T) {
+func TestSamba_RC4Ticket(t *testing.T) {
 	s := lab.SharedSamba(t)
 	client, _ := newClient(t, nil, s) // AES and the like only
 	alice := password(t, "alice@CORP.TEST", "alice-secret", nil)

@@ -4,14 +4,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,20 +16,20 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/internal/der"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
-	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
 )
 
-// relay is a KDC proxy ([MS-KKDCP]) in front of a KDC: what is POSTed goes on by TCP.
-type relay struct {
+// kdcProxy is a KDC proxy ([MS-KKDCP]) in front of a KDC: what is POSTed is sent over TCP.
+type kdcProxy struct {
 	*httptest.Server
 	served  atomic.Int64
 	clients atomic.Int64 // questions by a client that showed a certificate
 }
 
-func newRelay(t *testing.T, address string, auth tls.ClientAuthType) *relay {
+func newKDCProxy(t *testing.T, address string, auth tls.ClientAuthType) *kdcProxy {
 	t.Helper()
-	r := new(relay)
+	r := new(kdcProxy)
 	r.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		body, err := io.ReadAll(io.LimitReader(q.Body, 1<<20))
 		reply, errAsk := []byte(nil), error(nil)
@@ -48,7 +45,7 @@ func newRelay(t *testing.T, address string, auth tls.ClientAuthType) *relay {
 		}
 		r.served.Add(1)
 		w.Header().Set("Content-Type", "application/kerberos")
-		w.Write(der.AppendSequence(nil, func(dst []byte) []byte {
+		w.Write(der.Append(nil, der.TagSequence, func(dst []byte) []byte {
 			return der.AppendField(dst, 0, der.AppendOctetString, reply)
 		}))
 	}))
@@ -58,14 +55,14 @@ func newRelay(t *testing.T, address string, auth tls.ClientAuthType) *relay {
 	return r
 }
 
-func (r *relay) address() string { return r.URL + "/KdcProxy" }
+func (r *kdcProxy) address() string { return r.URL + "/KdcProxy" }
 
 // proxied gives the message of a KDC-PROXY-MESSAGE, with its length before it as on TCP.
 func proxied(body []byte) ([]byte, bool) {
 	s := der.String(body)
 	var seq der.String
 	var framed []byte
-	ok := der.ReadSequence(&s, &seq) && der.ReadField(&seq, 0, der.ReadOctets, &framed)
+	ok := s.ReadASN1(&seq, der.TagSequence) && der.ReadField(&seq, 0, der.ReadOctets, &framed)
 	return framed, ok
 }
 
@@ -87,20 +84,9 @@ func askTCP(address string, framed []byte) ([]byte, error) {
 	return append(length, reply...), err
 }
 
-// unused is the address of a port at which nothing listens.
-func unused(t *testing.T) string {
-	t.Helper()
-	address, release, err := kdctest.Reserve()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(release)
-	return address
-}
-
-func TestMITBehindAKDCProxy(t *testing.T) {
+func TestMIT_KDCProxy(t *testing.T) {
 	m := lab.StartMIT(t, lab.MITOptions{Principals: []lab.Principal{{Name: "alice", Password: "alice-secret"}, {Name: "HTTP/app.lab.test"}}})
-	r := newRelay(t, m.KDC(), tls.RequireAnyClientCert)
+	r := newKDCProxy(t, m.KDC(), tls.RequireAnyClientCert)
 	roots := x509.NewCertPool()
 	roots.AddCert(r.Certificate())
 	proxy := server(t, r.address())
@@ -111,7 +97,7 @@ func TestMITBehindAKDCProxy(t *testing.T) {
 		"alone":                {[]kdc.Server{proxy}, 3},
 		"before the KDC":       {[]kdc.Server{proxy, server(t, m.KDC())}, 3},
 		"behind the KDC":       {[]kdc.Server{server(t, m.KDC()), proxy}, 0},
-		"behind one that died": {[]kdc.Server{server(t, "tcp/"+unused(t)), proxy}, 3},
+		"behind one that died": {[]kdc.Server{server(t, "tcp/"+caddytest.FreeAddress(t)), proxy}, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r.served.Store(0)
@@ -136,29 +122,15 @@ func TestMITBehindAKDCProxy(t *testing.T) {
 }
 
 // The same as a site sees it: kdc https://, with an authority and a certificate of our own.
-func TestSiteReachesMITThroughAKDCProxy(t *testing.T) {
+func TestCaddy_KDCProxy(t *testing.T) {
 	m := lab.StartMIT(t, lab.MITOptions{Principals: []lab.Principal{{Name: "alice", Password: "alice-secret"}, {Name: "HTTP/app.lab.test"}}})
-	r := newRelay(t, m.KDC(), tls.RequireAnyClientCert)
-	dir := t.TempDir()
-	own := r.TLS.Certificates[0]
-	key, err := x509.MarshalPKCS8PrivateKey(own.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca, keyFile := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "key.pem")
-	for path, block := range map[string]*pem.Block{
-		ca: {Type: "CERTIFICATE", Bytes: own.Certificate[0]}, keyFile: {Type: "PRIVATE KEY", Bytes: key},
-	} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	r := newKDCProxy(t, m.KDC(), tls.RequireAnyClientCert)
+	own := &r.TLS.Certificates[0]
+	ca, keyFile := write(t, "ca.pem", caddytest.CertPEM(own)), write(t, "key.pem", caddytest.KeyPEM(t, own))
 	s := newSite(t, m.Keytab(t, "HTTP/app.lab.test"),
 		"kdc "+r.address(), "user alice@LAB.TEST", "keytab "+m.Keytab(t, "alice"), "spn HTTP/app.lab.test",
 		"kdc_options {", "tls_ca "+ca, "tls_client_cert "+ca+" "+keyFile, "}")
-	if got := s.get(); got != "alice@LAB.TEST" {
-		t.Errorf("the upstream saw %q\n%s", got, s.logged())
-	}
+	s.Get("/").WantUser(t, "alice@LAB.TEST")
 	if r.served.Load() == 0 || r.clients.Load() != r.served.Load() {
 		t.Errorf("the proxy was asked %d times, %d times with a certificate", r.served.Load(), r.clients.Load())
 	}

@@ -36,11 +36,11 @@ func wantSalt(t *testing.T, err error, salt string) {
 	}
 }
 
-func TestMITKeytabOfTheWrongSaltIsExplained(t *testing.T) {
+func TestMIT_WrongSalt(t *testing.T) {
 	m := lab.StartMIT(t, lab.MITOptions{Principals: []lab.Principal{{Name: "salted", Password: "secret", Salt: "norealm"}}})
 	client, _ := newClient(t, nil, m)
 	account := keys(t, "salted@LAB.TEST", saltedKeytab(t, "salted@LAB.TEST", "secret", "LAB.TESTsalted"))
-	_, err := client.Login(t.Context(), account)
+	_, err := client.Login(t.Context(), account, nil)
 	wantSalt(t, err, "salted")
 	if n := m.Count(t, lab.Exchange{Status: "PREAUTH_FAILED"}); n != 2 {
 		t.Errorf("the KDC has refused %d keys", n)
@@ -49,20 +49,20 @@ func TestMITKeytabOfTheWrongSaltIsExplained(t *testing.T) {
 }
 
 // Active Directory salts with the name that the account had when its password was last set.
-func TestSambaKeytabOfTheWrongSaltIsExplained(t *testing.T) {
+func TestSamba_WrongSalt(t *testing.T) {
 	s := lab.SharedSamba(t)
 	s.Tool(t, "user", "add", "svc-maiden", "maiden-secret")
 	s.Tool(t, "user", "rename", "svc-maiden", "--samaccountname=svc-married")
 	client, _ := newClient(t, nil, s)
 	login(t, client, password(t, "svc-married@CORP.TEST", "maiden-secret", nil))
 	_, err := client.Login(t.Context(), keys(t, "svc-married@CORP.TEST",
-		saltedKeytab(t, "svc-married@CORP.TEST", "maiden-secret", "CORP.TESTsvc-married")))
+		saltedKeytab(t, "svc-married@CORP.TEST", "maiden-secret", "CORP.TESTsvc-married")), nil)
 	wantSalt(t, err, "CORP.TESTsvc-maiden")
 	login(t, client, keys(t, "svc-married@CORP.TEST",
 		saltedKeytab(t, "svc-married@CORP.TEST", "maiden-secret", "CORP.TESTsvc-maiden")))
 }
 
-func TestMITTellsAccountsApart(t *testing.T) {
+func TestMIT_AccountStates(t *testing.T) {
 	past := time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC)
 	m := lab.StartMIT(t, lab.MITOptions{
 		Policies: []string{"-maxfailure 3 -failurecountinterval 300 -lockoutduration 300 lockout"},
@@ -80,23 +80,23 @@ func TestMITTellsAccountsApart(t *testing.T) {
 		"disabled": messages.KDC_ERR_CLIENT_REVOKED, "nobody": messages.KDC_ERR_C_PRINCIPAL_UNKNOWN,
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := client.Login(t.Context(), password(t, name+"@LAB.TEST", "secret", nil))
+			_, err := client.Login(t.Context(), password(t, name+"@LAB.TEST", "secret", nil), nil)
 			if fail := refused(t, err, want); !fail.Confirmed {
 				t.Error("not confirmed")
 			}
 		})
 	}
 	// One login with a wrong password does not lock an account that three lock.
-	_, err := client.Login(t.Context(), password(t, "lockme@LAB.TEST", "wrong", nil))
+	_, err := client.Login(t.Context(), password(t, "lockme@LAB.TEST", "wrong", nil), nil)
 	refused(t, err, messages.KDC_ERR_PREAUTH_FAILED)
 	login(t, client, password(t, "lockme@LAB.TEST", "secret", nil))
 	for range 2 {
-		_, err = client.Login(t.Context(), password(t, "lockme@LAB.TEST", "wrong", nil))
+		_, err = client.Login(t.Context(), password(t, "lockme@LAB.TEST", "wrong", nil), nil)
 	}
 	refused(t, err, messages.KDC_ERR_CLIENT_REVOKED)
 }
 
-func TestSambaTellsAccountsApart(t *testing.T) {
+func TestSamba_AccountStates(t *testing.T) {
 	s := lab.SharedSamba(t)
 	s.Tool(t, "user", "add", "lockme", "lockme-secret")
 	s.Tool(t, "domain", "passwordsettings", "set", "--account-lockout-threshold=3")
@@ -104,7 +104,7 @@ func TestSambaTellsAccountsApart(t *testing.T) {
 	client, _ := newClient(t, nil, s)
 	wrong := func() {
 		t.Helper()
-		if _, err := client.Login(t.Context(), password(t, "lockme@CORP.TEST", "wrong", nil)); err == nil {
+		if _, err := client.Login(t.Context(), password(t, "lockme@CORP.TEST", "wrong", nil), nil); err == nil {
 			t.Fatal("a wrong password serves")
 		}
 	}
@@ -125,7 +125,7 @@ func TestSambaTellsAccountsApart(t *testing.T) {
 		"nobody":     {messages.KDC_ERR_C_PRINCIPAL_UNKNOWN, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := client.Login(t.Context(), password(t, name+"@CORP.TEST", name+"-secret", nil))
+			_, err := client.Login(t.Context(), password(t, name+"@CORP.TEST", name+"-secret", nil), nil)
 			fail := refused(t, err, want.code)
 			if fail.Status != want.status {
 				t.Errorf("status %s, want %s: %v", fail.Status, want.status, fail)

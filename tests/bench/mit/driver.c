@@ -1,12 +1,12 @@
 /*
- * Drives MIT's libraries for the benchmarks. It reads numbers from standard input
- * and answers each with a line: the nanoseconds that so many took.
+ * Runs operations of MIT's libraries for the benchmarks. For each line of standard
+ * input it prints the total time of the operations in nanoseconds.
  *
  *   mit mint CCACHE SOURCE SPN...  tokens from the ticket cache CCACHE, the SPNs in
  *                                  turn; SOURCE is a file to fill it from first, or -
- *   mit cold KEYTAB PRINCIPAL SPN  logins with a keytab and a service ticket each
+ *   mit cold KEYTAB PRINCIPAL SPN  logins with a keytab, each with a service ticket
  *
- * A line "N T" lets T threads make N tokens each.
+ * A line "N T" runs N operations on each of T threads.
  */
 #include <gssapi/gssapi.h>
 #include <gssapi/gssapi_ext.h>
@@ -49,7 +49,7 @@ static void check_gss(const char *what, OM_uint32 major, OM_uint32 minor)
 	exit(1);
 }
 
-/* What the threads share. */
+/* Shared by the threads. */
 static gss_cred_id_t cred;
 static gss_name_t *targets;
 static int target_count;
@@ -134,7 +134,7 @@ static int64_t mint_all(long n, int threads)
 	return now() - begin;
 }
 
-/* One login and one service ticket, as a process that begins does it. */
+/* One login and one service ticket, like a new process. */
 static void cold(char **argv)
 {
 	krb5_context k;

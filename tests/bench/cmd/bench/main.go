@@ -1,5 +1,5 @@
-// Command bench measures the plugin against its peers and writes the document of
-// it. It is run from the folder tests/bench:
+// Command bench compares the plugin with its peers and writes the results to a document.
+// Run it in the folder tests/bench:
 //
 //	go run ./cmd/bench -out ../../docs/performance.md
 package main
@@ -17,11 +17,11 @@ import (
 
 func main() {
 	cfg := bench.Config{Log: os.Stderr}
-	flag.StringVar(&cfg.Out, "out", "performance.md", "`file` to write; its plots go to a folder beside it")
-	flag.BoolVar(&cfg.Quick, "quick", false, "make everything short: shows that it runs, gives no figures")
+	flag.StringVar(&cfg.Out, "out", "performance.md", "`file` to write; its plots go to a folder with the same name")
+	flag.BoolVar(&cfg.Quick, "quick", false, "shorten every measurement, to test that everything runs")
 	flag.StringVar(&cfg.Notes, "notes", "notes.md", "`file` whose text ends the document; empty for none")
-	flag.StringVar(&cfg.Profiles, "profiles", "", "`folder` for profiles of the Caddys; none if empty")
-	only := flag.String("only", "", "`sections` to run, with commas between them: "+strings.Join(bench.Sections(), ", "))
+	flag.StringVar(&cfg.Profiles, "profiles", "", "`folder` for CPU and allocation profiles of Caddy; none if empty")
+	only := flag.String("only", "", "comma-separated `sections` to run: "+strings.Join(bench.Sections(), ", "))
 	flag.Parse()
 	if *only != "" {
 		cfg.Only = strings.Split(*only, ",")

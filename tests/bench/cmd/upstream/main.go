@@ -1,6 +1,6 @@
-// Command upstream is the plain web server behind all the Caddys that are
-// measured: one short answer to everything, and at /authorization the header that
-// came. It prints its address.
+// Command upstream is the web server behind every measured Caddy. It sends the same
+// short page for every path, except for /authorization, where it returns the
+// Authorization header. It prints its address.
 package main
 
 import (

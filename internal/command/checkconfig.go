@@ -1,0 +1,226 @@
+package command
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-negotiate/caddy-negotiate/internal/config"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/diagnosis"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+)
+
+// checkConfiguration loads the module of every use, and looks for configurations that load and
+// cannot work. What is wrong with an account is left to the account's own steps.
+func (c *check) checkConfiguration(accounts []*checkedAccount, uses []*use) {
+	reported := func(a *checkedAccount) bool { return a != nil && a.err != nil && c.selected(a) }
+	if _, err := c.modules.App("kerberos"); err != nil {
+		if !slices.ContainsFunc(accounts, func(a *checkedAccount) bool { return a.name != "" && reported(a) }) {
+			c.fail(stepConfig, err.Error(), "", diagnosis.CauseConfiguration)
+		}
+		return // no module loads without the app
+	}
+	for _, u := range uses {
+		if reported(u.account) {
+			continue
+		}
+		if err := c.load(u); err != nil {
+			c.fail(stepConfig, fmt.Sprintf("server %s: %v", u.server, err), "", diagnosis.CauseConfiguration)
+			continue
+		}
+		before := len(c.Steps)
+		c.inspect(u)
+		if len(c.Steps) == before {
+			c.ok(stepConfig, "%s: %s%s", u.where, u.kind(), u.upstreams())
+		}
+	}
+}
+
+// load makes the use's module through Caddy's registry, and asks it for its configuration.
+func (c *check) load(u *use) error {
+	var holder any = &handlerHolder{u.raw}
+	field := "Handler"
+	if u.asTransport {
+		holder, field = &reverseproxy.Handler{TransportRaw: u.raw}, "TransportRaw"
+	}
+	module, err := c.modules.LoadModule(holder, field)
+	if err != nil {
+		return err
+	}
+	inspector, ok := module.(config.Inspector)
+	if !ok {
+		return fmt.Errorf("the module %T is not of this plugin's version", module)
+	}
+	u.Inspection = inspector.Inspect()
+	settings, err := u.Service.Compile(u.asTransport)
+	if err != nil {
+		return err
+	}
+	u.service, u.where = *settings, cmp.Or(u.Place, "server "+u.server)
+	u.dial = fixedUpstream(u.proxies)
+	u.http2 = len(u.Versions) > 1 || slices.Contains(u.Versions, "2")
+	if !u.asTransport {
+		err = c.loadProxy(u)
+	}
+	u.loaded = err == nil
+	return err
+}
+
+// handlerHolder has Caddy load one HTTP handler.
+type handlerHolder struct {
+	Handler json.RawMessage `caddy:"namespace=http.handlers inline_key=handler"`
+}
+
+// loadProxy makes the HTTP transport of the first proxy behind a handler.
+func (c *check) loadProxy(u *use) error {
+	if len(u.proxies) == 0 || protocolOf(u.proxies[0]) != "http" {
+		return nil
+	}
+	raw := u.proxies[0].TransportRaw
+	if len(raw) == 0 {
+		raw = json.RawMessage(`{"protocol": "http"}`)
+	}
+	module, err := c.modules.LoadModule(&reverseproxy.Handler{TransportRaw: raw}, "TransportRaw")
+	if err != nil {
+		return err
+	}
+	plain := module.(*reverseproxy.HTTPTransport)
+	u.HTTP, u.TLS, u.http2 = plain.Transport, plain.TLS != nil, slices.Contains(plain.Versions, "2")
+	return nil
+}
+
+// kind is what the use is in the configuration.
+func (u *use) kind() string {
+	if u.asTransport {
+		return "transport negotiate"
+	}
+	return "negotiate"
+}
+
+// upstreams names the upstreams for the report.
+func (u *use) upstreams() string {
+	if len(u.proxies) == 0 || len(u.proxies[0].Upstreams) == 0 {
+		return ""
+	}
+	names := make([]string, 0, len(u.proxies[0].Upstreams))
+	for _, upstream := range u.proxies[0].Upstreams {
+		names = append(names, upstream.Dial)
+	}
+	return " before " + strings.Join(names, ", ")
+}
+
+func (u *use) impersonates() bool {
+	return u.Impersonation != nil && u.Impersonation.Enabled()
+}
+
+// fixedUpstream returns the first address that does not depend on requests, empty if there is none.
+func fixedUpstream(proxies []*reverseproxy.Handler) string {
+	for _, p := range proxies {
+		for _, u := range p.Upstreams {
+			if dial, err := caddy.NewReplacer().ReplaceOrErr(u.Dial, true, true); err == nil && dial != "" {
+				return dial
+			}
+		}
+	}
+	return ""
+}
+
+func isLoopback(dial string) bool {
+	host, _ := config.UpstreamHost(dial)
+	ip := net.ParseIP(host)
+	return host == "localhost" || strings.HasPrefix(dial, "unix") || ip != nil && ip.IsLoopback()
+}
+
+// inspect looks for what loads and cannot work.
+func (c *check) inspect(u *use) {
+	if u.asTransport {
+		c.inspectTransport(u)
+	} else {
+		c.inspectHandler(u)
+	}
+	plain := !u.TLS && u.dial != "" && !isLoopback(u.dial)
+	if plain && (u.service.Delegation != negotiate.DelegateNever || u.impersonates()) {
+		c.warn(stepConfig, u.where+": users are impersonated over plain HTTP: anyone who can read the traffic can impersonate them too", "use https:// to the upstream")
+	}
+}
+
+func (c *check) inspectHandler(u *use) {
+	for _, p := range u.proxies {
+		c.inspectProxy(u, p)
+	}
+	if len(u.proxies) == 0 {
+		remedy := "put negotiate before reverse_proxy, in the same block"
+		text := u.where + ": no reverse_proxy runs after negotiate, so no request gets its token"
+		if u.elsewhere {
+			text += ": the site's reverse_proxy is in a handle or route block next to it, which runs before negotiate"
+			remedy = "move the negotiate block into the handle or route block that has the reverse_proxy, before it"
+		}
+		c.fail(stepConfig, text, remedy, diagnosis.CauseNoProxy)
+	}
+}
+
+// inspectProxy looks at a reverse_proxy behind a negotiate handler.
+func (c *check) inspectProxy(u *use, p *reverseproxy.Handler) {
+	if protocolOf(p) == "negotiate" {
+		c.warn(stepConfig, u.where+": the reverse_proxy behind negotiate has transport negotiate, which makes tokens of its own",
+			"remove one of them; the transport is the better one")
+		return
+	}
+	if dropsAuthorization(p) {
+		c.fail(stepConfig, u.where+": header_up in the reverse_proxy removes or replaces the Authorization header",
+			"remove header_up Authorization; negotiate does not pass the client's own to the upstream anyway", diagnosis.CauseAuthorizationDropped)
+	}
+	const better = "use transport negotiate inside reverse_proxy: it makes a new token for each attempt at each upstream"
+	retries := p.LoadBalancing != nil && (p.LoadBalancing.Retries > 0 || p.LoadBalancing.TryDuration > 0)
+	if len(p.Upstreams) > 1 || len(p.DynamicUpstreamsRaw) > 0 || retries {
+		c.warn(stepConfig, u.where+": several upstreams or retries behind negotiate: a second attempt sends the same token, which upstreams refuse as a replay", better)
+	}
+	if p.HealthChecks != nil && p.HealthChecks.Active != nil {
+		c.warn(stepConfig, u.where+": active health checks do not pass negotiate and are sent without a token: the upstream answers 401 and counts as down", better)
+	}
+	if u.TLS && u.http2 {
+		c.warn(stepConfig, u.where+": reverse_proxy may use HTTP/2 to the upstream, over which IIS does not authenticate",
+			"if the upstream is IIS: transport http { versions 1.1 }, or transport negotiate", diagnosis.CauseHTTP2)
+	}
+}
+
+// dropsAuthorization reports whether header operations change what negotiate sets.
+func dropsAuthorization(p *reverseproxy.Handler) bool {
+	if p.Headers == nil || p.Headers.Request == nil {
+		return false
+	}
+	ops := p.Headers.Request
+	names := slices.Concat(ops.Delete, slices.Collect(maps.Keys(ops.Add)), slices.Collect(maps.Keys(ops.Set)))
+	return slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, "Authorization") || name == "*" })
+}
+
+func (c *check) inspectTransport(u *use) {
+	if u.http2 {
+		c.warn(stepConfig, fmt.Sprintf("%s: versions %s: IIS does not authenticate over HTTP/2", u.where, strings.Join(u.Versions, " ")),
+			"if the upstream is IIS: remove versions, or set versions 1.1", diagnosis.CauseHTTP2)
+	}
+	for _, upstream := range u.proxies[0].Upstreams {
+		host, named := config.UpstreamHost(upstream.Dial)
+		if u.Service.SPN == "" && !named && !strings.Contains(upstream.Dial, "{") {
+			c.fail(stepConfig, fmt.Sprintf("%s: the upstream %s is not a host name, so no service principal can be derived from it", u.where, host),
+				"set spn HTTP/host.corp.example in transport negotiate, or name the upstream by its host name", diagnosis.CauseUnknownSPN)
+		}
+	}
+	if !u.impersonates() {
+		return
+	}
+	if strings.Contains(u.Impersonation.Impersonate, "{http.auth.") && !u.authenticated {
+		c.warn(stepConfig, u.where+": impersonate takes the user from {http.auth.*}, but the site has no authentication handler that sets it: every request will be 403",
+			"put basic_auth or another authentication provider before; with forward_auth use its header: impersonate {http.request.header.X} and trust_header X")
+	}
+	if c.user == "" {
+		c.warn(stepConfig, u.where+": impersonate was not checked: no user given", "add --user NAME")
+	}
+}

@@ -1,0 +1,142 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddy-negotiate/caddy-negotiate/internal/config"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/diagnosis"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+)
+
+// checkFiles reports what the files of the credentials contain. What the server would log as a
+// warning is a step too.
+func (c *check) checkFiles(a *checkedAccount) bool {
+	for _, w := range a.warnings {
+		cause := diagnosis.CauseConfiguration
+		if _, ok := w.ContextMap()["mode"]; ok {
+			cause = diagnosis.CauseFilePermissions
+		}
+		c.warn(stepFiles, warningText(w), "", cause)
+	}
+	if a.err != nil {
+		cause := diagnosis.CauseConfiguration
+		if errors.Is(a.err, config.ErrWeakKeys) {
+			cause = diagnosis.CauseWeakKeys
+		}
+		c.fail(stepFiles, a.err.Error(), "", cause)
+		return false
+	}
+	kind, path := a.identity().Origin()
+	switch {
+	case kind == negotiate.KindKeytab:
+		c.ok(stepFiles, "keytab %s has %s of %s", path, keyList(a.identity().Keys()), a.resolved.Principal)
+	case path != "":
+		c.ok(stepFiles, "%s %s of %s", kind, path, a.resolved.Principal)
+	default:
+		c.ok(stepFiles, "password of %s", a.resolved.Principal)
+	}
+	return true
+}
+
+// warningText appends to a log message the fields that name its object.
+func warningText(w observer.LoggedEntry) string {
+	text, fields := w.Message, w.ContextMap()
+	for _, name := range []string{"path", "mode", "realm", "error"} {
+		if value, ok := fields[name]; ok {
+			text += fmt.Sprintf(" (%s %v)", name, value)
+		}
+	}
+	return text
+}
+
+// keyList names the keys of each version, as in "version 3 (aes256-cts-hmac-sha1-96)".
+func keyList(keys []krb5core.HeldKey) string {
+	var parts []string
+	for i := 0; i < len(keys); {
+		var types []string
+		kvno := keys[i].KVNO
+		for ; i < len(keys) && keys[i].KVNO == kvno; i++ {
+			types = append(types, keys[i].EType.String())
+		}
+		parts = append(parts, fmt.Sprintf("version %d (%s)", kvno, strings.Join(types, ", ")))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// checkLogin gets a ticket-granting ticket.
+func (c *check) checkLogin(ctx context.Context, a *checkedAccount) bool {
+	c.waiting("logging in as %s", a.resolved.Principal)
+	tgt, err := a.initiator.Login(ctx)
+	if err != nil {
+		c.reportLoginError(a, err)
+		return false
+	}
+	cred := tgt.Credential()
+	text := fmt.Sprintf("%s, until %s (%s)", cred.Client, cred.EndTime.Local().Format(time.DateTime), relativeTime(cred.EndTime))
+	key, kvno, etype := a.observer.login()
+	if key.EType != 0 {
+		text += fmt.Sprintf("; key %s", key.EType)
+	}
+	if key.HasSalt {
+		text += fmt.Sprintf(", salt %q", key.Salt)
+	}
+	if kvno != 0 {
+		text += fmt.Sprintf(", version %d", kvno)
+	}
+	keys := a.identity().Keys() // the newest first
+	newest := slices.IndexFunc(keys, func(k krb5core.HeldKey) bool { return k.EType == etype })
+	if newest >= 0 && kvno != 0 && keys[newest].KVNO != 0 && keys[newest].KVNO != kvno {
+		c.warn(stepLogin, fmt.Sprintf("%s; but the keytab has version %d", text, keys[newest].KVNO),
+			"the login works, but a service that uses this keytab finds no key for its tickets: export it again with the KDC's version", diagnosis.CauseKeytabVersion)
+		return true
+	}
+	c.ok(stepLogin, "%s", text)
+	return true
+}
+
+// reportLoginError reports why there is no ticket-granting ticket.
+func (c *check) reportLoginError(a *checkedAccount, err error) {
+	// When a running Caddy would try again does not matter here.
+	if pause, ok := errors.AsType[*negotiate.RefusedError](err); ok {
+		err = pause.Err
+	}
+	d, text := diagnosis.Of(err), err.Error()
+	switch {
+	case slices.Contains(d.Causes, diagnosis.CauseWrongPassword):
+		e := a.keyEvidence(err)
+		d = e.Narrow(d)
+		if e.Kind == negotiate.KindKeytab {
+			text += fmt.Sprintf("; the keytab's newest key has version %d", e.Held)
+		}
+		if e.KDC != 0 {
+			text += fmt.Sprintf(", the KDC's version %d", e.KDC)
+		}
+	case d.Word == diagnosis.NoCommonEType && a.weakOnly():
+		d.Causes = []diagnosis.Cause{diagnosis.CauseWeakKeys}
+	}
+	c.failAs(stepLogin, text, d)
+}
+
+// keyEvidence collects what is known of a refused key. The KDC names the version of its own key
+// only in a reply that the key failed to decrypt.
+func (a *checkedAccount) keyEvidence(err error) diagnosis.KeyEvidence {
+	chosen, _, _ := a.observer.login()
+	e := diagnosis.KeyEvidence{Principal: a.resolved.Principal, Salt: chosen.Salt}
+	e.Kind, e.Path = a.identity().Origin()
+	if keys := a.identity().Keys(); len(keys) > 0 {
+		e.Held = keys[0].KVNO
+	}
+	if wrong, ok := errors.AsType[*exchange.WrongKeyError](err); ok {
+		e.KDC = wrong.KVNO
+	}
+	return e
+}

@@ -1,0 +1,203 @@
+package command
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-negotiate/caddy-negotiate/internal/config"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/diagnosis"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+)
+
+// serviceOf returns the service principal of a use.
+func (c *check) serviceOf(u *use) (negotiate.SPN, bool) {
+	if c.spn != "" {
+		spn, err := negotiate.ParseSPN(c.spn)
+		if err != nil {
+			c.fail(stepTicket, "--spn: "+err.Error(), "write HTTP/host.corp.example", diagnosis.CauseUnknownSPN)
+		}
+		return spn, err == nil
+	}
+	if known := u.service.SPN.Known; !known.IsZero() {
+		return known, true
+	}
+	if host, named := config.UpstreamHost(u.dial); named && u.dial != "" && !u.service.SPN.FromRequest {
+		if spn, err := u.service.SPN.Eval(upstreamReplacer(host), host); err == nil {
+			return spn, true
+		}
+	}
+	if u.asTransport && u.Service.SPN == "" && u.dial != "" {
+		return negotiate.SPN{}, false // the step of the configuration reports it
+	}
+	c.warn(stepTicket, u.where+": the service principal depends on requests or on dynamic upstreams, and is not checked", "give --spn HTTP/host.corp.example")
+	return negotiate.SPN{}, false
+}
+
+// upstreamReplacer has the placeholders of an upstream's host.
+func upstreamReplacer(host string) *caddy.Replacer {
+	repl := caddy.NewReplacer()
+	repl.Set("http.reverse_proxy.upstream.host", host)
+	repl.Set("http.reverse_proxy.upstream.hostport", host)
+	return repl
+}
+
+// checkTicket gets a ticket for the service.
+func (c *check) checkTicket(ctx context.Context, a *checkedAccount, u *use, spn negotiate.SPN) (negotiate.Grant, bool) {
+	c.waiting("asking for a ticket for %s", spn)
+	grant, err := a.initiator.Grant(ctx, &negotiate.Target{SPN: spn}, negotiate.DelegateNever)
+	if err != nil {
+		c.failAs(stepTicket, err.Error(), diagnosis.Of(err))
+		return grant, false
+	}
+	text, ticket := ticketText(grant.Ticket.Credential())
+	if ticket != nil && ticket.EncPart.EType.Weak() {
+		c.warn(stepTicket, text+"; the ticket itself is encrypted with a weak key of the service",
+			"domain controllers no longer issue these (KB5073381): let the service's account have AES keys (AD: Set-ADUser ACCOUNT -KerberosEncryptionType AES128,AES256, then set its password again)",
+			diagnosis.CauseWeakKeys)
+	} else {
+		c.ok(stepTicket, "%s", text)
+	}
+	return c.checkForwarding(ctx, a, u, grant, spn), true
+}
+
+// ticketText describes a ticket. The ticket is nil if it cannot be parsed.
+func ticketText(cred *messages.Credential) (string, *messages.Ticket) {
+	text := fmt.Sprintf("%s as %s, session key %s", cred.Service, cred.Client, cred.Key.EType())
+	ticket, err := messages.ParseTicket(cred.Ticket)
+	if err == nil {
+		text += fmt.Sprintf(", encrypted for the service with %s", keyText(ticket))
+	}
+	return text + ", until " + cred.EndTime.Local().Format(time.DateTime), ticket
+}
+
+// keyText names the service's key that a ticket, which may be nil, is encrypted with.
+func keyText(ticket *messages.Ticket) string {
+	if ticket == nil {
+		return "a key"
+	}
+	text := ticket.EncPart.EType.String()
+	if ticket.EncPart.HasKVNO {
+		text += fmt.Sprintf(" of version %d", ticket.EncPart.KVNO)
+	}
+	return text
+}
+
+// checkForwarding tests `delegate`, and returns the grant for the use's tokens.
+func (c *check) checkForwarding(ctx context.Context, a *checkedAccount, u *use, grant negotiate.Grant, spn negotiate.SPN) negotiate.Grant {
+	mode := u.service.Delegation
+	if mode == negotiate.DelegateNever {
+		return grant
+	}
+	marked := grant.Ticket.Credential().Flags&messages.TKT_FLG_OK_AS_DELEGATE != 0
+	if mode == negotiate.DelegateMarked && !marked {
+		c.warn(stepDelegation, fmt.Sprintf("the KDC does not mark %s as trusted for delegation: our ticket is not forwarded", spn),
+			"trust the service's account for delegation (AD: Set-ADAccountControl ACCOUNT -TrustedForDelegation $true; MIT: kadmin modprinc +ok_as_delegate SPN), or set delegate always")
+		return grant
+	}
+	forwarding, err := a.initiator.Grant(ctx, &negotiate.Target{SPN: spn}, mode)
+	if err != nil {
+		c.fail(stepDelegation, err.Error(), "our account must not be marked sensitive, nor be in Protected Users", diagnosis.CauseUserNotDelegable)
+		return grant
+	}
+	c.ok(stepDelegation, "our own ticket can be forwarded to %s", spn)
+	return forwarding
+}
+
+// checkImpersonation gets a ticket on behalf of the user of --user.
+func (c *check) checkImpersonation(ctx context.Context, a *checkedAccount, u *use, spn negotiate.SPN) (grant negotiate.Grant, ok bool) {
+	user, rules, err := c.endUser(a, u)
+	if err != nil {
+		c.failAs(stepDelegation, err.Error(), diagnosis.Of(err))
+		return grant, false
+	}
+	c.waiting("impersonating %s", user.Principal())
+	client, err := a.initiator.Resolve(ctx, user)
+	if err != nil {
+		c.failAs(stepDelegation, err.Error(), diagnosis.Of(err))
+		return grant, false
+	}
+	if rules != nil {
+		if err := cmp.Or(rules.Admit(user.Principal()), rules.AdmitClient(client)); err != nil {
+			c.failAs(stepDelegation, fmt.Sprintf("%s: %v", client, err), diagnosis.Of(err))
+			return grant, false
+		}
+	}
+	grant, err = a.initiator.Grant(ctx, &negotiate.Target{SPN: spn, User: user}, negotiate.DelegateNever)
+	if err != nil {
+		c.reportProxyError(ctx, a, user, spn, err)
+		return grant, false
+	}
+	text, _ := ticketText(grant.Ticket.Credential())
+	c.ok(stepDelegation, "%s", text)
+	return grant, true
+}
+
+// endUser parses --user as the use would; the rules are nil if the use does not impersonate.
+func (c *check) endUser(a *checkedAccount, u *use) (user negotiate.User, rules *config.Impersonator, err error) {
+	realm := a.resolved.Principal.Realm
+	if !u.impersonates() {
+		user, err = negotiate.ParseUser(c.user, a.resolved.Realms.UserForm("", realm))
+		return user, nil, err
+	}
+	if rules, err = u.Impersonation.Compile(a.resolved.Realms, realm); err != nil {
+		return user, nil, err
+	}
+	user, err = rules.Parse(c.user)
+	return user, rules, err
+}
+
+// reportProxyError reports why the user's ticket to our own account does not lead to the service.
+func (c *check) reportProxyError(ctx context.Context, a *checkedAccount, user negotiate.User, spn negotiate.SPN, err error) {
+	d := diagnosis.Of(err)
+	if code, refused := krb5core.Code(err); !refused || code != messages.KDC_ERR_BADOPTION {
+		c.failAs(stepDelegation, err.Error(), d)
+		return
+	}
+	e := diagnosis.DelegationEvidence{
+		Account: a.resolved.Principal.Name.String(), User: user.Principal().Name.String(), SPN: spn.String(),
+		UserForwardable: a.forwardable(user),
+	}
+	if !e.UserForwardable {
+		// The flag that forbids it is the user's or our account's. Ours shows in a ticket to our
+		// account in its own name.
+		own, ownErr := negotiate.ParseUser(e.Account, krb5core.UserForm{Default: a.resolved.Principal.Realm})
+		if ownErr == nil {
+			_, ownErr = a.initiator.Resolve(ctx, own)
+		}
+		if e.OwnKnown = ownErr == nil; e.OwnKnown {
+			e.OwnForwardable = a.forwardable(own)
+		}
+	}
+	c.failAs(stepDelegation, delegationText(e, user)+err.Error(), e.Narrow(d))
+}
+
+// delegationText says what the evidence shows.
+func delegationText(e diagnosis.DelegationEvidence, user negotiate.User) string {
+	switch {
+	case e.UserForwardable:
+		return fmt.Sprintf("the user can be impersonated, but not to %s: ", e.SPN)
+	case e.OwnForwardable:
+		return fmt.Sprintf("the user %s cannot be impersonated: sensitive and cannot be delegated, or in Protected Users. "+
+			"(Our account is trusted to authenticate for delegation: it gets a forwardable ticket in its own name.) ", user.Principal())
+	case e.OwnKnown:
+		return "our account is not trusted to authenticate for delegation: not even a ticket in its own name can be forwarded. "
+	default:
+		return ""
+	}
+}
+
+// forwardable reports whether the user's ticket to our account is forwardable.
+func (a *checkedAccount) forwardable(user negotiate.User) bool {
+	for _, item := range a.tickets.Snapshot(nil) {
+		if negotiate.IsEvidence(item.Key, user) {
+			return item.Value.Credential().Flags&messages.TKT_FLG_FORWARDABLE != 0
+		}
+	}
+	return false
+}

@@ -1,0 +1,77 @@
+package command
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+)
+
+func TestTable_Terminal(t *testing.T) {
+	heads := []string{"SERVICE", "USER", "KEY"}
+	rows := [][]string{
+		{"HTTP/a-service-with-a-long-name.department.corp.example", "a-user-with-a-long-name@CORP.EXAMPLE", "aes256-sha1-96"},
+		{"!HTTP/web", "-", "rc4-hmac"},
+	}
+	for width, longest := range map[int]int{0: 109, 80: 80, 40: 40} {
+		var out bytes.Buffer
+		c := &console{out: &out, width: width}
+		if err := c.writeTable(heads, rows); err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(out.String(), "\n")
+		if got := utf8.RuneCountInString(lines[1]); got != longest {
+			t.Errorf("width %d: a line of %d\n%s", width, got, &out)
+		}
+		if i := strings.Index(lines[2], "-"); lines[0][i:i+4] != "USER" {
+			t.Errorf("width %d: columns are not aligned\n%s", width, &out)
+		}
+	}
+}
+
+func TestShorten(t *testing.T) {
+	for _, tc := range []struct {
+		text  string
+		width int
+		want  string
+	}{
+		{"short", 5, "short"}, {"a-long-name", 7, "a-l…ame"}, {"a-long-name", 6, "a-…ame"}, {"größe", 3, "g…e"}, {"abc", 2, "ab"}, {"abc", 0, ""}, {"abc", -1, ""},
+	} {
+		if got := shorten(tc.text, tc.width); got != tc.want {
+			t.Errorf("shorten(%q, %d) = %q, want %q", tc.text, tc.width, got, tc.want)
+		}
+	}
+}
+
+func TestReport_Colours(t *testing.T) {
+	var out bytes.Buffer
+	r := &report{console: &console{out: &out, colours: true}}
+	r.subject = "x"
+	r.fail(stepLogin, "text", "remedy")
+	if err := r.end(); err != errReported {
+		t.Errorf("got %v", err)
+	}
+	for _, want := range []string{"\x1b[31;1mFAIL\x1b[0m", "\x1b[31;1mFAILED\x1b[0m: 1 error\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in %q", want, &out)
+		}
+	}
+	cmd := new(cobra.Command)
+	cmd.SetOut(&out)
+	if c := consoleOf(cmd); c.colours || c.notes != nil || c.width != 0 {
+		t.Errorf("a buffer is not a terminal: %+v", c)
+	}
+}
+
+func TestReport_Summary(t *testing.T) {
+	r := &report{console: new(console)}
+	for want, counts := range map[string][2]int{
+		"OK": {0, 0}, "OK: 1 warning": {0, 1}, "FAILED: 1 error": {1, 0}, "FAILED: 2 errors, 3 warnings": {2, 3},
+	} {
+		if got := r.summary(counts[0], counts[1]); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

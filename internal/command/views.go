@@ -1,0 +1,155 @@
+package command
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
+	"github.com/spf13/cobra"
+
+	"github.com/caddy-negotiate/caddy-negotiate/internal/adminapi"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/diagnosis"
+)
+
+func newIdentitiesCommand() *cobra.Command {
+	return newAdminCommand(http.MethodGet, "identities", "Shows the identities of a running Caddy: keys, tickets, KDCs, clocks", false, writeIdentities)
+}
+
+func newTicketsCommand() *cobra.Command {
+	return newAdminCommand(http.MethodGet, "tickets", "Shows the tickets that a running Caddy holds", true, writeTickets)
+}
+
+func newFlushCommand() *cobra.Command {
+	return newAdminCommand(http.MethodPost, "flush", "Clears tickets of a running Caddy and ends the pause after refused credentials", true, writeFlush)
+}
+
+// writeIdentities writes a table of the identities and, below it, their problems.
+func writeIdentities(c *console, all []adminapi.IdentityView) error {
+	if len(all) == 0 {
+		_, err := fmt.Fprintln(c.out, "no identities: the running configuration does not use this plugin, or none is loaded yet")
+		return err
+	}
+	var rows [][]string
+	for _, v := range all {
+		ends := "-"
+		if v.TGT != nil {
+			ends = relativeTime(v.TGT.EndTime)
+		}
+		rows = append(rows, []string{
+			strings.Join(v.Names, ","), v.Principal, credentialText(v), ends, humanize.Comma(int64(v.Tickets)), kdcsText(v), stateText(v),
+		})
+	}
+	if err := c.writeTable([]string{"IDENTITY", "PRINCIPAL", "CREDENTIAL", "TGT ENDS", "TICKETS", "KDCS", "STATE"}, rows); err != nil {
+		return err
+	}
+	for _, v := range all {
+		for _, line := range problemsOf(v) {
+			if _, err := fmt.Fprintf(c.out, "\n%s: %s\n", v.Name, line); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// credentialText is the kind of credentials and the newest key version.
+func credentialText(v adminapi.IdentityView) string {
+	newest := uint32(0)
+	for _, key := range v.Keys {
+		newest = max(newest, key.KVNO)
+	}
+	if newest == 0 {
+		return string(v.Kind)
+	}
+	return fmt.Sprintf("%s v%d", v.Kind, newest)
+}
+
+// kdcsText is how many of the KDCs are alive.
+func kdcsText(v adminapi.IdentityView) string {
+	alive := 0
+	for _, k := range v.KDCs {
+		if k.State != "dead" {
+			alive++
+		}
+	}
+	return fmt.Sprintf("%d/%d", alive, len(v.KDCs))
+}
+
+func stateText(v adminapi.IdentityView) string {
+	switch {
+	case v.Breaker.Open:
+		return "refused"
+	case v.TGT == nil:
+		return "no login"
+	default:
+		return "ok"
+	}
+}
+
+// problemsOf describes in full what the table only names.
+func problemsOf(v adminapi.IdentityView) []string {
+	var lines []string
+	if v.Breaker.Open {
+		lines = append(lines, fmt.Sprintf("the KDC refused the credentials, the next attempt is %s\n  %s\n  -> %s",
+			relativeTime(*v.Breaker.Until), v.Breaker.Reason, v.Breaker.Remedy))
+	}
+	for _, k := range v.KDCs {
+		if k.State == "dead" {
+			lines = append(lines, fmt.Sprintf("KDC %s does not answer: %s", k.KDC, k.LastError))
+		}
+	}
+	for _, realm := range slices.Sorted(maps.Keys(v.ClockOffsets)) {
+		if offset := time.Duration(v.ClockOffsets[realm] * float64(time.Second)); offset.Abs() > clockTolerance {
+			lines = append(lines, fmt.Sprintf("the clock of %s is %s\n  -> %s", realm, offsetText(offset), diagnosis.RemedyClock))
+		}
+	}
+	return lines
+}
+
+// writeTickets writes a table of tickets. The identity has no column if it is the same in all rows,
+// so that the services' names are whole at 80 columns.
+func writeTickets(c *console, all []adminapi.TicketView) error {
+	if len(all) == 0 {
+		_, err := fmt.Fprintln(c.out, "no tickets")
+		return err
+	}
+	heads := []string{"IDENTITY", "SERVICE", "USER", "KEY", "ENDS", "USES"}
+	rows := make([][]string, 0, len(all))
+	total := int64(0)
+	for _, v := range all {
+		service, _, _ := strings.Cut(v.Service, "@")
+		if v.Suspect {
+			service = "!" + service
+		}
+		rows = append(rows, []string{v.Identity, service, cmp.Or(v.User, "-"), shortEType.Replace(v.SessionEType), relativeTime(v.EndTime), humanize.Comma(int64(v.Uses))})
+		total += v.Bytes
+	}
+	summary := fmt.Sprintf("%s, %s", english.Plural(len(all), "ticket", ""), humanize.IBytes(uint64(max(0, total))))
+	if !slices.ContainsFunc(all, func(v adminapi.TicketView) bool { return v.Identity != all[0].Identity }) {
+		heads = heads[1:]
+		for i := range rows {
+			rows[i] = rows[i][1:]
+		}
+		summary = all[0].Identity + ": " + summary
+	}
+	if err := c.writeTable(heads, rows); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(c.out, summary)
+	return err
+}
+
+// shortEType turns aes256-cts-hmac-sha1-96 into aes256-sha1-96.
+var shortEType = strings.NewReplacer("-cts-hmac", "", "-cts-cmac", "")
+
+func writeFlush(c *console, view adminapi.FlushView) error {
+	_, err := fmt.Fprintf(c.out, "%s: cleared %s, reset %s\n", english.Plural(view.Identities, "identity", "identities"),
+		english.Plural(view.Tickets, "ticket", ""), english.Plural(view.Breakers, "circuit breaker", ""))
+	return err
+}

@@ -1,0 +1,179 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+)
+
+// Impersonation has the user on whose behalf requests are made: constrained
+// delegation ([MS-SFU], S4U2Self and S4U2Proxy). The KDC has to allow it; see
+// docs/delegation.md.
+type Impersonation struct {
+	// The end user's name, as a placeholder, e.g. `{http.auth.user.id}`: `alice`,
+	// `CORP\alice` or a UPN. `{http.auth.*}` and `{http.request.tls.client.*}` are
+	// used as they are; `{http.request.header.X}` needs `trust_header`. An empty
+	// name is answered with 403. Default: requests are made as the account itself.
+	Impersonate string `json:"impersonate,omitempty"`
+
+	// The header that `impersonate` takes the user from. Set it only if a gateway
+	// in front sets or removes that header on every request, so that no client can.
+	TrustHeader string `json:"trust_header,omitempty"`
+
+	// Realm of users whose name has none. Default: the account's own.
+	UserRealm string `json:"user_realm,omitempty"`
+
+	// Who may be impersonated: `alice`, `alice@REALM`, `CORP\alice` or a UPN; `*`
+	// matches any characters, case does not matter. A name without a realm is a user
+	// of `user_realm`. Both the requested name and the name that the KDC returns
+	// have to match. Default: everyone that the KDC allows.
+	AllowUsers []string `json:"allow_users,omitempty"`
+
+	// Who may not be impersonated, in the same form; takes precedence over
+	// `allow_users`. A name without a realm is that user in any realm, and the first
+	// part of any UPN. Default: no one.
+	DenyUsers []string `json:"deny_users,omitempty"`
+}
+
+// Enabled reports whether users are impersonated.
+func (i *Impersonation) Enabled() bool { return i.Impersonate != "" }
+
+// Check checks what the text alone shows.
+func (i *Impersonation) Check() error {
+	if i.Enabled() {
+		return cmp.Or(Setting("impersonate", i.checkSource()), Setting("allow_users", checkUserRules(i.AllowUsers)),
+			Setting("deny_users", checkUserRules(i.DenyUsers)))
+	}
+	alone := errors.New("requires impersonate")
+	switch {
+	case i.TrustHeader != "":
+		return Setting("trust_header", alone)
+	case i.UserRealm != "":
+		return Setting("user_realm", alone)
+	case len(i.AllowUsers) > 0:
+		return Setting("allow_users", alone)
+	case len(i.DenyUsers) > 0:
+		return Setting("deny_users", alone)
+	}
+	return nil
+}
+
+// checkSource rejects placeholders whose value a client could choose.
+func (i *Impersonation) checkSource() error {
+	names, err := Placeholders(i.Impersonate)
+	if err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		return fmt.Errorf("%q is not a placeholder; write e.g. {http.auth.user.id}", i.Impersonate)
+	}
+	trusted := false
+	for _, name := range names {
+		header, isHeader := strings.CutPrefix(name, "http.request.header.")
+		switch {
+		case strings.HasPrefix(name, "http.auth."), strings.HasPrefix(name, "http.request.tls.client."), Fixed(name):
+		case isHeader && strings.EqualFold(header, i.TrustHeader):
+			trusted = true
+		case isHeader:
+			return fmt.Errorf("any client can send the header %s: if a gateway in front sets or removes it on every request, add trust_header %s", header, header)
+		default:
+			return fmt.Errorf("{%s} depends on what clients send; use {http.auth.*}, {http.request.tls.client.*} or a trusted header", name)
+		}
+	}
+	if i.TrustHeader != "" && !trusted {
+		return fmt.Errorf("trust_header %s is set, but impersonate does not use it", i.TrustHeader)
+	}
+	return nil
+}
+
+// Compile returns what impersonates users; nil if none are. The settings have been
+// checked; own is the account's realm.
+func (i *Impersonation) Compile(realms *RealmConfig, own string) (*Impersonator, error) {
+	if !i.Enabled() {
+		return nil, nil
+	}
+	if err := RequireUnapproved("PA-FOR-USER (HMAC-MD5, [MS-SFU] 2.2.1)", "leave impersonate out"); err != nil {
+		return nil, Setting("impersonate", err)
+	}
+	m := &Impersonator{source: i.Impersonate, form: realms.UserForm("", cmp.Or(i.UserRealm, own))}
+	var err error
+	if m.allow, err = compileUserRules(i.AllowUsers, m.form, false); err != nil {
+		return nil, Setting("allow_users", err)
+	}
+	if m.deny, err = compileUserRules(i.DenyUsers, m.form, true); err != nil {
+		return nil, Setting("deny_users", err)
+	}
+	return m, nil
+}
+
+// Impersonator determines the user of a request and applies allow_users and
+// deny_users.
+type Impersonator struct {
+	source      string // a text with placeholders
+	form        krb5core.UserForm
+	allow, deny *userRules
+}
+
+// Parse reads a user's name as Impersonate does.
+func (m *Impersonator) Parse(name string) (negotiate.User, error) {
+	return negotiate.ParseUser(name, m.form)
+}
+
+// User returns the user of a request. Its error is a [negotiate.UserError] unless
+// there is no name.
+func (m *Impersonator) User(repl *caddy.Replacer) (negotiate.User, error) {
+	name, err := m.Name(repl)
+	if err != nil {
+		return negotiate.User{}, err
+	}
+	user, err := m.Parse(name)
+	if err == nil {
+		err = m.Admit(user.Principal())
+	}
+	if err != nil {
+		err = &negotiate.UserError{Name: name, Err: err}
+	}
+	return user, err
+}
+
+// Name returns the name that the user signed in with.
+func (m *Impersonator) Name(repl *caddy.Replacer) (string, error) {
+	missing := false
+	name, err := repl.ReplaceFunc(m.source, func(_ string, value any) (any, error) {
+		missing = missing || caddy.ToString(value) == ""
+		return value, nil
+	})
+	if err == nil && (missing || strings.TrimSpace(name) == "") {
+		err = negotiate.ErrUserMissing
+	}
+	return name, err
+}
+
+// Admit applies the rules to a user's name.
+func (m *Impersonator) Admit(user messages.Principal) error {
+	if m.allow == nil && m.deny == nil {
+		return nil
+	}
+	certain, possible := namesOf(user, m.form.Default)
+	if m.deny.matchAny(certain) || m.deny.matchAny(possible) || m.allow != nil && !m.allow.matchAny(certain) {
+		return fmt.Errorf("%w: %s", negotiate.ErrUserDenied, user)
+	}
+	return nil
+}
+
+// AdmitClient applies the rules to the name that the KDC returned for a user. Some
+// KDCs (Samba 4.17) repeat a UPN and do not name its account, which deny_users may
+// have; such users are denied.
+func (m *Impersonator) AdmitClient(client messages.Principal) error {
+	if m.deny != nil && isUPN(client) {
+		return fmt.Errorf("%w: the KDC does not name the account of the user principal name %s, so deny_users cannot be applied", negotiate.ErrUserDenied, client)
+	}
+	return m.Admit(client)
+}

@@ -1,0 +1,71 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestPlaces_Locate(t *testing.T) {
+	failure := errors.New("no such file")
+	block := []any{t.Name(), &Credentials{User: "alice", Keytab: "/a.keytab"}}
+	Places{"": "one:1", "keytab": "one:3"}.Note(block...)
+	for _, row := range []struct {
+		err  error
+		want string
+	}{
+		{nil, "<nil>"},
+		{failure, "one:1: no such file"},
+		{Setting("keytab", failure), "one:3: keytab: no such file"},
+		{Setting("kdc", failure), "one:1: kdc: no such file"},
+		{fmt.Errorf("identity x: %w", Setting("keytab", failure)), "one:3: identity x: keytab: no such file"},
+	} {
+		// Another value with the same JSON is the same block.
+		if got := fmt.Sprint(PlacesOf(t.Name(), Credentials{User: "alice", Keytab: "/a.keytab"}).Locate(row.err)); got != row.want {
+			t.Errorf("%q, want %q", got, row.want)
+		}
+	}
+	if got := PlacesOf(t.Name(), Credentials{User: "bob"}).Locate(failure); got != failure {
+		t.Errorf("a block that was not noted: %v", got)
+	}
+	Places{"": "one:1", "keytab": "one:3"}.Note(block...) // adapted again
+	Places{"": "two:7", "keytab": "two:8"}.Note(block...) // the same block elsewhere
+	if got, want := PlacesOf(block...)["keytab"], "one:3 and two:8"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestPlaces_ChangedFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "Caddyfile")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	Places{"": file + ":1"}.Note(t.Name())
+	if err := os.Chtimes(file, time.Time{}, time.Now().Add(-time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if PlacesOf(t.Name()).Block() == "" {
+		t.Error("the place is not known")
+	}
+	if err := os.Chtimes(file, time.Time{}, time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if got := PlacesOf(t.Name()).Block(); got != "" {
+		t.Errorf("a line of a file that was changed since: %s", got)
+	}
+}
+
+func TestPlaces_Bounded(t *testing.T) {
+	for n := range maxNotes + 10 {
+		Places{"": fmt.Sprint("many:", n)}.Note(t.Name(), n)
+	}
+	if len(notes.blocks) > maxNotes {
+		t.Errorf("%d blocks are kept", len(notes.blocks))
+	}
+	if PlacesOf(t.Name(), 0).Block() != "" || PlacesOf(t.Name(), maxNotes).Block() == "" {
+		t.Error("not the oldest were dropped")
+	}
+}

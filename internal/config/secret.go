@@ -1,0 +1,178 @@
+package config
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/ccache"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/keytab"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+)
+
+// resolveAccount determines the principal, reads the secret, so that mistakes show
+// early, and checks that it is the principal's.
+func (c *Credentials) resolveAccount(r *Resolved, env *Env) error {
+	if c.User != "" {
+		user, err := ExpandSecret(c.User)
+		if err == nil {
+			r.Principal, err = krb5core.ParseUser(user, r.Realms.UserForm(c.Realm, r.Realms.DefaultRealm()))
+		}
+		if err != nil {
+			return Setting("user", err)
+		}
+	}
+	var setting, password string
+	var err error
+	switch {
+	case c.Keytab != "":
+		setting, err = "keytab", c.resolveKeytab(r)
+	case c.CCache != "":
+		setting, err = "ccache", c.resolveCCache(r)
+	case c.PasswordFile != "":
+		setting, err = "password_file", c.resolvePasswordFile(r)
+	default:
+		password, err = ExpandSecret(c.Password)
+		setting, r.Secret = "password", negotiate.PasswordSecret(password)
+	}
+	if err != nil {
+		return Setting(setting, err)
+	}
+	r.PoolKey = poolKey(r.Principal, r.Secret, password)
+	switch {
+	case r.Secret.Path != "":
+		warnOfReadable(env.logger, setting, r.Secret.Path)
+	case Literal(c.Password):
+		env.logger.Warn("plaintext password in the configuration: anyone who can read the configuration or the admin API can read it; "+
+			"use password_file, password {env.NAME} or a keytab", zap.Stringer("principal", r.Principal))
+	}
+	return nil
+}
+
+func (c *Credentials) resolveKeytab(r *Resolved) error {
+	path, file, err := r.readKeytab(c.Keytab, &r.Principal, "name one of them with user")
+	r.Keytab, r.Secret = file, negotiate.KeytabSecret(path, r.Principal)
+	return err
+}
+
+func (c *Credentials) resolveCCache(r *Resolved) error {
+	path, file, err := readCCache(c.CCache)
+	if err != nil {
+		return err
+	}
+	owner := file.DefaultPrincipal
+	switch {
+	case c.User == "":
+		r.Principal = owner
+	case !owner.Equal(r.Principal):
+		return fmt.Errorf("%s: has tickets of %s, not of %s; fix user, or leave it out", path, owner, r.Principal)
+	}
+	r.Secret = negotiate.CCacheSecret(path)
+	return nil
+}
+
+func (c *Credentials) resolvePasswordFile(r *Resolved) error {
+	path, err := filepath.Abs(c.PasswordFile)
+	if err != nil {
+		return err
+	}
+	r.Secret = negotiate.PasswordFileSecret(path)
+	_, err = negotiate.ReadPassword(path)
+	return err
+}
+
+// poolSecret keeps passwords out of pool keys.
+var poolSecret = []byte(rand.Text())
+
+// poolKey identifies an account by principal, realm and source of keys.
+func poolKey(principal messages.Principal, secret negotiate.Secret, password string) string {
+	mac := hmac.New(sha256.New, poolSecret)
+	mac.Write([]byte(secret.Path + password))
+	if secret.Kind == negotiate.KindCCache {
+		// The cache may get another owner, and the identity follows it.
+		return fmt.Sprintf("%s %x", secret.Kind, mac.Sum(nil)[:16])
+	}
+	return fmt.Sprintf("%s %d %s %x", principal, principal.Name.NameType, secret.Kind, mac.Sum(nil)[:16])
+}
+
+// readCCache reads a credential cache and returns its absolute path.
+func readCCache(name string) (string, *ccache.CCache, error) {
+	path, err := negotiate.CCachePath(name)
+	if err != nil {
+		return "", nil, err
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return "", nil, err
+	}
+	file, err := negotiate.ReadCCache(path)
+	return path, file, err
+}
+
+// readKeytab reads a keytab, which must have a usable key of the principal. A zero
+// principal becomes the keytab's only one; remedy says how to choose among several.
+func (r *Resolved) readKeytab(name string, principal *messages.Principal, remedy string) (path string, file *keytab.Keytab, err error) {
+	if path, err = filepath.Abs(name); err != nil {
+		return "", nil, err
+	}
+	if file, err = negotiate.ReadKeytab(path); err != nil {
+		return "", nil, err
+	}
+	if len(principal.Name.NameString) == 0 {
+		all := file.Principals()
+		switch len(all) {
+		case 0:
+			return "", nil, fmt.Errorf("%s: has no key; create it again with ktpass, ktutil or caddy kerberos keytab add", path)
+		case 1:
+			*principal = all[0]
+		default:
+			return "", nil, fmt.Errorf("%s: has keys of %d principals (%s, %s, ...); %s", path, len(all), all[0], all[1], remedy)
+		}
+	}
+	if err := checkKeytab(file, *principal, r.ETypes); err != nil {
+		return "", nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return path, file, nil
+}
+
+// checkKeytab makes sure that the keytab has a key of the principal that may be
+// used.
+func checkKeytab(file *keytab.Keytab, principal messages.Principal, allowed []enctype.ID) error {
+	keys, err := krb5core.KeytabKeys(file, principal)
+	if err != nil {
+		return fmt.Errorf("%w; export it for this account, or fix user", err)
+	}
+	held := keys.ETypes()
+	if slices.ContainsFunc(held, func(id enctype.ID) bool { return slices.Contains(allowed, id) }) {
+		return nil
+	}
+	if len(held) > 0 && !slices.ContainsFunc(held, func(id enctype.ID) bool { return !id.Weak() }) {
+		return fmt.Errorf("all keys of %s are weak %v: %w", principal, held, ErrWeakKeys)
+	}
+	return fmt.Errorf("no key of %s is of an allowed type: the keytab has %v, encryption_types allows %v", principal, held, allowed)
+}
+
+// ErrWeakKeys is wrapped by errors about a keytab whose keys of the principal are all weak.
+var ErrWeakKeys = errors.New("domain controllers reject RC4 by default since April 2026, and in any case since July 2026 (KB5073381); " +
+	"allow AES for the account, set its password again, and export the keytab with AES keys (ktpass -crypto AES256-SHA1)")
+
+// warnOfReadable warns of a secret that other users can read.
+func warnOfReadable(logger *zap.Logger, setting, path string) {
+	if runtime.GOOS == "windows" {
+		return // mode bits do not show there who can read a file
+	}
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
+		logger.Warn("file holds a secret and is readable by other users: chmod 600 FILE",
+			zap.String("setting", setting), zap.String("path", path), zap.Stringer("mode", info.Mode().Perm()))
+	}
+}

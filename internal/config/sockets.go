@@ -1,0 +1,111 @@
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
+)
+
+// KDCOptions are options of the sockets that are used with KDCs. An option that
+// the operating system lacks is rejected when the configuration is loaded.
+type KDCOptions struct {
+	// Local address, `HOST` or `HOST:PORT`, to send from. Default: the system's choice.
+	LocalAddress string `json:"local_address,omitempty"`
+
+	// The only IP version to use, 4 or 6. Default: both.
+	IPVersion int `json:"ip_version,omitempty"`
+
+	// Differentiated services code point of sent packets, 0 to 63. Default: the system's.
+	DSCP int `json:"dscp,omitempty"`
+
+	// Forbid fragmentation of sent packets. Default: the system's choice.
+	DontFragment bool `json:"dont_fragment,omitempty"`
+
+	// Receive buffer of the sockets, in bytes. Default: the system's.
+	ReadBuffer int `json:"read_buffer,omitempty"`
+
+	// Send buffer of the sockets, in bytes. Default: the system's.
+	WriteBuffer int `json:"write_buffer,omitempty"`
+
+	// The largest reply that is accepted from a KDC, in bytes. Default: 1 MiB.
+	MaxReplySize int `json:"max_reply_size,omitempty"`
+
+	// Requests larger than this many bytes are sent over TCP first. Default: 1465.
+	UDPPreferenceLimit int `json:"udp_preference_limit,omitempty"`
+
+	// URL of a proxy, `socks5://` or `http://`, through which KDCs are reached over
+	// TCP and HTTPS. Default: none.
+	Proxy string `json:"proxy,omitempty"`
+
+	// Path of a PEM file of the CAs that are trusted for HTTPS KDCs. Default: the system's.
+	TLSCA string `json:"tls_ca,omitempty"`
+
+	// Path of the PEM client certificate for HTTPS KDCs. Default: none.
+	TLSClientCert string `json:"tls_client_cert,omitempty"`
+
+	// Path of the PEM key of `tls_client_cert`.
+	TLSClientKey string `json:"tls_client_key,omitempty"`
+}
+
+// parse returns the options that need no file; those of nil are the defaults.
+func (o *KDCOptions) parse() (kdc.Options, error) {
+	if o == nil {
+		return kdc.Options{}, nil
+	}
+	options := kdc.Options{
+		LocalAddress: o.LocalAddress, IPVersion: o.IPVersion, DSCP: o.DSCP, DontFragment: o.DontFragment,
+		ReadBuffer: o.ReadBuffer, WriteBuffer: o.WriteBuffer, MaxReplySize: o.MaxReplySize, UDPPreferenceLimit: o.UDPPreferenceLimit,
+	}
+	if (o.TLSClientCert == "") != (o.TLSClientKey == "") {
+		return options, errors.New("tls_client_cert: set both the certificate and its key")
+	}
+	if o.Proxy != "" {
+		u, err := url.Parse(o.Proxy)
+		if err != nil { // it quotes the whole URL, which may have a password
+			return options, errors.New("proxy: not a URL; write socks5://host:port or http://host:port")
+		}
+		options.Proxy = u
+	}
+	if err := options.Check(); !errors.Is(err, kdc.ErrUnsupported) {
+		return options, err
+	}
+	return options, nil // another system may support it
+}
+
+// resolve adds the certificates of the files to the parsed options.
+func (o *KDCOptions) resolve(options *kdc.Options) error {
+	if err := options.Check(); o == nil || err != nil {
+		return err
+	}
+	if o.TLSCA != "" {
+		options.RootCAs = x509.NewCertPool()
+		if err := addCertificates(options.RootCAs, o.TLSCA, o.TLSCA); err != nil {
+			return fmt.Errorf("tls_ca: %w", err)
+		}
+	}
+	if o.TLSClientCert != "" {
+		cert, err := tls.LoadX509KeyPair(o.TLSClientCert, o.TLSClientKey)
+		if err != nil {
+			return fmt.Errorf("tls_client_cert: %w", err)
+		}
+		options.ClientCertificates = []tls.Certificate{cert}
+	}
+	return nil
+}
+
+// parseServers parses addresses of KDCs.
+func parseServers(addresses []string) ([]kdc.Server, error) {
+	servers := make([]kdc.Server, 0, len(addresses))
+	for _, address := range addresses {
+		s, err := kdc.ParseServer(address)
+		if err != nil {
+			return nil, err
+		}
+		servers = append(servers, s)
+	}
+	return servers, nil
+}

@@ -1,0 +1,118 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+)
+
+// userRules are allow_users or deny_users; nil if there are none.
+type userRules struct {
+	pattern *regexp.Regexp
+	folded  *regexp.Regexp // for folded names; nil if folding does not apply
+}
+
+// compileUserRules compiles globs. CORP\alice becomes alice@CORP.EXAMPLE, so that
+// all forms of the name match. With fold, names match that are equal to Active
+// Directory.
+func compileUserRules(globs []string, form krb5core.UserForm, fold bool) (*userRules, error) {
+	if len(globs) == 0 {
+		return nil, nil
+	}
+	var plain, folded []string
+	for _, text := range globs {
+		if domain, name, ok := strings.Cut(text, `\`); ok {
+			realm, err := realmOfDomain(domain, form)
+			if err != nil {
+				return nil, err
+			}
+			text = name + "@" + realm
+		}
+		plain, folded = append(plain, text), append(folded, foldName(text))
+	}
+	rules := &userRules{pattern: compileGlobs(plain)}
+	if fold {
+		rules.folded = compileGlobs(folded)
+	}
+	return rules, nil
+}
+
+// checkUserRules rejects rules that match no user.
+func checkUserRules(globs []string) error {
+	for _, text := range globs {
+		_, name, inDomain := strings.Cut(text, `\`)
+		if !inDomain {
+			name = text
+		}
+		if strings.Trim(name, "@ ") == "" {
+			return fmt.Errorf("%q matches no user; write alice, alice@REALM, or *@REALM", text)
+		}
+	}
+	return nil
+}
+
+// realmOfDomain returns the realm of DOMAIN\name in a rule. It must be known,
+// because a rule that never matches denies no one.
+func realmOfDomain(domain string, form krb5core.UserForm) (string, error) {
+	if form.NetBIOS != nil {
+		if realm := form.NetBIOS(domain); realm != "" {
+			return realm, nil
+		}
+	}
+	if strings.EqualFold(domain, form.Default) || strings.ContainsAny(domain, "*.") {
+		return domain, nil
+	}
+	return "", fmt.Errorf("%s is not the NetBIOS name of a configured realm: add netbios %s to its realm block in the global option kerberos, or write NAME@REALM", domain, domain)
+}
+
+// matchAny reports whether a rule matches one of the names; nil matches none.
+func (r *userRules) matchAny(names []string) bool {
+	return r != nil && slices.ContainsFunc(names, func(name string) bool {
+		return r.pattern.MatchString(name) || r.folded != nil && r.folded.MatchString(foldName(name))
+	})
+}
+
+// namesOf lists the names of a principal in rules, those that certainly are the user's
+// and those that possibly are: alice@REALM and, in the home realm, alice. The part of a
+// UPN before the at sign usually is the user's name, but need not be.
+func namesOf(user messages.Principal, home string) (certain, possible []string) {
+	name := strings.Join(user.Name.NameString, "/")
+	if !isUPN(user) {
+		if user.Realm == home {
+			return []string{name + "@" + user.Realm, name}, nil
+		}
+		return []string{name + "@" + user.Realm}, []string{name}
+	}
+	at := strings.LastIndexByte(name, '@')
+	certain = []string{name}
+	if strings.EqualFold(name[at+1:], home) {
+		certain = append(certain, name[:at])
+	}
+	return certain, []string{name[:at], name[:at] + "@" + user.Realm}
+}
+
+// isUPN reports whether the name is a user principal name, whatever name type the
+// KDC returned.
+func isUPN(user messages.Principal) bool {
+	return slices.ContainsFunc(user.Name.NameString, func(part string) bool { return strings.Contains(part, "@") })
+}
+
+// foldName maps all names that Active Directory treats as equal, though it may
+// return them as requested, to one: accents, the width of letters and invisible
+// characters do not count.
+func foldName(name string) string {
+	plain := strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.Mn, unicode.Cf, unicode.Cc) {
+			return -1
+		}
+		return r
+	}, norm.NFKD.String(name))
+	return strings.Join(strings.Fields(plain), " ")
+}

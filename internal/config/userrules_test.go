@@ -1,0 +1,150 @@
+package config
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/krb5conf"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+)
+
+// withRules returns an impersonator of realm CORP.EXAMPLE (CORP); BRANCH.EXAMPLE
+// (BRANCH) is known, too.
+func withRules(t *testing.T, allow, deny []string) *Impersonator {
+	t.Helper()
+	realms := newRealmConfig(map[string]*Realm{"CORP.EXAMPLE": {NetBIOS: "CORP"}, "BRANCH.EXAMPLE": {NetBIOS: "BRANCH"}}, new(krb5conf.Config), zap.NewNop())
+	m, err := (&Impersonation{Impersonate: "{http.auth.user.id}", AllowUsers: allow, DenyUsers: deny}).Compile(realms, "CORP.EXAMPLE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func (m *Impersonator) admitName(name string) error {
+	user, err := m.Parse(name)
+	if err != nil {
+		return err
+	}
+	return m.Admit(user.Principal())
+}
+
+func TestDenyUsers_AllForms(t *testing.T) {
+	for _, row := range []struct {
+		deny         string
+		denied, free []string
+	}{
+		{
+			"bob",
+			[]string{"bob", "Bob", "bob@corp.example", "BOB@mail.example", `CORP\bob`, `BRANCH\bob`, "bób", "ｂｏｂ", "boｂ@corp.example"},
+			[]string{"bobby", "bob2", "alice", "alice@bob.example"},
+		},
+		{`CORP\bob`, []string{"bob", `corp\Bob`, `corp.example\bob`, "bob@corp.example", "bob@mail.example"}, []string{`BRANCH\bob`, "bobby"}},
+		{`corp.example\b*`, []string{"bob", "barbara@mail.example"}, []string{"alice", `BRANCH\bob`}},
+		{"bob@corp.example", []string{"bob", `CORP\bob`, "BOB@CORP.EXAMPLE"}, []string{`BRANCH\bob`, "alice"}},
+		{"*@branch.example", []string{`BRANCH\eve`, "eve@branch.example"}, []string{"alice", "alice@mail.example"}},
+		{"svc-*", []string{"svc-backup", `BRANCH\SVC-web`, "svc-web@mail.example"}, []string{"alice"}},
+		{"*$", []string{"DC1$", `CORP\dc1$`}, []string{"alice"}},
+		{"a.b", []string{"a.b"}, []string{"axb"}},
+		{"Jürgen Müller", []string{"jurgen muller", "JÜRGEN  MÜLLER", "ju\u0308rgen mu\u0308ller"}, []string{"jurgenmuller"}},
+		{"*", []string{"alice", "alice@corp.example", `BRANCH\eve`}, nil},
+	} {
+		m := withRules(t, nil, []string{"no-such-user", row.deny})
+		for _, name := range row.denied {
+			if err := m.admitName(name); !errors.Is(err, negotiate.ErrUserDenied) {
+				t.Errorf("deny %s: %q is admitted (%v)", row.deny, name, err)
+			}
+		}
+		for _, name := range row.free {
+			if err := m.admitName(name); err != nil {
+				t.Errorf("deny %s: %q is denied: %v", row.deny, name, err)
+			}
+		}
+	}
+}
+
+func TestAllowUsers_ExactNames(t *testing.T) {
+	for _, row := range []struct {
+		allow        string
+		in, notAlone []string
+	}{
+		{"alice", []string{"alice", "ALICE", `CORP\alice`, "alice@corp.example"}, []string{`BRANCH\alice`, "alice@mail.example", "alíce", "alice2"}},
+		{"alice@corp.example", []string{"alice", `CORP\alice`, "alice@CORP.example"}, []string{`BRANCH\alice`, "bob"}},
+		{"*@CORP.EXAMPLE", []string{"alice", "bob@corp.example"}, []string{`BRANCH\alice`, "frank@mail.example"}},
+		{"*@mail.example", []string{"frank@mail.example"}, []string{"frank", "frank@corp.example"}},
+		{`BRANCH\*`, []string{`BRANCH\eve`, "eve@branch.example"}, []string{"eve", `CORP\eve`}},
+	} {
+		m := withRules(t, []string{row.allow}, nil)
+		for _, name := range row.in {
+			if err := m.admitName(name); err != nil {
+				t.Errorf("allow %s: %q is denied: %v", row.allow, name, err)
+			}
+		}
+		for _, name := range row.notAlone {
+			if err := m.admitName(name); !errors.Is(err, negotiate.ErrUserDenied) {
+				t.Errorf("allow %s: %q is admitted (%v)", row.allow, name, err)
+			}
+		}
+	}
+}
+
+func TestUserRules_NameFromKDC(t *testing.T) {
+	client := func(kind messages.NameType, name, realm string) messages.Principal {
+		return messages.Principal{Name: messages.NewPrincipalName(kind, name), Realm: realm}
+	}
+	bob := client(messages.KRB_NT_PRINCIPAL, "Bob", "CORP.EXAMPLE")
+	foreign := client(messages.KRB_NT_PRINCIPAL, "alice", "BRANCH.EXAMPLE")
+	unresolved := client(messages.KRB_NT_PRINCIPAL, "b.smith@mail.example", "CORP.EXAMPLE")
+	for _, row := range []struct {
+		allow, deny []string
+		client      messages.Principal
+		in          bool
+	}{
+		{nil, nil, unresolved, true},
+		{nil, []string{"bob"}, bob, false},
+		{nil, []string{`CORP\bob`}, bob, false},
+		{nil, []string{"carol"}, bob, true},
+		{nil, []string{"carol"}, unresolved, false}, // it may be carol's
+		{[]string{"bob", "alice"}, nil, bob, true},
+		{[]string{"bob", "alice"}, nil, foreign, false},
+		{[]string{"*@branch.example"}, nil, foreign, true},
+		{[]string{"*@mail.example"}, nil, unresolved, true},
+		{[]string{"*"}, []string{"b*"}, bob, false},
+	} {
+		if err := withRules(t, row.allow, row.deny).AdmitClient(row.client); (err == nil) != row.in {
+			t.Errorf("allow %v deny %v: %s: %v", row.allow, row.deny, row.client, err)
+		}
+	}
+}
+
+func TestUserNames_Invalid(t *testing.T) {
+	m := withRules(t, nil, nil)
+	for _, name := range []string{
+		"", " alice", "alice ", "alice\u00a0", "ali\u200bce", "al\u00adice", "alice\x00", "ali\nce", "alice\u202e", "\ufeffalice", "al\u2028ice",
+		"HTTP/web.corp.example", "krbtgt/CORP.EXAMPLE", "\xff\xfe", `CORP\`, `\alice`, `CORP\BRANCH\alice`, `CORP\alice@corp.example`,
+		"@corp.example", "alice@", strings.Repeat("a", 513),
+	} {
+		if _, err := m.Parse(name); !errors.Is(err, krb5core.ErrEndUser) {
+			t.Errorf("%q is accepted: %v", name, err)
+		}
+	}
+	for _, name := range []string{"Jürgen Müller", "o'hara", "a.b-c_d$", "名前", "alice(admin)", "*", "alice@mail@corp.example", "Ⅷ"} {
+		if _, err := m.Parse(name); err != nil {
+			t.Errorf("%q is rejected: %v", name, err)
+		}
+	}
+}
+
+func TestUserRules_NeverMatching(t *testing.T) {
+	for _, rule := range []string{`ELSEWHERE\bob`, `\bob`, "", "@", " "} {
+		i := &Impersonation{Impersonate: "{http.auth.user.id}", DenyUsers: []string{rule}}
+		_, err := i.Compile(new(RealmConfig), "CORP.EXAMPLE")
+		if i.Check() == nil && err == nil {
+			t.Errorf("%q is accepted", rule)
+		}
+	}
+}

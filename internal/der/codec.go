@@ -1,0 +1,185 @@
+package der
+
+import "time"
+
+// Codec reads or writes one encoding. A structure describes itself once, in a function of a Codec,
+// which serves both directions: func(c *Codec, v *T). After the first mistake in what is read, all
+// that follows does nothing. Writing does not change the values.
+type Codec struct {
+	in      String // the unread rest
+	out     []byte
+	writing bool
+	failed  bool
+	last    uint8 // the number of the last field of the SEQUENCE
+}
+
+// AppendCoded appends the encoding of v.
+func AppendCoded[T any](dst []byte, code func(*Codec, *T), v *T) []byte {
+	c := Codec{out: dst, writing: true}
+	code(&c, v)
+	return c.out
+}
+
+// ReadCoded takes a value off s.
+func ReadCoded[T any](s *String, code func(*Codec, *T), v *T) bool {
+	c := Codec{in: *s}
+	code(&c, v)
+	*s = c.in
+	return !c.failed
+}
+
+// Reading reports whether the Codec reads and has met no mistake.
+func (c *Codec) Reading() bool { return !c.writing && !c.failed }
+
+// Next reports whether the Codec reads and the next element has tag t.
+func (c *Codec) Next(t Tag) bool { return c.Reading() && c.in.PeekASN1Tag(t) }
+
+// Require refuses what was read unless ok.
+func (c *Codec) Require(ok bool) { c.failed = c.failed || !c.writing && !ok }
+
+// Element codes an element with tag t, whose content the function codes to its end.
+func (c *Codec) Element(t Tag, content func()) {
+	if c.writing {
+		c.out = Append(c.out, t, func(dst []byte) []byte {
+			c.out = dst
+			content()
+			return c.out
+		})
+		return
+	}
+	var inner String
+	if c.failed || !c.in.ReadASN1(&inner, t) {
+		c.failed = true
+		return
+	}
+	rest := c.in
+	c.in = inner
+	content()
+	c.Require(c.in.Empty())
+	c.in = rest
+}
+
+// Sequence codes a SEQUENCE of the fields that the function codes, in ascending order. Unknown ones
+// after them are skipped.
+func (c *Codec) Sequence(fields func()) {
+	last := c.last
+	c.Element(TagSequence, func() {
+		fields()
+		c.Require(SkipUnknown(&c.in, c.last))
+	})
+	c.last = last
+}
+
+// Application codes [APPLICATION n] SEQUENCE.
+func (c *Codec) Application(n uint8, fields func()) {
+	c.Element(Application(n), func() { c.Sequence(fields) })
+}
+
+// Raw codes an element that keeps its encoding: reading sets raw and then the value; writing repeats
+// raw unless it is nil.
+func (c *Codec) Raw(raw *[]byte, value func()) {
+	switch {
+	case !c.writing:
+		rest := c.in
+		c.Require(ReadRaw(&rest, raw))
+	case *raw != nil:
+		c.out = append(c.out, *raw...)
+		return
+	}
+	value()
+}
+
+// Const codes a field that has one value, such as a protocol version.
+func (c *Codec) Const(n uint8, want int32) {
+	v := want
+	Field(c, n, Int32, &v)
+	c.Require(v == want)
+}
+
+// Field codes a field that must be there: a value under the explicit context tag [n].
+func Field[T any](c *Codec, n uint8, code func(*Codec, *T), v *T) {
+	c.Element(Context(n), func() { code(c, v) })
+	c.last = n
+}
+
+// Optional codes a field that may be absent. It is written if present; it is read if its tag is
+// next, and v stays as it is otherwise. Optional reports whether the field is there.
+func Optional[T any](c *Codec, n uint8, present bool, code func(*Codec, *T), v *T) bool {
+	if !c.writing {
+		present = c.Next(Context(n))
+	}
+	if present {
+		Field(c, n, code, v)
+	}
+	c.last = n
+	return present
+}
+
+// OptionalHas is Optional for a value with a flag for whether it is there, which reading sets.
+func OptionalHas[T any](c *Codec, n uint8, has *bool, code func(*Codec, *T), v *T) {
+	if present := Optional(c, n, *has, code, v); !c.writing {
+		*has = present
+	}
+}
+
+// Pointer codes what a pointer that is not nil points to. Reading allocates it.
+func Pointer[T any](code func(*Codec, *T)) func(c *Codec, v **T) {
+	return func(c *Codec, v **T) {
+		if !c.writing {
+			*v = new(T)
+		}
+		code(c, *v)
+	}
+}
+
+// List codes a SEQUENCE OF. An empty list is read as an empty one, not nil.
+func List[S ~[]T, T any](c *Codec, element func(*Codec, *T), list *S) {
+	c.Element(TagSequence, func() {
+		if c.writing {
+			for i := range *list {
+				element(c, &(*list)[i])
+			}
+			return
+		}
+		*list = S{}
+		for c.Reading() && !c.in.Empty() {
+			var zero T
+			*list = append(*list, zero)
+			element(c, &(*list)[len(*list)-1])
+		}
+	})
+}
+
+// ListOf is List with its element bound.
+func ListOf[T any](element func(*Codec, *T)) func(c *Codec, list *[]T) {
+	return func(c *Codec, list *[]T) { List(c, element, list) }
+}
+
+// Either sets n, when reading, to the one of two application numbers that comes next, to the first
+// if neither does.
+func Either[T ~uint8 | ~int32](c *Codec, n *T, first, second T) {
+	switch {
+	case c.Next(Application(uint8(second))):
+		*n = second
+	case !c.writing:
+		*n = first
+	}
+}
+
+// Int32 and those that follow are the codecs of the readers and writers of their kind.
+func Int32[T ~int32](c *Codec, v *T)    { primitive(c, ReadInt32, AppendInt, v) }
+func Uint32[T ~uint32](c *Codec, v *T)  { primitive(c, ReadUint32, AppendInt, v) }
+func Enum[T ~int32](c *Codec, v *T)     { primitive(c, ReadEnum, AppendEnum, v) }
+func Flags[T ~uint32](c *Codec, v *T)   { primitive(c, ReadFlags, AppendFlags, v) }
+func Octets(c *Codec, v *[]byte)        { primitive(c, ReadOctets, AppendOctetString, v) }
+func OID(c *Codec, v *[]byte)           { primitive(c, ReadOID, AppendOID, v) }
+func GeneralString(c *Codec, v *string) { primitive(c, ReadGeneralString, AppendGeneralString, v) }
+func Time(c *Codec, v *time.Time)       { primitive(c, ReadTime, AppendTime, v) }
+
+func primitive[T any](c *Codec, read func(*String, *T) bool, appendValue func([]byte, T) []byte, v *T) {
+	if c.writing {
+		c.out = appendValue(c.out, *v)
+	} else {
+		c.Require(!c.failed && read(&c.in, v))
+	}
+}

@@ -1,0 +1,81 @@
+package diagnosis
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+)
+
+// RemedyClock is for clocks that differ too much.
+const RemedyClock = "synchronize the clocks of this machine and the KDC. Windows: w32tm /query /status, then w32tm /resync; " +
+	"elsewhere: chronyc makestep, or timedatectl set-ntp true"
+
+const (
+	remedyEType = "let the account and the service have AES keys (msDS-SupportedEncryptionTypes, then set the password again), " +
+		"or name in encryption_types what they have"
+	remedyUnreachable = "is the KDC up, is kdc right, do firewalls pass port 88 by UDP and TCP?"
+	remedyAlias       = "If the name is an alias (CNAME) of the host, set spn to the host's own name"
+)
+
+// renewals say how a password that was set at the KDC gets here.
+var renewals = map[negotiate.SecretKind]string{
+	negotiate.KindKeytab:       "export the keytab again",
+	negotiate.KindPassword:     "set password to the new one",
+	negotiate.KindPasswordFile: "write the new one into password_file",
+	negotiate.KindCCache:       "fill the credential cache again",
+	"":                         "export the keytab again",
+}
+
+// setAtKDC says how to set a password at the KDC.
+func setAtKDC(account string) string {
+	return fmt.Sprintf("set a new one at the KDC (AD: Set-ADAccountPassword %s -Reset; MIT: kadmin cpw %s)", account, account)
+}
+
+func checkSecret(f *failure) string {
+	return "check user and " + cmp.Or(string(f.kind), "keytab or password")
+}
+
+// wrongKey is for a key that the KDC refuses.
+func wrongKey(f *failure) string {
+	remedy := "wrong password, or a keytab with another password or salt: set the password, or export the keytab again"
+	switch f.kind {
+	case negotiate.KindPassword:
+		return "wrong password: correct password, or " + setAtKDC("NAME")
+	case negotiate.KindPasswordFile:
+		return "wrong password: correct password_file, which must not have a space around the password, or " + setAtKDC("NAME")
+	case negotiate.KindKeytab:
+		remedy = "the keytab has keys of another password or with another salt: export it again"
+	case negotiate.KindCCache: // no key is used
+	}
+	if f.kdc.HasSalt {
+		remedy += fmt.Sprintf(" (the KDC's salt is %q: caddy kerberos keytab add --salt)", f.kdc.Salt)
+	}
+	return remedy
+}
+
+func keyExpired(f *failure) string {
+	return "the account's password has expired or must be changed: set it, " + renewals[f.kind] + ", and let it never expire for a service account"
+}
+
+func passwordExpired(f *failure) string {
+	return "the account's password has expired: set it, " + renewals[f.kind] + ", and let it never expire for a service account " +
+		"(AD: Set-ADUser NAME -PasswordNeverExpires $true)"
+}
+
+func passwordMustChange(f *failure) string {
+	return "the account must change its password first: set it without that requirement, and " + renewals[f.kind] +
+		" (AD: Set-ADUser NAME -ChangePasswordAtLogon $false)"
+}
+
+func unknownService(f *failure) string {
+	spn, _, _ := strings.Cut(f.kdc.Service, "@")
+	return "register the service principal on the account that the service runs as (AD: setspn -Q " + spn + ", then setspn -S " + spn +
+		" ACCOUNT; MIT: kadmin addprinc -randkey " + spn + "); is the host in the right realm? " + remedyAlias
+}
+
+func spnNotUnique(f *failure) string {
+	spn, _, _ := strings.Cut(f.kdc.Service, "@")
+	return fmt.Sprintf("%s is on several accounts (AD: setspn -Q %s, setspn -X): remove it from all but the one that the service runs as (setspn -D)", spn, spn)
+}

@@ -1,0 +1,251 @@
+package identitypool
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-negotiate/caddy-negotiate/internal/config"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/logging"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/metrics"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+)
+
+// Ref is a reference of one block of the configuration to an identity, with the settings
+// of the block. It is safe for concurrent use.
+type Ref struct {
+	pool      *Pool
+	identity  *Identity
+	resolved  *config.Resolved
+	initiator *negotiate.Initiator
+	kdc       *metrics.KDC
+	released  atomic.Bool
+}
+
+// Open returns a reference to the identity of the credentials, which it creates unless
+// another block has it. name is the identity's in the configuration; if it is empty, the
+// principal takes its place. logger is for requests to KDCs. No KDC is asked.
+func (p *Pool) Open(resolved *config.Resolved, name string, logger *zap.Logger) (*Ref, error) {
+	realm := resolved.Principal.Realm
+	kdcs := metrics.NewKDC(realm, resolved.Realms.Named(realm, resolved.Servers))
+	tracer, err := logging.NewTracer(logging.TracerConfig{Logger: logger, Metrics: kdcs, Trace: resolved.Trace, Packets: resolved.TracePackets})
+	if err != nil {
+		return nil, &config.SettingError{Setting: "trace", Err: err}
+	}
+	client, err := resolved.NewClient(tracer, p.health)
+	if err != nil {
+		return nil, err
+	}
+	value, _, err := p.identities.LoadOrNew(resolved.PoolKey, func() (caddy.Destructor, error) {
+		var err error
+		id := new(Identity)
+		id.Identity, err = negotiate.NewIdentity(negotiate.IdentityConfig{
+			Key: resolved.PoolKey, Principal: resolved.Principal, Secret: resolved.Secret, Tickets: p.tickets,
+			Observe: id.observe(logging.Events(resolved.Principal)),
+		})
+		return id, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	name = cmp.Or(name, resolved.Principal.String())
+	id := value.(*Identity)
+	return p.newRef(id, resolved, id.Initiator(negotiate.NewSettings(name, client)), kdcs), nil
+}
+
+// newRef returns a reference that the pool has counted.
+func (p *Pool) newRef(id *Identity, resolved *config.Resolved, initiator *negotiate.Initiator, kdcs *metrics.KDC) *Ref {
+	r := &Ref{pool: p, identity: id, resolved: resolved, initiator: initiator, kdc: kdcs}
+	id.replace(nil, r)
+	return r
+}
+
+// Share returns another reference to the identity with the same settings.
+func (r *Ref) Share() *Ref {
+	// The pool has the key, because r is a reference.
+	r.pool.identities.LoadOrStore(r.resolved.PoolKey, r.identity)
+	return r.pool.newRef(r.identity, r.resolved, r.initiator, r.kdc)
+}
+
+// Release gives the reference back. It may be called more than once, and on nil.
+func (r *Ref) Release() {
+	if r != nil && r.released.CompareAndSwap(false, true) {
+		r.identity.replace(r)
+		_, _ = r.pool.identities.Delete(r.resolved.PoolKey)
+	}
+}
+
+// Initiator gets tickets with the settings of the block.
+func (r *Ref) Initiator() *negotiate.Initiator { return r.initiator }
+
+// Realms has the settings of realms that the block uses.
+func (r *Ref) Realms() *config.RealmConfig { return r.resolved.Realms }
+
+// Requests are the counters of the identity. They change with its names: callers ask for
+// them for each request.
+func (r *Ref) Requests() *metrics.Requests { return r.identity.requests.Load() }
+
+// LoginAtStart logs in, in the background, unless the block says not to.
+func (r *Ref) LoginAtStart(ctx context.Context) {
+	if !r.resolved.LoginAtStart {
+		return
+	}
+	go func() { _, _ = r.initiator.Login(ctx) }() // the identity's observer logs the result
+}
+
+// Identity is an identity in the pool, with the names that the configuration has for it.
+type Identity struct {
+	*negotiate.Identity
+
+	// requests counts under the first of the names. It is read for every request.
+	requests atomic.Pointer[metrics.Requests]
+	// tried reports whether there was a login, successful or not.
+	tried atomic.Bool
+	// lastEnd is when the last ticket-granting ticket ends, in nanoseconds since 1970; 0
+	// if there was none.
+	lastEnd atomic.Int64
+
+	mu   sync.Mutex
+	refs []*Ref // by name
+}
+
+// Destruct drops the tickets when the last reference is released.
+func (id *Identity) Destruct() error {
+	id.Close()
+	return nil
+}
+
+// observe returns an observer that notes what the gauges need, and calls next.
+func (id *Identity) observe(next func(negotiate.Event)) func(negotiate.Event) {
+	return func(e negotiate.Event) {
+		switch e := e.(type) {
+		case negotiate.LoggedIn:
+			id.tried.Store(true)
+			id.lastEnd.Store(e.Credential.EndTime.UnixNano())
+		case negotiate.LoginFailed:
+			id.tried.Store(true)
+		}
+		next(e)
+	}
+}
+
+// replace removes a reference or adds new ones. It sorts them by their names, and has requests
+// counted under the first.
+func (id *Identity) replace(old *Ref, by ...*Ref) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	id.refs = append(slices.DeleteFunc(id.refs, func(r *Ref) bool { return r == old }), by...)
+	slices.SortFunc(id.refs, func(a, b *Ref) int { return cmp.Compare(a.initiator.Name(), b.initiator.Name()) })
+	if len(id.refs) > 0 {
+		id.requests.Store(metrics.NewRequests(id.refs[0].initiator.Name()))
+	}
+}
+
+// Names are the names that the configuration has for the identity, in order.
+func (id *Identity) Names() []string {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	names := make([]string, 0, len(id.refs))
+	for _, r := range id.refs {
+		names = append(names, r.initiator.Name())
+	}
+	return slices.Compact(names)
+}
+
+// Name is the first of the names.
+func (id *Identity) Name() string {
+	if names := id.Names(); len(names) > 0 {
+		return names[0]
+	}
+	return id.Principal().String()
+}
+
+// Servers are the KDCs that the configuration names for the identity's realm, and those
+// that were asked since it was loaded.
+func (id *Identity) Servers() []kdc.Server {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	var all []kdc.Server
+	for _, r := range id.refs {
+		for _, s := range r.kdc.Servers() {
+			if !slices.Contains(all, s) {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
+}
+
+// Select returns the tickets that are the identity's.
+func (id *Identity) Select(items []Item) []Item {
+	var own []Item
+	for _, item := range items {
+		if id.Owns(item.Key) {
+			own = append(own, item)
+		}
+	}
+	return own
+}
+
+// reading returns what the gauges show. It returns false for an identity that has neither
+// tried to log in nor got tickets in another way.
+func (id *Identity) reading(all []Item) (metrics.Reading, bool) {
+	own := id.Select(all)
+	requests := id.requests.Load()
+	if requests == nil || !id.tried.Load() && len(own) == 0 {
+		return metrics.Reading{}, false
+	}
+	return metrics.Reading{
+		Identity: requests.Identity(), Tickets: len(own), TGTEnd: id.tgtEnd(own), Refused: id.Refused() != nil, Offsets: id.labelledOffsets(),
+	}, true
+}
+
+// tgtEnd is when the ticket-granting ticket ends: the first of those that are held, else
+// the last that was.
+func (id *Identity) tgtEnd(own []Item) (end time.Time) {
+	for _, item := range own {
+		if negotiate.IsTGT(item.Key) && (end.IsZero() || item.Value.End().Before(end)) {
+			end = item.Value.End()
+		}
+	}
+	if nanos := id.lastEnd.Load(); end.IsZero() && nanos != 0 {
+		end = time.Unix(0, nanos)
+	}
+	return end
+}
+
+// labelledOffsets are the clock offsets by the realms' labels, of several the largest. The
+// own realm has one from the first login on, zero if the clocks agree.
+func (id *Identity) labelledOffsets() map[string]time.Duration {
+	offsets := map[string]time.Duration{id.Principal().Realm: 0}
+	maps.Copy(offsets, id.Offsets())
+	labelled := make(map[string]time.Duration)
+	for realm, offset := range offsets {
+		label := id.realmLabel(realm)
+		if before, ok := labelled[label]; !ok || offset.Abs() > before.Abs() {
+			labelled[label] = offset
+		}
+	}
+	return labelled
+}
+
+// realmLabel is the realm's name if the configuration names it.
+func (id *Identity) realmLabel(realm string) string {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	for _, r := range id.refs {
+		if label := r.kdc.Realm(realm); label != metrics.Other {
+			return label
+		}
+	}
+	return metrics.Other
+}

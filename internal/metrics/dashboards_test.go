@@ -1,0 +1,92 @@
+package metrics
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var (
+	metricName = regexp.MustCompile(`caddy_(?:negotiate|kerberos)_\w+`)
+	selector   = regexp.MustCompile(`(caddy_(?:negotiate|kerberos)_\w+)\{([^}]*)\}`)
+	grouping   = regexp.MustCompile(`by \(([^)]*)\)`)
+	expression = regexp.MustCompile(`(?m)^\s+(?:"(?:expr|query|definition)"|expr): (.+)$`)
+)
+
+// The dashboard and the alerts use metrics and labels that exist, and all of them.
+func TestDashboardsUseDescriptions(t *testing.T) {
+	labels := make(map[string][]string)
+	for _, d := range Descriptions() {
+		labels[d.Name] = append(slices.Clone(d.Labels), "le", "job", "instance")
+	}
+	used := make(map[string]bool)
+	for file, queries := range grafanaQueries(t) {
+		for _, query := range queries {
+			names := metricName.FindAllString(query, -1)
+			if len(names) == 0 {
+				t.Errorf("%s: no metric in %q", file, query)
+				continue
+			}
+			for _, name := range names {
+				if used[family(name)] = true; labels[family(name)] == nil {
+					t.Errorf("%s: no metric %s: %s", file, name, query)
+				}
+			}
+			want := func(name, list string) {
+				for label := range strings.SplitSeq(list, ",") {
+					label, _, _ = strings.Cut(strings.TrimSpace(label), "=")
+					if label = strings.TrimRight(label, "!~ "); label != "" && !slices.Contains(labels[family(name)], label) {
+						t.Errorf("%s: %s has no label %s: %s", file, name, label, query)
+					}
+				}
+			}
+			for _, m := range selector.FindAllStringSubmatch(query, -1) {
+				want(m[1], m[2])
+			}
+			for _, m := range grouping.FindAllStringSubmatch(query, -1) {
+				want(names[0], m[1])
+			}
+		}
+	}
+	for name := range labels {
+		if !used[name] {
+			t.Errorf("no dashboard and no alert uses %s", name)
+		}
+	}
+}
+
+// family is a metric without what histograms append to its name.
+func family(name string) string {
+	for _, suffix := range []string{"_bucket", "_count", "_sum"} {
+		name = strings.TrimSuffix(name, suffix)
+	}
+	return name
+}
+
+// grafanaQueries returns the PromQL expressions of the examples, by file.
+func grafanaQueries(t *testing.T) map[string][]string {
+	t.Helper()
+	paths, err := filepath.Glob("../../examples/grafana/*.[jy]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string][]string)
+	for _, path := range paths {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range expression.FindAllStringSubmatch(string(content), -1) {
+			if strings.Contains(m[1], "caddy_") {
+				all[path] = append(all[path], strings.ReplaceAll(m[1], `\"`, `"`))
+			}
+		}
+	}
+	if len(all) < 2 {
+		t.Fatalf("only %d files with queries", len(all))
+	}
+	return all
+}

@@ -1,0 +1,175 @@
+package exchange
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+)
+
+func (a *AS) Check(reply []byte) error {
+	if a.open == nil || a.ended {
+		return ErrFinished
+	}
+	_, _, err := a.judge(reply)
+	return err
+}
+
+func (a *AS) Step(reply []byte) (*Request, error) {
+	request, err := a.turn(reply, a.step)
+	var refusal *messages.KRBError
+	if a.ended && errors.As(err, &refusal) && refusal.Code().KeyRefused() {
+		a.cfg.Budget.refuse(a.before)
+	}
+	return request, err
+}
+
+func (a *AS) step(reply []byte) (*Request, error) {
+	if a.open == nil {
+		return a.begin()
+	}
+	answer, krbErr, err := a.judge(reply)
+	switch {
+	case err != nil:
+		return nil, err
+	case krbErr != nil:
+		a.note(reply)
+		if a.fast && !armored(reply) && krbErr.ErrorCode != messages.KRB_AP_ERR_SKEW {
+			return nil, krbErr // it may be forged; a forged time is dropped unless a reply confirms it
+		}
+		return a.onError(krbErr)
+	}
+	a.accept(answer)
+	return nil, nil
+}
+
+// begin builds the first request, with pre-authentication if a hint describes the key.
+func (a *AS) begin() (*Request, error) {
+	h := a.cfg.Hint
+	if h == nil {
+		return a.ask(nil)
+	}
+	info := KeyInfo{EType: h.EType, Salt: h.Salt, HasSalt: h.HasSalt, Params: h.Params}
+	info, key, err := pickKey([]KeyInfo{info}, a.offered, a.cfg.Keys, a.Trace)
+	if err != nil {
+		return a.ask(nil)
+	}
+	m, err := unasked(a.mechanisms, h.PAType)
+	if err != nil {
+		return a.ask(nil)
+	}
+	a.infos, a.result.Hint = []KeyInfo{info}, h
+	return a.ask(&proof{mechanism: m, info: info, key: key, hinted: true})
+}
+
+// onError returns the next request after a KRB-ERROR, or the error if it is final.
+func (a *AS) onError(e *messages.KRBError) (*Request, error) {
+	pre := a.open.proof
+	switch e.ErrorCode {
+	case messages.KDC_ERR_PREAUTH_REQUIRED:
+		return a.onPreAuthRequired(e)
+	case messages.KDC_ERR_MORE_PREAUTH_DATA_REQUIRED:
+		return a.onMorePreAuth(e)
+	case messages.KDC_ERR_PREAUTH_FAILED, messages.KDC_ERR_ETYPE_NOSUPP:
+		if pre == nil {
+			return nil, e
+		}
+		a.refused = e
+		a.tracef("the KDC refused the key of type %s with salt %q: %s (%d pre-authenticated requests so far)",
+			pre.info.EType, pre.info.Salt, e.ErrorCode, a.cfg.Budget.Sent())
+		if !pre.hinted {
+			return nil, e
+		}
+		a.traceAgain(a.realm, "type and salt known from an earlier login may have changed")
+		return a.ask(nil)
+	case messages.KRB_AP_ERR_SKEW:
+		if a.cfg.Budget.Left() <= 0 || !a.learnOffset(a.realm, e) {
+			return nil, e
+		}
+		a.armor = nil // its authenticator has the time too
+		a.traceAgain(a.realm, "with the KDC's time")
+		return a.ask(pre)
+	case messages.KDC_ERR_WRONG_REALM:
+		return a.onWrongRealm(e)
+	default:
+		return nil, e
+	}
+}
+
+// onMorePreAuth continues a mechanism that takes several rounds (RFC 6113, Section 5.2).
+func (a *AS) onMorePreAuth(e *messages.KRBError) (*Request, error) {
+	if a.open.proof == nil || !a.open.proof.mechanism.rounds { // else the same key would be proved again and again
+		return nil, e
+	}
+	next := *a.open.proof
+	offer := e.Data().PAData
+	value, ok := offer.Find(next.mechanism.padata)
+	if !ok {
+		return nil, e
+	}
+	a.keepCookie(offer)
+	next.value, next.said, next.round = value, a.open.said, next.round+1
+	return a.ask(&next)
+}
+
+// keepCookie keeps the cookie to return to the KDC (RFC 6113, Section 5.2).
+func (a *AS) keepCookie(offer messages.MethodData) {
+	if cookie, ok := offer.Find(messages.PA_FX_COOKIE); ok {
+		a.cookie = cookie
+	}
+}
+
+// onPreAuthRequired proves the key that the error's METHOD-DATA describes, unless that key was
+// refused already.
+func (a *AS) onPreAuthRequired(e *messages.KRBError) (*Request, error) {
+	data := e.Data()
+	offer := data.PAData
+	if data.Status != 0 { // PA-PW-SALT then holds no salt
+		offer = slices.DeleteFunc(slices.Clone(offer), func(p messages.PAData) bool { return p.Type == messages.PA_PW_SALT })
+	}
+	a.keepCookie(offer)
+	m, value, err := choose(a.mechanisms, offer)
+	if err != nil {
+		return nil, err
+	}
+	infos, named := keyInfos(offer, a.offered, DefaultSalt(messages.Principal{Name: a.cfg.Client.Name, Realm: a.realm}))
+	a.infos = infos
+	info, key, err := pickKey(infos, a.offered, a.cfg.Keys, a.Trace)
+	if err != nil {
+		return nil, err
+	}
+	if named {
+		a.result.Hint = &PreAuthHint{info.EType, info.Salt, info.HasSalt, info.Params, m.padata}
+	}
+	a.begun++
+	if a.begun > MaxProofs || a.cfg.Budget.Left() <= 0 || slices.ContainsFunc(a.tried, key.Equal) {
+		if a.refused != nil {
+			return nil, a.refused
+		}
+		return nil, e
+	}
+	if a.refused != nil {
+		a.traceAgain(a.realm, "the KDC names another type or salt than before")
+	}
+	return a.ask(&proof{mechanism: m, value: value, info: info, key: key})
+}
+
+// onWrongRealm follows a client referral (RFC 6806, Section 7).
+func (a *AS) onWrongRealm(e *messages.KRBError) (*Request, error) {
+	next := e.CRealm
+	reason := notFollowed(a.via, next)
+	switch {
+	case a.options&messages.KDC_OPT_CANONICALIZE == 0:
+		reason = "the name is not one that may be referred; log in with a user principal name or in that realm"
+	case reason == "" && a.fast:
+		reason = "the FAST armor is for the realm before; log in with the name that the account has in that realm, and with armor of it"
+	}
+	if reason != "" {
+		return nil, fmt.Errorf("%w: %w", e, &ReferralError{Realm: next, Via: a.via, Reason: reason})
+	}
+	a.traceClientReferral(a.realm, next)
+	a.realm, a.via = next, append(a.via, next)
+	a.cookie, a.infos, a.tried = nil, nil, nil // the account is another, its key has not been proved
+	return a.ask(nil)
+}

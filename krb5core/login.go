@@ -1,0 +1,125 @@
+package krb5core
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+)
+
+// Login gets a ticket-granting ticket by the account's keys (RFC 4120, Section 3.1). The first
+// login of an account asks what its password is salted with; later ones know. The
+// budget bounds the requests that prove a key; nil means a new budget of exchange.MaxProofs.
+//
+// With armor, another one is tried if the KDC may not have accepted the one that was held.
+func (c *Client) Login(ctx context.Context, a *Account, budget *exchange.Budget) (*messages.Credential, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	if budget == nil {
+		budget = exchange.NewBudget(exchange.MaxProofs)
+	}
+	if c.cfg.Armor == nil {
+		return c.login(ctx, a, nil, budget)
+	}
+	for {
+		armor, fresh, err := c.armor(ctx, a, budget)
+		if err != nil {
+			return nil, err
+		}
+		tgt, err := c.login(ctx, a, armor, budget)
+		var unarmored *exchange.UnarmoredError
+		if err == nil || !errors.As(err, &unarmored) {
+			return tgt, err
+		}
+		c.cfg.Armor.forget(a.principal.Realm)
+		if fresh || budget.Left() == 0 {
+			return nil, err
+		}
+	}
+}
+
+func (c *Client) login(ctx context.Context, a *Account, armor *messages.Credential, budget *exchange.Budget) (*messages.Credential, error) {
+	realm := a.principal.Realm
+	cfg := exchange.ASConfig{
+		Env:          c.env(ctx, OpLogin, func() time.Time { return a.clock.Now(realm) }),
+		Client:       a.principal,
+		Canonicalize: c.cfg.Canonicalize,
+		Keys:         a.keys,
+		Hint:         a.hint.Load(),
+		Armor:        armor,
+		Budget:       budget,
+		Options:      messages.KDC_OPT_FORWARDABLE | messages.KDC_OPT_RENEWABLE_OK,
+	}
+	fail := Error{Op: OpLogin, Realm: realm, Client: a.principal.String()}
+	var m *exchange.AS
+	out := c.exchange(ctx, func(again bool) (exchange.Machine, error) {
+		if again {
+			fail.salted(m.Result().Hint) // the second machine may not come as far
+			cfg.Hint = nil
+		}
+		if again && budget.Left() <= 0 {
+			return nil, nil
+		}
+		var err error
+		m, err = exchange.NewAS(cfg)
+		return m, err
+	})
+	if out.err != nil {
+		a.hint.Store(nil)
+		if m != nil {
+			fail.salted(m.Result().Hint)
+		}
+		fail.PreAuths = budget.Sent()
+		return nil, out.failure(fail)
+	}
+	result := m.Result()
+	a.hint.Store(result.Hint)
+	a.learn(realm, learnt{result.Offset, result.OffsetConfirmed, realm, c.cfg.MaxSkew}, result.Credential.Service.Realm)
+	return result.Credential, nil
+}
+
+// armor returns a ticket-granting ticket for the KDC of the account's realm that protects its
+// login; fresh reports that it was not held before.
+func (c *Client) armor(ctx context.Context, a *Account, budget *exchange.Budget) (tgt *messages.Credential, fresh bool, err error) {
+	realm, source := a.principal.Realm, c.cfg.Armor
+	if source.read != nil {
+		tgt, err = source.read(realm)
+	} else if tgt = source.ticket(realm, a.clock.Now(realm)); tgt != nil {
+		return tgt, false, nil
+	} else if tgt, err = c.armorLogin(ctx, realm, budget); err == nil {
+		source.keep(realm, tgt)
+	}
+	if err == nil {
+		return tgt, true, nil
+	}
+	fail := Error{Realm: realm, Err: err}
+	if e, ok := errors.AsType[*Error](err); ok {
+		fail = *e
+	}
+	fail.Op, fail.PreAuths = OpArmor, budget.Sent()
+	return nil, true, &fail
+}
+
+// armorLogin gets a ticket-granting ticket for the realm as the account that provides the armor,
+// through the account's own realm if that is another. If it fails, its proofs count as those of the
+// login that it was to protect.
+func (c *Client) armorLogin(ctx context.Context, realm string, budget *exchange.Budget) (*messages.Credential, error) {
+	account, err := c.cfg.Armor.account()
+	if err != nil {
+		return nil, err
+	}
+	plain := &Client{cfg: c.cfg}
+	plain.cfg.Armor = nil
+	own := exchange.NewBudget(exchange.MaxProofs)
+	tgt, err := plain.Login(ctx, account, own)
+	if err != nil {
+		budget.Charge(own)
+		return nil, err
+	}
+	if tgt.Service.Name.Equal(messages.TGSName(realm)) {
+		return tgt, nil
+	}
+	return plain.tgs(ctx, account, OpArmor, tgt, exchange.TGSConfig{Service: messages.TGSName(realm), Realm: realm})
+}

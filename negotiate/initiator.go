@@ -1,0 +1,77 @@
+package negotiate
+
+import (
+	"unique"
+
+	"github.com/caddy-negotiate/caddy-negotiate/cache"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+)
+
+// Settings belong to one block of the configuration: two blocks may use one account in
+// different ways. They do not change.
+type Settings struct {
+	// Name is the name that operators know the identity by.
+	Name string
+	// Client makes the requests to KDCs.
+	Client *krb5core.Client
+
+	terms unique.Handle[cache.Terms] // the settings of the client that its tickets depend on
+}
+
+// NewSettings returns the settings of a block.
+func NewSettings(name string, client *krb5core.Client) *Settings {
+	terms := cache.Terms{Armored: client.Armored(), Canonicalize: client.Canonicalize(), Lifetime: client.Lifetime()}
+	for i, id := range client.ETypes()[:min(len(client.ETypes()), cache.MaxETypes)] {
+		terms.ETypes[i] = int32(id)
+	}
+	return &Settings{Name: name, Client: client, terms: unique.Make(terms)}
+}
+
+// An Initiator is an [Identity] with the settings of one block of the configuration:
+// what requests get their tickets from. It does not change, and is safe for
+// concurrent use.
+type Initiator struct {
+	id       *Identity
+	settings *Settings
+}
+
+// Initiator returns the identity's initiator with these settings.
+func (id *Identity) Initiator(s *Settings) *Initiator { return &Initiator{id, s} }
+
+// Identity returns the identity.
+func (i *Initiator) Identity() *Identity { return i.id }
+
+// Name is the name that operators know the identity by.
+func (i *Initiator) Name() string { return i.settings.Name }
+
+// Target is the service that a request is authenticated to, and the user.
+type Target struct {
+	SPN SPN
+	// User is the user to impersonate; the zero User is the identity itself.
+	User User
+}
+
+func (i *Initiator) key(t *Target) cache.Key {
+	return cache.Key{
+		Identity: *i.id.owner.Load(),
+		User:     t.User.text, UserType: int32(t.User.principal.Name.NameType),
+		Realm: t.SPN.principal.Realm, SPN: t.SPN.text, Terms: i.settings.terms,
+	}
+}
+
+// The cache's names for tickets of the identity itself. They cannot be a service's,
+// because they have no host.
+const (
+	tgtSPN  = "krbtgt"
+	selfSPN = "self"
+)
+
+func (i *Initiator) tgtKey() cache.Key {
+	return cache.Key{Identity: *i.id.owner.Load(), Realm: i.id.Principal().Realm, SPN: tgtSPN, Terms: i.settings.terms}
+}
+
+func (i *Initiator) evidenceKey(u User) cache.Key {
+	key := i.tgtKey()
+	key.User, key.UserType, key.SPN = u.text, int32(u.principal.Name.NameType), selfSPN
+	return key
+}
