@@ -1,6 +1,7 @@
 package caddynegotiate
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -179,7 +180,8 @@ func (a *App) readTicketStore(d *caddyfile.Dispenser) error {
 
 func (a *App) readRealm(d *caddyfile.Dispenser) error {
 	realm := new(config.Realm)
-	return readNamed(d, a.Realms, "CORP.EXAMPLE", realm, realm.Readers(), realm.Check)
+	check := func() error { return cmp.Or(realm.Check(), config.CheckNetBIOS(a.Realms)) }
+	return readNamed(d, a.Realms, "CORP.EXAMPLE", realm, realm.Readers(), check)
 }
 
 func (a *App) readIdentity(d *caddyfile.Dispenser) error {

@@ -413,6 +413,8 @@ func TestKerberos_Errors(t *testing.T) {
 		"kerberos {\nrelam A\n}":                                               "did you mean realm?",
 		"kerberos {\nidentity a {\nkeytba /x\n}\n}":                            "did you mean keytab?",
 		"kerberos {\nidentity a {\nspn HTTP/x\n}\n}":                           "unrecognized subdirective spn",
+		"kerberos {\nrealm A {\nnetbios C\n}\nrealm B {\nnetbios C\n}\n}":      "Caddyfile:7: realm B: netbios: C is set for A and for B",
+		"kerberos {\nrealm A {\nnetbios B\n}\n}\nkerberos {\nrealm B\n}":       "netbios: B of realm A is the name of realm B",
 	} {
 		_, err := adaptKerberos(options)
 		wantError(t, err, want)

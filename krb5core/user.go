@@ -62,6 +62,9 @@ func ParseUser(user string, form UserForm) (messages.Principal, error) {
 
 func (f UserForm) inDomain(user string) (messages.Principal, error) {
 	realm, name, _ := splitDomain(user, f.NetBIOS)
+	if realm == "" {
+		return messages.Principal{}, fmt.Errorf("%q has an empty realm before the backslash; write REALM%s, or leave the backslash out", user, user)
+	}
 	if f.Realm != "" && !strings.EqualFold(realm, f.Realm) {
 		domain, _, _ := strings.Cut(user, `\`)
 		return messages.Principal{}, fmt.Errorf("%q is of domain %s, but the realm is set to %s; drop one of them", user, domain, f.Realm)
@@ -69,14 +72,14 @@ func (f UserForm) inDomain(user string) (messages.Principal, error) {
 	return parseName(strings.ReplaceAll(name, `\`, `\\`), cmp.Or(f.Realm, realm))
 }
 
-// splitDomain splits DOMAIN\name at its first backslash and returns the realm of the domain. ok is
-// false for text without a backslash.
+// splitDomain splits DOMAIN\name at its first backslash and returns the realm of the domain, empty
+// for an empty domain. ok is false for text without a backslash.
 func splitDomain(text string, netBIOS func(domain string) string) (realm, name string, ok bool) {
 	domain, name, ok := strings.Cut(text, `\`)
 	if !ok {
 		return "", "", false
 	}
-	if netBIOS != nil {
+	if netBIOS != nil && domain != "" {
 		realm = netBIOS(domain)
 	}
 	return cmp.Or(realm, strings.ToUpper(domain)), name, true

@@ -1,6 +1,7 @@
 package krb5core_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -53,6 +54,19 @@ func TestParseUser(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
 		})
+	}
+}
+
+// An empty domain is of no realm, whatever the lookup of short names returns for it.
+func TestParseUser_EmptyDomain(t *testing.T) {
+	partner := func(string) string { return "PARTNER.EXAMPLE" }
+	for _, realm := range []string{"", "PARTNER.EXAMPLE"} {
+		if p, err := krb5core.ParseUser(`\alice`, krb5core.UserForm{Realm: realm, NetBIOS: partner}); err == nil || !strings.Contains(err.Error(), "empty realm") {
+			t.Errorf("realm %q: read as %s, %v", realm, p, err)
+		}
+	}
+	if p, err := krb5core.ParseEndUser(`\alice`, krb5core.UserForm{Default: "CORP.EXAMPLE", NetBIOS: partner}); !errors.Is(err, krb5core.ErrEndUser) {
+		t.Errorf("read as %s, %v", p, err)
 	}
 }
 

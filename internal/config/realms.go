@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"go.uber.org/zap"
@@ -26,7 +27,8 @@ type Realm struct {
 	// `.corp.example` for all below.
 	Domains []string `json:"domains,omitempty"`
 
-	// The domain's NetBIOS name: `CORP` in `CORP\alice`.
+	// The domain's NetBIOS name: `CORP` in `CORP\alice`. No other realm may have it,
+	// as its NetBIOS name or as its name.
 	NetBIOS string `json:"netbios,omitempty"`
 
 	// The Active Directory site whose KDCs are looked up first in the DNS.
@@ -46,10 +48,34 @@ func (r *Realm) Check() error {
 	return nil
 }
 
+// CheckNetBIOS rejects realms that DOMAIN\name could not tell apart.
+func CheckNetBIOS(realms map[string]*Realm) error {
+	owners := make(map[string]string) // the realm of each NetBIOS name in capitals
+	names := slices.Sorted(maps.Keys(realms))
+	for _, name := range names {
+		if realms[name] == nil || realms[name].NetBIOS == "" {
+			continue
+		}
+		netbios := strings.ToUpper(realms[name].NetBIOS)
+		if other, taken := owners[netbios]; taken {
+			return Setting("netbios", fmt.Errorf(`%s is set for %s and for %s, so %s\alice could be of either realm; keep one of them`, netbios, other, name, netbios))
+		}
+		owners[netbios] = name
+	}
+	for _, name := range names {
+		if owner, taken := owners[strings.ToUpper(name)]; taken && owner != name {
+			return Setting("netbios", fmt.Errorf(`%s of realm %s is the name of realm %s, so %s\alice could be of either realm; change one of them`,
+				realms[owner].NetBIOS, owner, name, name))
+		}
+	}
+	return nil
+}
+
 // RealmConfig has the settings of all realms: those of Caddy's configuration,
 // then those of a krb5.conf. It implements [krb5core.Realms] and does not change.
 type RealmConfig struct {
 	realms map[string]*Realm
+	names  []string // of the realms, sorted
 	conf   *krb5conf.Config
 
 	kdcs kdc.Static // those that the configuration names
@@ -59,7 +85,7 @@ type RealmConfig struct {
 // newRealmConfig combines the realms, which have been checked, and a krb5.conf. It
 // logs what is ignored of that.
 func newRealmConfig(realms map[string]*Realm, conf *krb5conf.Config, logger *zap.Logger) *RealmConfig {
-	r := &RealmConfig{realms: realms, conf: conf, kdcs: make(kdc.Static)}
+	r := &RealmConfig{realms: realms, names: slices.Sorted(maps.Keys(realms)), conf: conf, kdcs: make(kdc.Static)}
 	sites := siteFinder{"": kdc.NewSRV(kdc.SRVConfig{})}
 	for _, w := range conf.Warnings {
 		logger.Warn("krb5.conf has a line that is ignored", zap.Error(w))
@@ -84,12 +110,13 @@ func newRealmConfig(realms map[string]*Realm, conf *krb5conf.Config, logger *zap
 	return r
 }
 
-// RealmOf returns the realm of a host, empty if only a KDC can tell.
+// RealmOf returns the realm of a host, empty if only a KDC can tell. Of realms with
+// the same domain it is the first by name.
 func (r *RealmConfig) RealmOf(host string) string {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	best, longest := "", 0
-	for name, realm := range r.realms {
-		for _, domain := range realm.Domains {
+	for _, name := range r.names {
+		for _, domain := range r.realms[name].Domains {
 			domain = strings.ToLower(domain)
 			match := host == domain || strings.HasPrefix(domain, ".") && strings.HasSuffix(host, domain)
 			if match && len(domain) > longest {
@@ -109,11 +136,17 @@ func (r *RealmConfig) CAPath(client, server string) []string { return r.conf.CAP
 // DefaultRealm returns the realm of names without one, empty if there is none.
 func (r *RealmConfig) DefaultRealm() string { return r.conf.LibDefaults.DefaultRealm }
 
-// NetBIOS returns the realm of a domain's short name, empty if it is unknown.
+// NetBIOS returns the realm of a domain's short name, empty if it is unknown. Names
+// of realms come first.
 func (r *RealmConfig) NetBIOS(domain string) string {
-	for name, realm := range r.realms {
-		if strings.EqualFold(realm.NetBIOS, domain) || strings.EqualFold(name, domain) {
-			return name
+	if domain == "" || r.realms[domain] != nil {
+		return domain
+	}
+	named := func(name string) bool { return strings.EqualFold(name, domain) }
+	short := func(name string) bool { return strings.EqualFold(r.realms[name].NetBIOS, domain) }
+	for _, is := range []func(name string) bool{named, short} {
+		if at := slices.IndexFunc(r.names, is); at >= 0 {
+			return r.names[at]
 		}
 	}
 	return ""

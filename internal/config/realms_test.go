@@ -1,13 +1,21 @@
 package config
 
-import "testing"
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/krb5conf"
+)
 
 func TestRealmOf_LongestDomain(t *testing.T) {
 	r := parsedConf(t, "[domain_realm]\n .corp.example = CONF.EXAMPLE\n .other.example = OTHER.EXAMPLE\n")
-	r.realms = map[string]*Realm{
+	r = newRealmConfig(map[string]*Realm{
 		"CORP.EXAMPLE": {Domains: []string{".corp.example", "corp.example"}, NetBIOS: "CORP"},
 		"LAB.EXAMPLE":  {Domains: []string{".lab.corp.example", "Web.Corp.Example"}},
-	}
+	}, r.conf, zap.NewNop())
 	for host, want := range map[string]string{
 		"iis.corp.example":      "CORP.EXAMPLE", // before krb5.conf
 		"corp.example":          "CORP.EXAMPLE",
@@ -27,6 +35,51 @@ func TestRealmOf_LongestDomain(t *testing.T) {
 	for domain, want := range map[string]string{"CORP": "CORP.EXAMPLE", "corp": "CORP.EXAMPLE", "lab.example": "LAB.EXAMPLE", "NONE": ""} {
 		if got := r.NetBIOS(domain); got != want {
 			t.Errorf("domain %s is of realm %q, want %q", domain, got, want)
+		}
+	}
+}
+
+// The order of Go's maps must not decide.
+func TestRealmConfig_Ties(t *testing.T) {
+	domains := []string{".corp.example"}
+	for range 50 {
+		r := newRealmConfig(map[string]*Realm{
+			"A.EXAMPLE": {NetBIOS: "corp.example", Domains: domains}, "CORP.EXAMPLE": {Domains: domains}, "Corp.Example": {},
+			"PARTNER.EXAMPLE": {}, "THIRD.EXAMPLE": {},
+			"X.EXAMPLE": {NetBIOS: "SHORT"}, "Y.EXAMPLE": {NetBIOS: "SHORT"},
+		}, new(krb5conf.Config), zap.NewNop())
+		for domain, want := range map[string]string{
+			"": "", "CORP.EXAMPLE": "CORP.EXAMPLE", "Corp.Example": "Corp.Example", "corp.example": "CORP.EXAMPLE", "short": "X.EXAMPLE",
+		} {
+			if got := r.NetBIOS(domain); got != want {
+				t.Fatalf("domain %q is of realm %q, want %q", domain, got, want)
+			}
+		}
+		if got := r.RealmOf("iis.corp.example"); got != "A.EXAMPLE" {
+			t.Fatalf("iis.corp.example is in %q", got)
+		}
+	}
+}
+
+func TestCheckNetBIOS(t *testing.T) {
+	for _, row := range []struct {
+		realms map[string]*Realm
+		says   []string // none: they are accepted
+	}{
+		{map[string]*Realm{"A.EXAMPLE": {NetBIOS: "CORP"}, "B.EXAMPLE": {NetBIOS: "BRANCH"}, "C.EXAMPLE": {}, "D.EXAMPLE": {}, "E.EXAMPLE": nil}, nil},
+		{map[string]*Realm{"CORP": {NetBIOS: "CORP"}, "B.EXAMPLE": {}}, nil},
+		{map[string]*Realm{"A.EXAMPLE": {NetBIOS: "CORP"}, "B.EXAMPLE": {NetBIOS: "corp"}}, []string{"netbios", "A.EXAMPLE", "B.EXAMPLE", "CORP"}},
+		{map[string]*Realm{"A.EXAMPLE": {NetBIOS: "corp"}, "CORP": {}}, []string{"netbios", "A.EXAMPLE", "realm CORP"}},
+		{map[string]*Realm{"A.EXAMPLE": {NetBIOS: "corp"}, "CORP": nil}, []string{"netbios", "A.EXAMPLE", "realm CORP"}},
+	} {
+		_, err := NewEnv(row.realms, "", zap.NewNop())
+		if (err == nil) != (row.says == nil) {
+			t.Errorf("%v: %v", row.realms, err)
+		}
+		for _, says := range row.says {
+			if !strings.Contains(fmt.Sprint(err), says) {
+				t.Errorf("%v does not say %q", err, says)
+			}
 		}
 	}
 }

@@ -41,7 +41,7 @@ func NewEnv(realms map[string]*Realm, krb5Conf string, logger *zap.Logger) (*Env
 		}
 		env.realms[name] = realm
 	}
-	return env, nil
+	return env, CheckNetBIOS(env.realms)
 }
 
 // realmConfig returns the realms with the krb5.conf of the credentials. If these

@@ -47,7 +47,10 @@ func compileUserRules(globs []string, form krb5core.UserForm, fold bool) (*userR
 // checkUserRules rejects rules that match no user.
 func checkUserRules(globs []string) error {
 	for _, text := range globs {
-		_, name, inDomain := strings.Cut(text, `\`)
+		domain, name, inDomain := strings.Cut(text, `\`)
+		if inDomain && domain == "" {
+			return fmt.Errorf(`%q has an empty domain; write CORP%s, or leave the backslash out`, text, text)
+		}
 		if !inDomain {
 			name = text
 		}

@@ -139,6 +139,13 @@ func TestUserNames_Invalid(t *testing.T) {
 	}
 }
 
+func TestUserRules_EmptyDomain(t *testing.T) {
+	err := (&Impersonation{Impersonate: "{http.auth.user.id}", DenyUsers: []string{`\bob`}}).Check()
+	if err == nil || !strings.Contains(err.Error(), "empty domain") {
+		t.Error(err)
+	}
+}
+
 func TestUserRules_NeverMatching(t *testing.T) {
 	for _, rule := range []string{`ELSEWHERE\bob`, `\bob`, "", "@", " "} {
 		i := &Impersonation{Impersonate: "{http.auth.user.id}", DenyUsers: []string{rule}}
