@@ -53,6 +53,10 @@ func TestBadJSON(t *testing.T) {
 		{"users without impersonate", transport(`, "deny_users": ["x"]`), "{}", "requires impersonate"},
 		{"impersonate and delegate", transport(`, "impersonate": "{http.auth.user.id}", "delegate": "marked"`), "{}", "remove one of them"},
 		{"empty rule", transport(`, "impersonate": "{http.auth.user.id}", "allow_users": [""]`), "{}", "allow_users"},
+		{"empty allow_users", transport(`, "impersonate": "{http.auth.user.id}", "allow_users": []`), "{}", "allow_users: the list is empty"},
+		{"empty deny_users", transport(`, "impersonate": "{http.auth.user.id}", "deny_users": []`), "{}", "deny_users: the list is empty"},
+		{"null rules", transport(`, "impersonate": "{http.auth.user.id}", "allow_users": null`), "{}", ""},
+		{"placeholder in a rule", transport(`, "impersonate": "{http.auth.user.id}", "deny_users": ["{env.DENIED}"]`), "{}", "deny_users"},
 		{"empty glob", handler(good, `, "allow_spns": [""]`), "{}", ""},
 		{"versions 3", transport(`, "versions": ["3"]`), "{}", "HTTP/3"},
 	} {

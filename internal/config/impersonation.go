@@ -33,12 +33,13 @@ type Impersonation struct {
 	// Who may be impersonated: `alice`, `alice@REALM`, `CORP\alice` or a UPN; `*`
 	// matches any characters, case does not matter. A name without a realm is a user
 	// of `user_realm`. Both the requested name and the name that the KDC returns
-	// have to match. Default: everyone that the KDC allows.
+	// have to match. Rules take no placeholders, and one that can never match is
+	// rejected, as is an empty list. Default: everyone that the KDC allows.
 	AllowUsers []string `json:"allow_users,omitempty"`
 
-	// Who may not be impersonated, in the same form; takes precedence over
-	// `allow_users`. A name without a realm is that user in any realm, and the first
-	// part of any UPN. Default: no one.
+	// Who may not be impersonated, in the same form, which is checked in the same way;
+	// takes precedence over `allow_users`. A name without a realm is that user in any
+	// realm, and the first part of any UPN. Default: no one.
 	DenyUsers []string `json:"deny_users,omitempty"`
 }
 
@@ -57,9 +58,9 @@ func (i *Impersonation) Check() error {
 		return Setting("trust_header", alone)
 	case i.UserRealm != "":
 		return Setting("user_realm", alone)
-	case len(i.AllowUsers) > 0:
+	case i.AllowUsers != nil:
 		return Setting("allow_users", alone)
-	case len(i.DenyUsers) > 0:
+	case i.DenyUsers != nil:
 		return Setting("deny_users", alone)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -44,18 +45,21 @@ func compileUserRules(globs []string, form krb5core.UserForm, fold bool) (*userR
 	return rules, nil
 }
 
-// checkUserRules rejects rules that match no user.
+// checkUserRules rejects rules that match no user, and a list without rules, which
+// would be the same as none.
 func checkUserRules(globs []string) error {
+	if globs != nil && len(globs) == 0 {
+		return errors.New("the list is empty; name users, or leave it out")
+	}
 	for _, text := range globs {
 		domain, name, inDomain := strings.Cut(text, `\`)
-		if inDomain && domain == "" {
-			return fmt.Errorf(`%q has an empty domain; write CORP%s, or leave the backslash out`, text, text)
-		}
-		if !inDomain {
-			name = text
-		}
-		if strings.Trim(name, "@ ") == "" {
-			return fmt.Errorf("%q matches no user; write alice, alice@REALM, or *@REALM", text)
+		switch _, err := krb5core.ParseEndUser(text, krb5core.UserForm{Default: "*"}); {
+		case inDomain && domain == "":
+			return fmt.Errorf(`%q has an empty domain; write CORP\%s, or leave the backslash out`, text, name)
+		case strings.Contains(text, "{"):
+			return fmt.Errorf("%q matches no user: rules take no placeholders; write the name, or {$NAME}, which the Caddyfile replaces when it is read", text)
+		case err != nil:
+			return fmt.Errorf("a rule that matches no user: %w; write alice, alice@REALM, *@REALM or CORP\\alice", err)
 		}
 	}
 	return nil

@@ -139,6 +139,27 @@ func TestUserNames_Invalid(t *testing.T) {
 	}
 }
 
+func TestUserRules_Remedies(t *testing.T) {
+	for _, row := range []struct {
+		rules []string
+		says  string
+	}{
+		{[]string{"bob", "{env.DENIED}"}, "{$NAME}"},
+		{[]string{"bob "}, "write alice, alice@REALM"},
+		{[]string{}, "leave it out"},
+	} {
+		for setting, i := range map[string]*Impersonation{"allow_users": {AllowUsers: row.rules}, "deny_users": {DenyUsers: row.rules}} {
+			if err := i.Check(); err == nil || !strings.Contains(err.Error(), setting+": requires impersonate") {
+				t.Errorf("%s %q without impersonate: %v", setting, row.rules, err)
+			}
+			i.Impersonate = "{http.auth.user.id}"
+			if err := i.Check(); err == nil || !strings.Contains(err.Error(), setting) || !strings.Contains(err.Error(), row.says) {
+				t.Errorf("%s %q: %v", setting, row.rules, err)
+			}
+		}
+	}
+}
+
 func TestUserRules_EmptyDomain(t *testing.T) {
 	err := (&Impersonation{Impersonate: "{http.auth.user.id}", DenyUsers: []string{`\bob`}}).Check()
 	if err == nil || !strings.Contains(err.Error(), "empty domain") {
@@ -147,7 +168,10 @@ func TestUserRules_EmptyDomain(t *testing.T) {
 }
 
 func TestUserRules_NeverMatching(t *testing.T) {
-	for _, rule := range []string{`ELSEWHERE\bob`, `\bob`, "", "@", " "} {
+	for _, rule := range []string{
+		`ELSEWHERE\bob`, `\bob`, "", "@", " ", "{env.DENIED}", "bob-{http.auth.user.id}", "bob ", " bob", "bob\u00a0", "CORP.EXAMPLE/bob", "HTTP/*",
+		"bo\x00b", "bob\n", "bo\u200bb", `CORP\`, `CORP\bob@corp.example`, `CORP\BRANCH\bob`, "@corp.example", "bob@",
+	} {
 		i := &Impersonation{Impersonate: "{http.auth.user.id}", DenyUsers: []string{rule}}
 		_, err := i.Compile(new(RealmConfig), "CORP.EXAMPLE")
 		if i.Check() == nil && err == nil {
