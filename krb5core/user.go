@@ -149,7 +149,8 @@ func oddInUser(r rune) bool {
 
 // ParseEndUser reads the name of a user to impersonate, as authentication providers return it:
 // alice, CORP\alice, or alice@corp.example. The last is a user principal name, whatever follows the
-// @; the KDC finds its account (RFC 6806, Section 5).
+// @; the KDC finds its account (RFC 6806, Section 5). A second @ is refused: one of the two would be
+// chosen by the user where the other is part of a template such as {name}@CORP.EXAMPLE.
 func ParseEndUser(user string, form UserForm) (messages.Principal, error) {
 	switch {
 	case user == "" || len(user) > maxEndUser || !utf8.ValidString(user):
@@ -157,9 +158,9 @@ func ParseEndUser(user string, form UserForm) (messages.Principal, error) {
 	case strings.ContainsFunc(user, oddInUser) || strings.TrimSpace(user) != user:
 		return messages.Principal{}, fmt.Errorf("%w: %.64q has a slash, a space at an end, or what cannot be seen", ErrEndUser, user)
 	}
-	if at := strings.LastIndexByte(user, '@'); at >= 0 {
-		if at == 0 || at == len(user)-1 || strings.Contains(user, `\`) {
-			return messages.Principal{}, fmt.Errorf("%w: %.64q has nothing before or after the @, or a backslash beside it", ErrEndUser, user)
+	if before, after, isUPN := strings.Cut(user, "@"); isUPN {
+		if before == "" || after == "" || strings.ContainsAny(after, `@\`) || strings.Contains(before, `\`) {
+			return messages.Principal{}, fmt.Errorf("%w: %.64q has nothing before or after the @, or a second @ or a backslash beside it", ErrEndUser, user)
 		}
 		return messages.Principal{
 			Name:  messages.NewPrincipalName(messages.KRB_NT_ENTERPRISE, user),

@@ -20,7 +20,8 @@ type Impersonation struct {
 	// The end user's name, as a placeholder, e.g. `{http.auth.user.id}`: `alice`,
 	// `CORP\alice` or a UPN. `{http.auth.*}` and `{http.request.tls.client.*}` are
 	// used as they are; `{http.request.header.X}` needs `trust_header`. An empty
-	// name is answered with 403. Default: requests are made as the account itself.
+	// name is answered with 403, as is a value with an `@` where the text around the
+	// placeholder adds one. Default: requests are made as the account itself.
 	Impersonate string `json:"impersonate,omitempty"`
 
 	// The header that `impersonate` takes the user from. Set it only if a gateway

@@ -7,6 +7,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-negotiate/caddy-negotiate/internal/diagnosis"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/krb5conf"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
@@ -126,13 +129,13 @@ func TestUserNames_Invalid(t *testing.T) {
 	for _, name := range []string{
 		"", " alice", "alice ", "alice\u00a0", "ali\u200bce", "al\u00adice", "alice\x00", "ali\nce", "alice\u202e", "\ufeffalice", "al\u2028ice",
 		"HTTP/web.corp.example", "krbtgt/CORP.EXAMPLE", "\xff\xfe", `CORP\`, `\alice`, `CORP\BRANCH\alice`, `CORP\alice@corp.example`,
-		"@corp.example", "alice@", strings.Repeat("a", 513),
+		"@corp.example", "alice@", "alice@mail@corp.example", "alice@@corp.example", strings.Repeat("a", 513),
 	} {
 		if _, err := m.Parse(name); !errors.Is(err, krb5core.ErrEndUser) {
 			t.Errorf("%q is accepted: %v", name, err)
 		}
 	}
-	for _, name := range []string{"Jürgen Müller", "o'hara", "a.b-c_d$", "名前", "alice(admin)", "*", "alice@mail@corp.example", "Ⅷ"} {
+	for _, name := range []string{"Jürgen Müller", "o'hara", "a.b-c_d$", "名前", "alice(admin)", "*", "Ⅷ"} {
 		if _, err := m.Parse(name); err != nil {
 			t.Errorf("%q is rejected: %v", name, err)
 		}
@@ -167,10 +170,43 @@ func TestUserRules_EmptyDomain(t *testing.T) {
 	}
 }
 
+// A user must not choose the part that a template adds.
+func TestImpersonator_AtInTemplate(t *testing.T) {
+	t.Setenv("SUFFIX", "@CORP.EXAMPLE")
+	for _, row := range []struct{ template, id, want string }{ // an empty want: refused
+		{"{http.auth.user.id}@CORP.EXAMPLE", "alice", "alice@CORP.EXAMPLE"},
+		{"{http.auth.user.id}@CORP.EXAMPLE", "admin@EVIL", ""},
+		{"{http.auth.user.id}@CORP.EXAMPLE", "admin@", ""},
+		{"{http.auth.user.id}@CORP.EXAMPLE", `admin\@EVIL`, ""},
+		{"{http.auth.user.id}{env.SUFFIX}", "alice", "alice@CORP.EXAMPLE"},
+		{"{http.auth.user.id}{env.SUFFIX}", "admin@EVIL", ""},
+		{"{http.auth.user.id}@{http.auth.user.domain}", "alice", "alice@mail.example"},
+		{"{http.auth.user.id}@{http.auth.user.domain}", "admin@EVIL", ""},
+		{"{http.auth.user.id}", "alice@mail.example", "alice@mail.example"},
+		{"{http.auth.user.id}", "admin@EVIL@CORP.EXAMPLE", ""},
+	} {
+		m := withRules(t, nil, nil)
+		m.source = row.template
+		repl := caddy.NewReplacer()
+		repl.Set("http.auth.user.id", row.id)
+		repl.Set("http.auth.user.domain", "mail.example")
+		user, err := m.User(repl)
+		if row.want != "" {
+			if err != nil || user.Principal().Name.NameString[0] != row.want {
+				t.Errorf("%s with %s: %v, %v", row.template, row.id, user, err)
+			}
+			continue
+		}
+		if _, named := errors.AsType[*negotiate.UserError](err); !named || !errors.Is(err, krb5core.ErrEndUser) || diagnosis.Of(err).Word != diagnosis.UserUnknown {
+			t.Errorf("%s with %s: %v, %v", row.template, row.id, user, err)
+		}
+	}
+}
+
 func TestUserRules_NeverMatching(t *testing.T) {
 	for _, rule := range []string{
 		`ELSEWHERE\bob`, `\bob`, "", "@", " ", "{env.DENIED}", "bob-{http.auth.user.id}", "bob ", " bob", "bob\u00a0", "CORP.EXAMPLE/bob", "HTTP/*",
-		"bo\x00b", "bob\n", "bo\u200bb", `CORP\`, `CORP\bob@corp.example`, `CORP\BRANCH\bob`, "@corp.example", "bob@",
+		"bo\x00b", "bob\n", "bo\u200bb", `CORP\`, `CORP\bob@corp.example`, `CORP\BRANCH\bob`, "@corp.example", "bob@", "bob@mail@corp.example",
 	} {
 		i := &Impersonation{Impersonate: "{http.auth.user.id}", DenyUsers: []string{rule}}
 		_, err := i.Compile(new(RealmConfig), "CORP.EXAMPLE")
