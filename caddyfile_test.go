@@ -424,7 +424,7 @@ func TestKerberos_Errors(t *testing.T) {
 // What only files and variables show is not the adapter's to check.
 func TestAdapt_ReadsNoFile(t *testing.T) {
 	for _, secret := range []string{"keytab /nonexistent", "password_file /nonexistent", "ccache /nonexistent", "password {env.NOT_SET_AT_ALL}"} {
-		if _, err := adapt(site("user a@B\n" + secret + "\nspn HTTP/{env.NOT_SET_AT_ALL}\nkrb5_conf /nonexistent\nfast_armor keytab /nonexistent\nkdc_options {\ntls_ca /nonexistent\n}")); err != nil {
+		if _, err := adapt(site("user a@B\n" + secret + "\nspn HTTP/{env.NOT_SET_AT_ALL}\nkrb5_conf /nonexistent\nfast_armor keytab /nonexistent\nkdc_options {\ntls_ca /nonexistent\nproxy {env.NOT_SET_AT_ALL}\n}")); err != nil {
 			t.Error(err)
 		}
 	}

@@ -113,7 +113,7 @@ func (c *Credentials) Resolve(env *Env) (*Resolved, error) {
 		return nil, err
 	}
 	r.Finder = r.Realms.Finder(r.Principal.Realm, r.Servers)
-	if err := c.KDCOptions.resolve(&r.Sockets); err != nil {
+	if err := c.KDCOptions.resolve(&r.Sockets, env.logger.With(zap.Stringer("principal", r.Principal))); err != nil {
 		return nil, Setting("kdc_options", err)
 	}
 	if err := r.resolveLimits(); err != nil {

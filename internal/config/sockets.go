@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
+
+	"go.uber.org/zap"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
 )
@@ -38,7 +41,9 @@ type KDCOptions struct {
 	UDPPreferenceLimit int `json:"udp_preference_limit,omitempty"`
 
 	// URL of a proxy, `socks5://` or `http://`, through which KDCs are reached over
-	// TCP and HTTPS. Default: none.
+	// TCP and HTTPS. `{env.X}` and `{file./abs}` are allowed, for the whole URL or a
+	// part; a literal password causes a warning. Characters that separate the parts of
+	// URLs are written percent-encoded in user and password. Default: none.
 	Proxy string `json:"proxy,omitempty"`
 
 	// Path of a PEM file of the CAs that are trusted for HTTPS KDCs. Default: the system's.
@@ -63,12 +68,12 @@ func (o *KDCOptions) parse() (kdc.Options, error) {
 	if (o.TLSClientCert == "") != (o.TLSClientKey == "") {
 		return options, errors.New("tls_client_cert: set both the certificate and its key")
 	}
-	if o.Proxy != "" {
-		u, err := url.Parse(o.Proxy)
-		if err != nil { // it quotes the whole URL, which may have a password
-			return options, errors.New("proxy: not a URL; write socks5://host:port or http://host:port")
-		}
-		options.Proxy = u
+	err := checkSecretPlaceholders(o.Proxy)
+	if err == nil && !strings.Contains(o.Proxy, "{") {
+		options.Proxy, err = parseProxy(o.Proxy)
+	}
+	if err != nil {
+		return options, fmt.Errorf("proxy: %w", err)
 	}
 	if err := options.Check(); !errors.Is(err, kdc.ErrUnsupported) {
 		return options, err
@@ -76,10 +81,48 @@ func (o *KDCOptions) parse() (kdc.Options, error) {
 	return options, nil // another system may support it
 }
 
-// resolve adds the certificates of the files to the parsed options.
-func (o *KDCOptions) resolve(options *kdc.Options) error {
-	if err := options.Check(); o == nil || err != nil {
+// parseProxy parses the URL of a proxy; nil if there is none.
+func parseProxy(text string) (*url.URL, error) {
+	if text == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(text)
+	if err != nil { // it quotes the whole URL, which may have a password
+		return nil, errors.New("not a URL; write socks5://host:port or http://host:port, and other characters than letters and digits in a password as %XX")
+	}
+	return u, nil
+}
+
+// hasLiteralPassword reports whether a password is written out in the URL of a proxy.
+func hasLiteralPassword(proxy string) bool {
+	_, rest, _ := strings.Cut(proxy, "://")
+	at := strings.LastIndexByte(rest, '@')
+	if at < 0 {
+		return false
+	}
+	_, password, _ := strings.Cut(rest[:at], ":")
+	return password != "" && Literal(password)
+}
+
+// resolve adds to the parsed options the value of placeholders and the certificates of
+// the files.
+func (o *KDCOptions) resolve(options *kdc.Options, logger *zap.Logger) error {
+	if o == nil {
+		return options.Check()
+	}
+	proxy, err := ExpandSecret(o.Proxy)
+	if err == nil {
+		options.Proxy, err = parseProxy(proxy)
+	}
+	if err != nil {
+		return fmt.Errorf("proxy: %w", err)
+	}
+	if err := options.Check(); err != nil {
 		return err
+	}
+	if hasLiteralPassword(o.Proxy) {
+		logger.Warn("plaintext password of the proxy to the KDCs in the configuration: anyone who can read the configuration or the admin API can read it; " +
+			"use kdc_options proxy socks5://user:{env.NAME}@host:port")
 	}
 	if o.TLSCA != "" {
 		options.RootCAs = x509.NewCertPool()

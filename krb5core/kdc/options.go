@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -99,22 +100,23 @@ func (o Options) checkLocalAddress() error {
 	return nil
 }
 
+// checkProxy does not quote the URL: what url.Parse took for another part of it may
+// be a password.
 func (o Options) checkProxy() error {
 	if o.Proxy == nil {
 		return nil
 	}
-	text := o.Proxy.Redacted()
 	switch strings.ToLower(o.Proxy.Scheme) {
 	case "socks5", "socks5h", "http":
 	default:
-		return fmt.Errorf("proxy %s: must be socks5://host:port or http://host:port", text)
+		return errors.New("proxy: must be socks5://host:port or http://host:port")
 	}
 	host, _, err := splitHostPort(o.Proxy.Host)
 	if err != nil || host == "" {
-		return fmt.Errorf("proxy %s: write it socks5://host:port or http://host:port", text)
+		return errors.New("proxy: has no host or a bad port; write it socks5://host:port or http://host:port")
 	}
-	if o.Proxy.Path != "" && o.Proxy.Path != "/" || o.Proxy.RawQuery != "" {
-		return fmt.Errorf("proxy %s: takes no path or query", text)
+	if o.Proxy.Path != "" && o.Proxy.Path != "/" || o.Proxy.RawQuery != "" || o.Proxy.Fragment != "" {
+		return errors.New("proxy: takes no path, query or fragment; in a password write / ? # as %2F %3F %23")
 	}
 	return nil
 }

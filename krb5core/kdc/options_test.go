@@ -57,6 +57,10 @@ func TestOptions_ErrorsNameTheOption(t *testing.T) {
 		{Options{Proxy: mustURL(t, "socks5://")}, "proxy"},
 		{Options{Proxy: mustURL(t, "http://proxy/path")}, "proxy"},
 		{Options{Proxy: mustURL(t, "proxy:1080")}, "proxy"},
+		{Options{Proxy: mustURL(t, "user:secret@proxy:1080")}, "proxy"},
+		{Options{Proxy: mustURL(t, "http://user:1/secret@proxy")}, "proxy"},
+		{Options{Proxy: mustURL(t, "http://user:1?secret@proxy")}, "proxy"},
+		{Options{Proxy: mustURL(t, "http://user:1#secret@proxy")}, "proxy"},
 	} {
 		err := test.options.Check()
 		if err == nil || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "secret") {
