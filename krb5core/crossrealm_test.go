@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
@@ -94,24 +95,61 @@ func sayRealm(t *testing.T, key exchange.KeySource, realm string) kdctest.Fault 
 	}
 }
 
-func TestCrossRealm_OwnClock(t *testing.T) {
-	corp, _ := newRealm()
-	partner := kdctest.NewRealm("PARTNER.EXAMPLE")
-	kdctest.Trust(corp, partner)
-	partner.AddService("HTTP/web.partner.example")
-	w := newWorld(t, "right", nil, corp, partner)
-	tgt := w.apart(realmName, "PARTNER.EXAMPLE").login()
-	w.kdcs[1].JumpClock(time.Hour)
-	w.kdcs[1].Use(sayRealm(t, keytabOf(t, corp, corp.Principal("krbtgt/PARTNER.EXAMPLE")), realmName))
-	web := messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_SRV_HST, "HTTP", "web.partner.example"), Realm: "PARTNER.EXAMPLE"}
-	cred := must.OK(w.client.ServiceTicket(t.Context(), w.account, tgt, web))(t)
-	if cred.Service.Realm != realmName {
-		t.Errorf("the ticket is of %s", cred.Service.Realm)
+// A KDC sets the clock of its own realm only, whatever realm it says that its ticket is of.
+func TestCrossRealm_ForeignClock(t *testing.T) {
+	const partnerName, thirdName = "PARTNER.EXAMPLE", "THIRD.EXAMPLE"
+	for _, claimed := range []string{realmName, thirdName} {
+		t.Run(claimed, func(t *testing.T) {
+			corp, _ := newRealm()
+			partner, third := kdctest.NewRealm(partnerName), kdctest.NewRealm(thirdName)
+			kdctest.Trust(corp, partner)
+			kdctest.Trust(corp, third)
+			partner.AddService("HTTP/web.partner.example")
+			third.AddService("HTTP/web.third.example")
+			w := newWorld(t, "right", nil, corp, partner, third)
+			tgt := w.apart(realmName, partnerName, thirdName).login()
+			w.kdcs[1].JumpClock(time.Hour)
+			w.kdcs[1].Use(sayRealm(t, keytabOf(t, corp, corp.Principal("krbtgt/"+partnerName)), claimed))
+			http := func(host, realm string) messages.Principal {
+				return messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_SRV_HST, "HTTP", host), Realm: realm}
+			}
+			cred := must.OK(w.client.ServiceTicket(t.Context(), w.account, tgt, http("web.partner.example", partnerName)))(t)
+			if cred.Service.Realm != claimed {
+				t.Errorf("the ticket is of %s", cred.Service.Realm)
+			}
+			if off := w.clock.Offset(claimed); off != 0 {
+				t.Errorf("%s is %s off, says another realm", claimed, off)
+			}
+			if off := w.clock.Offset(partnerName); (off - time.Hour).Abs() > 5*time.Second {
+				t.Errorf("the partner is %s off, want an hour", off)
+			}
+			// A realm's own KDC still does.
+			w.kdcs[2].JumpClock(2 * time.Hour)
+			must.OK(w.client.ServiceTicket(t.Context(), w.account, tgt, http("web.third.example", thirdName)))(t)
+			if off := w.clock.Offset(thirdName); (off - 2*time.Hour).Abs() > 5*time.Second {
+				t.Errorf("the third realm is %s off, want two hours", off)
+			}
+		})
 	}
+}
+
+// The same goes for a login that another realm's KDC answers.
+func TestLogin_ReferredClock(t *testing.T) {
+	const people = "PEOPLE.EXAMPLE"
+	corp, _ := newRealm()
+	other := kdctest.NewRealm(people)
+	other.AddUser("bob", "right")
+	for _, realm := range []*kdctest.Realm{corp, other} {
+		realm.MapSuffix("people.example", people)
+	}
+	w := newWorld(t, "right", nil, corp, other).apart(realmName, people)
+	w.kdcs[1].JumpClock(time.Hour)
+	upn := messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_ENTERPRISE, "bob@people.example"), Realm: realmName}
+	must.OK(w.client.Login(t.Context(), krb5core.NewAccount(upn, password("right"), w.clock), nil))(t)
 	if off := w.clock.Offset(realmName); off != 0 {
 		t.Errorf("our own realm is %s off, says another realm", off)
 	}
-	if off := w.clock.Offset("PARTNER.EXAMPLE") - time.Hour; off.Abs() > 5*time.Second {
-		t.Errorf("the partner is %s off, want an hour", w.clock.Offset("PARTNER.EXAMPLE"))
+	if off := w.clock.Offset(people); (off - time.Hour).Abs() > 5*time.Second {
+		t.Errorf("the realm that answered is %s off, want an hour", off)
 	}
 }

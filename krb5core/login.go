@@ -76,7 +76,11 @@ func (c *Client) login(ctx context.Context, a *Account, armor *messages.Credenti
 	}
 	result := m.Result()
 	a.hint.Store(result.Hint)
-	a.learn(realm, learnt{result.Offset, result.OffsetConfirmed, realm, c.cfg.MaxSkew}, result.Credential.Service.Realm)
+	end := result.Realm
+	if end == realm {
+		end = result.Credential.Service.Realm // our own KDC may know its realm by another name
+	}
+	a.learn(realm, learnt{result.Offset, result.OffsetConfirmed, result.OffsetRealm, c.cfg.MaxSkew}, end)
 	return result.Credential, nil
 }
 

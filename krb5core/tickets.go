@@ -69,10 +69,7 @@ func (c *Client) ticket(
 	}
 	result := m.Result()
 	a.remember(result.Referrals, service.Realm)
-	end := result.Credential.Service.Realm
-	if end == tgt.Client.Realm && result.Realm != "" {
-		end = result.Realm // another realm's KDC must not set our realm's clock by naming it in the ticket
-	}
-	a.learn(tgt.Service.Realm, learnt{result.Offset, result.OffsetConfirmed, result.OffsetRealm, c.cfg.MaxSkew}, end)
+	// A KDC sets the clock of its own realm only, whatever realm it names in the ticket.
+	a.learn(tgt.Service.Realm, learnt{result.Offset, result.OffsetConfirmed, result.OffsetRealm, c.cfg.MaxSkew}, result.Realm)
 	return result.Credential, nil
 }

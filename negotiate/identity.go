@@ -37,7 +37,6 @@ type IdentityConfig struct {
 type Identity struct {
 	cfg     IdentityConfig
 	clock   *krb5core.Clock
-	stamps  sync.Map // realm -> *gss.Clock
 	source  ticketSource
 	breaker breaker
 	logins  chan struct{} // one at a time, whatever the settings: each may count towards lockout
@@ -47,7 +46,14 @@ type Identity struct {
 	owner   atomic.Pointer[string]
 	client  atomic.Pointer[knownClient] // of the ticket obtained last
 	watched atomic.Int64                // when the credential cache was last checked, in nanoseconds since 1970
+
+	mu     sync.Mutex
+	stamps map[string]*gss.Clock // by realm, at most maxStamps
 }
+
+// maxStamps bounds the clocks that an identity keeps, because a trusted realm's KDC may name any
+// realm in its tickets.
+const maxStamps = 256
 
 // NewIdentity returns an identity. It reads the secret, to fail early, and contacts no
 // KDC.
@@ -64,6 +70,7 @@ func NewIdentity(cfg IdentityConfig) (*Identity, error) {
 		clock:   clock,
 		breaker: breaker{now: cfg.Now},
 		logins:  make(chan struct{}, 1),
+		stamps:  make(map[string]*gss.Clock),
 	}
 	file := watchedFile{path: cfg.Secret.Path, observe: cfg.Observe}
 	if cfg.Secret.Kind == KindCCache {
@@ -138,18 +145,29 @@ func (id *Identity) Refused() *RefusedError { return id.breaker.state() }
 // ticket returns the ticket that the cache holds for a credential.
 func (id *Identity) ticket(cred *messages.Credential) (*Ticket, error) {
 	realm := cred.Service.Realm
-	stamps, ok := id.stamps.Load(realm)
-	if !ok {
-		fresh, err := gss.NewClock(gss.ClockConfig{
-			Now:    id.cfg.Now,
-			Offset: func() time.Duration { return id.clock.Offset(realm) },
-		})
-		if err != nil {
-			return nil, err
-		}
-		stamps, _ = id.stamps.LoadOrStore(realm, fresh)
+	stamps, err := id.stampsOf(realm)
+	if err != nil {
+		return nil, err
 	}
-	return newTicket(cred, id.clientOf(cred), stamps.(*gss.Clock), id.cfg.Now(), id.clock.Offset(realm)), nil
+	return newTicket(cred, id.clientOf(cred), stamps, id.cfg.Now(), id.clock.Offset(realm)), nil
+}
+
+// stampsOf returns the clock that the realm's tickets share. Beyond maxStamps each ticket has a
+// clock of its own.
+func (id *Identity) stampsOf(realm string) (*gss.Clock, error) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	if stamps, ok := id.stamps[realm]; ok {
+		return stamps, nil
+	}
+	stamps, err := gss.NewClock(gss.ClockConfig{
+		Now:    id.cfg.Now,
+		Offset: func() time.Duration { return id.clock.Offset(realm) },
+	})
+	if err == nil && len(id.stamps) < maxStamps {
+		id.stamps[realm] = stamps
+	}
+	return stamps, err
 }
 
 // clientOf returns the client's name in a form that the identity's own tickets share.

@@ -48,10 +48,14 @@ type ASResult struct {
 	Credential *messages.Credential // nil until the exchange is done
 	Hint       *PreAuthHint         // the type and salt that the KDC named last, nil if it named none
 
-	// Offset is the KDC's clock minus Now, 0 if the clocks agree within MaxSkew. Unless
-	// OffsetConfirmed, it comes from a KRB-ERROR, which may be forged.
+	// Realm is the realm whose KDC was asked last: the client's, or the one that it referred to.
+	Realm string
+
+	// Offset is the clock of OffsetRealm's KDC minus Now, 0 if the clocks agree within MaxSkew.
+	// Unless OffsetConfirmed, it comes from a KRB-ERROR, which may be forged.
 	Offset          time.Duration
 	OffsetConfirmed bool
+	OffsetRealm     string
 }
 
 // AS is the machine of the Authentication Service exchange (RFC 4120, Section 3.1), by which a
@@ -136,7 +140,7 @@ func NewAS(cfg ASConfig) (*AS, error) {
 // Result returns the state so far, also after a failure.
 func (a *AS) Result() *ASResult {
 	r := a.result
-	r.Offset, r.OffsetConfirmed = a.offset, a.confirmed
+	r.Realm, r.Offset, r.OffsetConfirmed, r.OffsetRealm = a.realm, a.offset, a.confirmed, a.offsetRealm
 	return &r
 }
 
