@@ -96,6 +96,24 @@ func bubble(t *testing.T, cfg Config, f func(*testing.T, *Cache[*ticket], *kdc))
 	})
 }
 
+// A KDC may say that a ticket is valid for thousands of years.
+func TestFetch_FarEnd(t *testing.T) {
+	for _, year := range []int{2261, 2262, 2263, 2600, 9999} {
+		bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
+			p := Policy[*ticket]{Fetch: func(ctx context.Context) (*ticket, error) {
+				v, err := k.policy().Fetch(ctx)
+				v.end = time.Date(year, 12, 31, 0, 0, 0, 0, time.UTC)
+				return v, err
+			}}
+			must(t, c, key(1), p, Fetched)
+			time.Sleep(365 * 24 * time.Hour)
+			if _, ok := c.Get(key(1)); !ok {
+				t.Errorf("a ticket that ends in %d is not cached", year)
+			}
+		})
+	}
+}
+
 func TestGet_AfterFetch(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		if _, ok := c.Get(key(1)); ok {

@@ -71,10 +71,21 @@ const (
 	refreshSpread = 0.15
 )
 
+// latest is the last time that nanoseconds since 1970 can express, in the year 2262.
+var latest = time.Unix(0, math.MaxInt64)
+
+// endNanos returns t in nanoseconds since 1970, or those of latest if t is later.
+func endNanos(t time.Time) int64 {
+	if t.After(latest) {
+		t = latest
+	}
+	return t.UnixNano()
+}
+
 // hold computes the times of value's life. It returns nil if the value is at its end
 // already.
 func (c *Cache[V]) hold(value V, now instant) *held[V] {
-	start, end := value.Start().UnixNano(), value.End().UnixNano()
+	start, end := value.Start().UnixNano(), endNanos(value.End())
 	if start >= end || value.Start().IsZero() {
 		start = now.wall
 	}

@@ -110,9 +110,8 @@ type Identity struct {
 	requests atomic.Pointer[metrics.Requests]
 	// tried reports whether there was a login, successful or not.
 	tried atomic.Bool
-	// lastEnd is when the last ticket-granting ticket ends, in nanoseconds since 1970; 0
-	// if there was none.
-	lastEnd atomic.Int64
+	// lastEnd is when the last ticket-granting ticket ends; nil if there was none.
+	lastEnd atomic.Pointer[time.Time]
 
 	mu   sync.Mutex
 	refs []*Ref // by name
@@ -130,7 +129,8 @@ func (id *Identity) observe(next func(negotiate.Event)) func(negotiate.Event) {
 		switch e := e.(type) {
 		case negotiate.LoggedIn:
 			id.tried.Store(true)
-			id.lastEnd.Store(e.Credential.EndTime.UnixNano())
+			end := e.Credential.EndTime
+			id.lastEnd.Store(&end)
 		case negotiate.LoginFailed:
 			id.tried.Store(true)
 		}
@@ -217,8 +217,8 @@ func (id *Identity) tgtEnd(own []Item) (end time.Time) {
 			end = item.Value.End()
 		}
 	}
-	if nanos := id.lastEnd.Load(); end.IsZero() && nanos != 0 {
-		end = time.Unix(0, nanos)
+	if last := id.lastEnd.Load(); end.IsZero() && last != nil {
+		end = *last
 	}
 	return end
 }

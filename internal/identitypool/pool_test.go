@@ -8,6 +8,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/config"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
@@ -144,5 +146,14 @@ func TestPool_BadPacketFile(t *testing.T) {
 	c.Trace, c.TracePackets = true, t.TempDir()
 	if _, err := p.Open(resolve(t, c), "", zap.NewNop()); err == nil || len(p.Identities()) != 0 {
 		t.Errorf("%v, %d identities", err, len(p.Identities()))
+	}
+}
+
+func TestIdentity_FarEnd(t *testing.T) {
+	id := new(Identity)
+	far := time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+	id.observe(func(negotiate.Event) {})(negotiate.LoggedIn{Credential: &messages.Credential{EndTime: far}})
+	if end := id.tgtEnd(nil); !end.Equal(far) {
+		t.Errorf("the ticket-granting ticket ends at %s, want %s", end, far)
 	}
 }
