@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"slices"
+	"time"
 )
 
 // Item is what operators see of an entry.
@@ -62,17 +63,45 @@ func (c *Cache[V]) Drop(match func(Key) bool) int {
 	return len(l.drop(match))
 }
 
-// Flush is Drop for operators: it removes the values from the store too, and no
-// value that was obtained before is loaded from it any more.
-func (c *Cache[V]) Flush(match func(Key) bool) int {
+// Flush is Drop for operators, of one identity's values: it removes them from the store
+// too, and no value of the identity that was obtained before is loaded from it any more.
+func (c *Cache[V]) Flush(identity string, match func(Key) bool) int {
 	l := c.lock()
 	defer l.unlock()
-	l.flushed = c.clock()
-	keys := l.drop(match)
+	l.flushed.add(identity, c.clock())
+	keys := l.drop(func(k Key) bool { return k.Identity == identity && match(k) })
 	if s := l.store; s != nil && len(keys) > 0 {
 		go deleteStored(s, keys)
 	}
 	return len(keys)
+}
+
+// maxFlushes bounds the identities whose flushes are remembered one by one.
+const maxFlushes = 1024
+
+// flushes are when identities were flushed last: stored values that were obtained before
+// are not used.
+type flushes struct {
+	all time.Time // of every identity that is not in the map
+	by  map[string]time.Time
+}
+
+func (f *flushes) of(identity string) time.Time {
+	if at, ok := f.by[identity]; ok {
+		return at
+	}
+	return f.all
+}
+
+func (f *flushes) add(identity string, now time.Time) {
+	if f.by == nil {
+		f.by = make(map[string]time.Time)
+	}
+	if _, known := f.by[identity]; !known && len(f.by) >= maxFlushes {
+		f.all = now
+		clear(f.by)
+	}
+	f.by[identity] = now
 }
 
 // drop returns the keys of the values that it removed.

@@ -55,7 +55,7 @@ type Cache[V Value] struct {
 	mu        sync.Mutex
 	memory    int64
 	store     Store[V]
-	flushed   time.Time // stored values older than this are not used
+	flushed   flushes
 	fetches   map[Key]*fetch[V]
 	values    pool[V]
 	negatives pool[V]

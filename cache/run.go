@@ -105,7 +105,7 @@ func (c locked[V]) start(key Key, why reason, parent *fetch[V], slot chan struct
 		timeout = defaultTimeout
 	}
 	f := &fetch[V]{
-		cache: c.Cache, key: key.kept(), reason: why, store: c.store, newerThan: c.flushed,
+		cache: c.Cache, key: key.kept(), reason: why, store: c.store, newerThan: c.flushed.of(key.Identity),
 		parent: parent, slot: slot, hurried: parent != nil,
 		hurry: make(chan struct{}), done: make(chan struct{}),
 	}

@@ -169,7 +169,7 @@ func TestFlush_Store(t *testing.T) {
 		synctest.Wait()
 		s.values[key(2)] = fresh(50) // of another process
 		time.Sleep(time.Second)
-		if n := c.Flush(func(Key) bool { return true }); n != 1 {
+		if n := c.Flush(key(1).Identity, func(Key) bool { return true }); n != 1 {
 			t.Fatalf("flushed %d, want 1", n)
 		}
 		synctest.Wait()
@@ -180,6 +180,41 @@ func TestFlush_Store(t *testing.T) {
 	})
 }
 
+func TestFlush_OfOneIdentity(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
+		s := newShelf()
+		c.SetStore(s)
+		other, third := key(1), key(1)
+		other.Identity, third.Identity = "other", "third"
+		s.values[key(2)] = fresh(50)
+		s.values[third] = fresh(51)
+		must(t, c, other, k.policy(), Fetched)
+		time.Sleep(time.Second)
+		if n := c.Flush(key(1).Identity, func(Key) bool { return true }); n != 0 {
+			t.Errorf("flushed %d of others", n)
+		}
+		must(t, c, other, k.policy(), Cached)
+		must(t, c, third, k.policy(), Stored)
+		must(t, c, key(2), k.policy(), Fetched)
+	})
+}
+
+// Flushes of many identities take bounded memory; none is forgotten.
+func TestFlushes_Bounded(t *testing.T) {
+	var f flushes
+	start := time.Unix(1, 0)
+	for i := range 3 * maxFlushes {
+		at := start.Add(time.Duration(i))
+		f.add(key(i).SPN, at)
+		if f.of(key(i).SPN).Before(at) || f.of(key(0).SPN).Before(start) {
+			t.Fatal("a flush was forgotten")
+		}
+	}
+	if n := len(f.by); n > maxFlushes {
+		t.Errorf("%d flushes are kept, want at most %d", n, maxFlushes)
+	}
+}
+
 func TestFlush_FetchUnderWay(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, c *Cache[*ticket], k *kdc) {
 		s := newShelf()
@@ -187,7 +222,7 @@ func TestFlush_FetchUnderWay(t *testing.T) {
 		k.delay = time.Second
 		go must(t, c, key(1), k.policy(), Fetched)
 		synctest.Wait()
-		c.Flush(func(Key) bool { return true })
+		c.Flush(key(1).Identity, func(Key) bool { return true })
 		time.Sleep(time.Minute)
 		if _, ok := s.values[key(1)]; ok {
 			t.Fatal("stored after the flush")

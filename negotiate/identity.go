@@ -132,7 +132,13 @@ func (id *Identity) reload() {
 func (id *Identity) Flush() int {
 	id.breaker.reset()
 	id.source.forget()
-	return id.cfg.Tickets.Flush(id.Owns)
+	return id.FlushTickets(func(cache.Key) bool { return true })
+}
+
+// FlushTickets removes the identity's tickets whose key matches, and returns how many there
+// were.
+func (id *Identity) FlushTickets(match func(cache.Key) bool) int {
+	return id.cfg.Tickets.Flush(*id.owner.Load(), match)
 }
 
 // Close removes the tickets. Requests that hold one keep using it.

@@ -106,7 +106,7 @@ func (a api) flush(query url.Values) (any, error) {
 	view := FlushView{Identities: len(s.identities)}
 	for _, id := range s.identities {
 		if s.spn != "" || s.user != "" {
-			view.Tickets += a.pool.Flush(func(k cache.Key) bool { return id.Owns(k) && s.has(k) })
+			view.Tickets += id.FlushTickets(s.has)
 			continue
 		}
 		if id.Refused() != nil {

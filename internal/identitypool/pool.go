@@ -61,9 +61,6 @@ func (p *Pool) Find(key cache.Key) *negotiate.Identity {
 	return found
 }
 
-// Flush drops the tickets whose key matches, and returns how many there were.
-func (p *Pool) Flush(match func(cache.Key) bool) int { return p.tickets.Flush(match) }
-
 // Readings returns what the gauges show of the identities that have tried to log in or
 // hold tickets.
 func (p *Pool) Readings() []metrics.Reading {
