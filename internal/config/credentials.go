@@ -97,8 +97,9 @@ type Credentials struct {
 	Trace bool `json:"trace,omitempty"`
 
 	// Path of a file to which, with `trace`, the raw messages are appended too
-	// (mode 0600), as text that `text2pcap -D -t ISO -u 1088,88` converts to a
-	// capture for Wireshark. It contains tickets: protect it like a keytab.
+	// (mode 0600; not through a symbolic link, not to a file of another owner), as
+	// text that `text2pcap -D -t ISO -u 1088,88` converts to a capture for
+	// Wireshark. It contains tickets: protect it like a keytab.
 	TracePackets string `json:"trace_packets,omitempty"`
 }
 

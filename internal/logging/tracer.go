@@ -134,14 +134,30 @@ func newPacketFile(path string) (*packetFile, error) {
 	if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
 		return nil, fmt.Errorf("%s: its folder does not exist; create it, for the user that Caddy runs as", path)
 	}
-	switch info, err := os.Stat(path); {
+	switch info, err := os.Lstat(path); {
 	case errors.Is(err, os.ErrNotExist):
 	case err != nil:
 		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s: is not a regular file; name one that may be written", path)
+	default:
+		if err := checkPacketFile(path, info); err != nil {
+			return nil, err
+		}
 	}
 	return &packetFile{path: path}, nil
+}
+
+// checkPacketFile checks that an existing file may be written to. Another user may have created
+// it, or a symbolic link, in order to read the tickets.
+func checkPacketFile(path string, info os.FileInfo) error {
+	switch {
+	case info.Mode().Type() == os.ModeSymlink:
+		return fmt.Errorf("%s: is a symbolic link; name the file itself", path)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s: is not a regular file; name one that may be written", path)
+	case foreign(info):
+		return fmt.Errorf("%s: is owned by another user than Caddy's; remove it, or name a file in a folder that only Caddy's user can write to", path)
+	}
+	return nil
 }
 
 // write appends a message, if there is one. It contains tickets: the file is readable by
@@ -150,7 +166,7 @@ func (p *packetFile) write(m kdc.MessageEvent, now time.Time) error {
 	if len(m.Data) == 0 {
 		return nil
 	}
-	f, err := os.OpenFile(p.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	f, err := openPackets(p.path)
 	if err != nil {
 		return err
 	}

@@ -258,6 +258,48 @@ func TestNewTracer_BadPacketFile(t *testing.T) {
 	}
 }
 
+// In a folder that others write to, the file may be another user's.
+func TestPacketFile_OfOthers(t *testing.T) {
+	message := kdc.MessageEvent{Realm: "CORP.EXAMPLE", Data: []byte{1}, Size: 1}
+	folder := t.TempDir()
+	target := filepath.Join(folder, "target")
+	for name, create := range map[string]func(path string) error{
+		"symbolic link":          func(path string) error { return os.Symlink(target, path) },
+		"dangling symbolic link": func(path string) error { return os.Symlink(filepath.Join(folder, "none"), path) },
+		"file of another user": func(path string) error {
+			return errors.Join(os.WriteFile(path, nil, 0o600), os.Chown(path, 65534, -1))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(target, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(folder, strings.ReplaceAll(name, " ", "-"))
+			file, err := newPacketFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := create(path); err != nil {
+				t.Skip(err) // only root gives files away
+			}
+			if err := file.write(message, time.Now()); err == nil {
+				t.Error("written")
+			}
+			if _, err := newPacketFile(path); err == nil || !strings.Contains(err.Error(), path) {
+				t.Errorf("not rejected at load: %v", err)
+			}
+			for _, path := range []string{path, target} {
+				if content, _ := os.ReadFile(path); len(content) > 0 {
+					t.Errorf("%s holds messages", path)
+				}
+			}
+		})
+	}
+	if _, err := os.Stat(filepath.Join(folder, "none")); err == nil {
+		t.Error("the target of a symbolic link was created")
+	}
+}
+
 func TestTracer_PacketErrorIsLoggedOnce(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "there")
 	if err := os.Mkdir(folder, 0o700); err != nil {
