@@ -14,13 +14,13 @@ import (
 // it was fetched: it must not be kept as the other's.
 var errOtherPrincipal = errors.New("the credential cache has another principal now")
 
-// policy fetches a ticket by get, and makes sure that it belongs to the owner in the key.
+// policy fetches a ticket by get, and makes sure that it belongs under the key.
 func (i *Initiator) policy(key cache.Key, get func(context.Context) (*Ticket, error)) cache.Policy[*Ticket] {
 	return cache.Policy[*Ticket]{
 		Timeout: i.settings.Client.Timeout(),
 		Fetch: func(ctx context.Context) (*Ticket, error) {
 			ticket, err := get(ctx)
-			if key.Identity != *i.id.owner.Load() {
+			if !i.id.Owns(key) || err == nil && !i.id.Belongs(key, ticket) {
 				return nil, uncached(errOtherPrincipal)
 			}
 			return ticket, err

@@ -30,6 +30,11 @@ var ErrCCache = errors.New("credential cache")
 // ReadCCache reads a credential cache of type FILE.
 func ReadCCache(path string) (*ccache.CCache, error) { return parseFile(path, maxCCache, ccache.Parse) }
 
+// OtherOwner is the error of a credential cache whose principal is not the configured one.
+func OtherOwner(path string, owner, configured messages.Principal) error {
+	return fmt.Errorf("%s: has tickets of %s, not of %s; fix user, or leave it out", path, owner, configured)
+}
+
 // CCachePath removes the FILE: prefix of MIT's KRB5CCNAME, and rejects the types that
 // are not files.
 func CCachePath(name string) (string, error) {
@@ -49,7 +54,8 @@ func CCachePath(name string) (string, error) {
 // credentialCache is a file that another program fills with tickets: kinit, SSSD, a
 // sidecar.
 type credentialCache struct {
-	clock *krb5core.Clock
+	clock  *krb5core.Clock
+	pinned messages.Principal // zero: the file's principal, whichever it is
 
 	mu      sync.Mutex
 	watched watchedFile
@@ -65,6 +71,9 @@ func (c *credentialCache) reload() (changed bool, err error) {
 		file, err := ReadCCache(c.watched.path)
 		if err != nil {
 			return err
+		}
+		if !c.pinned.IsZero() && !file.DefaultPrincipal.Equal(c.pinned) {
+			return OtherOwner(c.watched.path, file.DefaultPrincipal, c.pinned)
 		}
 		if c.file == nil || !c.file.DefaultPrincipal.Equal(file.DefaultPrincipal) {
 			c.as = krb5core.NewAccount(file.DefaultPrincipal, nil, c.clock)

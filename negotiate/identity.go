@@ -41,14 +41,19 @@ type Identity struct {
 	breaker breaker
 	logins  chan struct{} // one at a time, whatever the settings: each may count towards lockout
 
-	// owner tells this identity's tickets from all others in the cache. It changes
-	// only when a credential cache gets another principal.
-	owner   atomic.Pointer[string]
+	// owner changes only when a credential cache that is not pinned gets another principal.
+	owner   atomic.Pointer[owner]
 	client  atomic.Pointer[knownClient] // of the ticket obtained last
 	watched atomic.Int64                // when the credential cache was last checked, in nanoseconds since 1970
 
 	mu     sync.Mutex
 	stamps map[string]*gss.Clock // by realm, at most maxStamps
+}
+
+// owner is who an identity's tickets belong to.
+type owner struct {
+	key       string // tells this identity's tickets from all others in the cache
+	principal messages.Principal
 }
 
 // maxStamps bounds the clocks that an identity keeps, because a trusted realm's KDC may name any
@@ -74,7 +79,7 @@ func NewIdentity(cfg IdentityConfig) (*Identity, error) {
 	}
 	file := watchedFile{path: cfg.Secret.Path, observe: cfg.Observe}
 	if cfg.Secret.Kind == KindCCache {
-		id.source = &credentialCache{watched: file, clock: clock}
+		id.source = &credentialCache{watched: file, pinned: cfg.Secret.Pinned, clock: clock}
 	} else {
 		id.source = &keyring{name: cfg.Principal, secret: cfg.Secret, file: file, clock: clock}
 	}
@@ -94,11 +99,11 @@ func (id *Identity) Format(s fmt.State, _ rune) { fmt.Fprint(s, id.String()) }
 
 // updateOwner sets whose tickets are looked up in the cache.
 func (id *Identity) updateOwner() {
-	owner := id.cfg.Key
+	o := owner{key: id.cfg.Key, principal: id.source.principal()}
 	if id.cfg.Secret.Kind == KindCCache {
-		owner += " " + id.source.principal().String()
+		o.key += " " + o.principal.String()
 	}
-	id.owner.Store(&owner)
+	id.owner.Store(&o)
 }
 
 // watch checks, once a second, whether the credential cache has another principal:
@@ -121,10 +126,12 @@ func (id *Identity) reload() {
 		return
 	}
 	id.breaker.reset()
-	before := *id.owner.Load()
+	before := id.owner.Load().key
 	id.updateOwner()
 	// The ticket-granting ticket of the new file is used, also for the same principal.
-	id.cfg.Tickets.Drop(func(k cache.Key) bool { return k.Identity == before && (before != *id.owner.Load() || k.SPN == tgtSPN) })
+	id.cfg.Tickets.Drop(func(k cache.Key) bool {
+		return k.Identity == before && (before != id.owner.Load().key || k.SPN == tgtSPN)
+	})
 }
 
 // Flush removes all tickets of the identity and closes its breaker. It returns how many
@@ -138,7 +145,7 @@ func (id *Identity) Flush() int {
 // FlushTickets removes the identity's tickets whose key matches, and returns how many there
 // were.
 func (id *Identity) FlushTickets(match func(cache.Key) bool) int {
-	return id.cfg.Tickets.Flush(*id.owner.Load(), match)
+	return id.cfg.Tickets.Flush(id.owner.Load().key, match)
 }
 
 // Close removes the tickets. Requests that hold one keep using it.

@@ -53,7 +53,7 @@ type Target struct {
 
 func (i *Initiator) key(t *Target) cache.Key {
 	return cache.Key{
-		Identity: *i.id.owner.Load(),
+		Identity: i.id.owner.Load().key,
 		User:     t.User.text, UserType: int32(t.User.principal.Name.NameType),
 		Realm: t.SPN.principal.Realm, SPN: t.SPN.text, Terms: i.settings.terms,
 	}
@@ -67,7 +67,8 @@ const (
 )
 
 func (i *Initiator) tgtKey() cache.Key {
-	return cache.Key{Identity: *i.id.owner.Load(), Realm: i.id.Principal().Realm, SPN: tgtSPN, Terms: i.settings.terms}
+	o := i.id.owner.Load()
+	return cache.Key{Identity: o.key, Realm: o.principal.Realm, SPN: tgtSPN, Terms: i.settings.terms}
 }
 
 func (i *Initiator) evidenceKey(u User) cache.Key {

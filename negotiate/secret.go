@@ -25,7 +25,10 @@ type Secret struct {
 	Kind SecretKind
 	// Path is the file, empty for a password in the configuration.
 	Path string
-	read func() (exchange.KeySource, error)
+	// Pinned is the only principal whose tickets are used from a credential cache; zero for
+	// whichever the file has.
+	Pinned messages.Principal
+	read   func() (exchange.KeySource, error)
 }
 
 // SecretKind says what kind of secret an account logs in with.
@@ -39,8 +42,14 @@ const (
 	KindCCache       SecretKind = "ccache"
 )
 
-// CCacheSecret uses the tickets of a credential cache file in place of keys.
+// CCacheSecret uses the tickets of a credential cache file in place of keys. If the file gets
+// another principal, so does the identity.
 func CCacheSecret(path string) Secret { return Secret{Kind: KindCCache, Path: path} }
+
+// PinnedCCacheSecret is a CCacheSecret that is used only while the file has this principal.
+func PinnedCCacheSecret(path string, principal messages.Principal) Secret {
+	return Secret{Kind: KindCCache, Path: path, Pinned: principal}
+}
 
 // KeytabSecret uses the principal's keys of a keytab file.
 func KeytabSecret(path string, principal messages.Principal) Secret {
@@ -141,12 +150,13 @@ func fileError(path string, err error) error {
 }
 
 // watchedFile is a file that is read again when it changes. If it cannot be read again, what was
-// read before stays in use; the failure is reported once.
+// read before stays in use; the failure is reported once, however often the file is written.
 type watchedFile struct {
 	path    string // empty for a secret without a file
 	observe func(Event)
 	info    fs.FileInfo // of the state that was read, symbolic links followed; nil without a file
 	loaded  bool
+	broken  string // the failure that was reported last, empty after a success
 }
 
 // reload reads the file unless it is as it was, and reports whether its content is another than
@@ -165,10 +175,15 @@ func (w *watchedFile) reload(read func() error) (changed bool, err error) {
 	}
 	changed = w.loaded && err == nil
 	w.info, w.loaded = now, true
-	if err != nil {
+	switch {
+	case err == nil:
+		w.broken = ""
+		if changed {
+			w.observe(SecretChanged{Path: w.path})
+		}
+	case err.Error() != w.broken:
+		w.broken = err.Error()
 		w.observe(SecretBroken{Path: w.path, Err: err})
-	} else if changed {
-		w.observe(SecretChanged{Path: w.path})
 	}
 	return changed, nil
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/cache"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
 // What operators may see of an identity and of the cache's keys. None of it is a secret.
@@ -24,7 +25,23 @@ func (id *Identity) Keys() []krb5core.HeldKey { return id.source.account().HeldK
 func (id *Identity) Offsets() map[string]time.Duration { return id.clock.Offsets() }
 
 // Owns reports whether a ticket of the cache is the identity's.
-func (id *Identity) Owns(key cache.Key) bool { return key.Identity == *id.owner.Load() }
+func (id *Identity) Owns(key cache.Key) bool { return key.Identity == id.owner.Load().key }
+
+// PrincipalOf returns the principal that tickets under the key belong to. It returns false if
+// the key is not the identity's, or not any more.
+func (id *Identity) PrincipalOf(key cache.Key) (messages.Principal, bool) {
+	o := id.owner.Load()
+	return o.principal, key.Identity == o.key
+}
+
+// Belongs reports whether a ticket belongs under the key: without a user it must be the
+// principal's own. The client of a login may differ where the KDC is asked to correct names.
+func (id *Identity) Belongs(key cache.Key, t *Ticket) bool {
+	principal, ok := id.PrincipalOf(key)
+	corrected := id.cfg.Secret.Kind != KindCCache &&
+		(key.TermsValue().Canonicalize || principal.Name.NameType == messages.KRB_NT_ENTERPRISE)
+	return ok && (key.User != "" || corrected || t.cred.Client.Equal(principal))
+}
 
 // IsTGT reports whether a ticket of the cache is the identity's own ticket-granting
 // ticket.

@@ -44,7 +44,9 @@ type Credentials struct {
 	PasswordFile string `json:"password_file,omitempty"`
 
 	// Path of a credential cache (FILE type) that another program keeps filled,
-	// for instance `kinit` or SSSD. It is read again when it is replaced.
+	// for instance `kinit` or SSSD. It is read again when it is replaced. If it then has
+	// another principal than `user`, the tickets that are held stay in use; without
+	// `user`, the new principal is used.
 	CCache string `json:"ccache,omitempty"`
 
 	// The realm's KDCs in order of preference: `host`, `host:port`, `tcp/host`,

@@ -74,11 +74,12 @@ func (c *Credentials) resolveCCache(r *Resolved) error {
 	owner := file.DefaultPrincipal
 	switch {
 	case c.User == "":
-		r.Principal = owner
-	case !owner.Equal(r.Principal):
-		return fmt.Errorf("%s: has tickets of %s, not of %s; fix user, or leave it out", path, owner, r.Principal)
+		r.Principal, r.Secret = owner, negotiate.CCacheSecret(path)
+	case owner.Equal(r.Principal):
+		r.Secret = negotiate.PinnedCCacheSecret(path, r.Principal)
+	default:
+		return negotiate.OtherOwner(path, owner, r.Principal)
 	}
-	r.Secret = negotiate.CCacheSecret(path)
 	return nil
 }
 
@@ -99,7 +100,7 @@ var poolSecret = []byte(rand.Text())
 func poolKey(principal messages.Principal, secret negotiate.Secret, password string) string {
 	mac := hmac.New(sha256.New, poolSecret)
 	mac.Write([]byte(secret.Path + password))
-	if secret.Kind == negotiate.KindCCache {
+	if secret.Kind == negotiate.KindCCache && secret.Pinned.IsZero() {
 		// The cache may get another owner, and the identity follows it.
 		return fmt.Sprintf("%s %x", secret.Kind, mac.Sum(nil)[:16])
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/cache"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
 
@@ -43,6 +44,7 @@ func ParseKey(text string) ([]byte, error) {
 // entry is the name of one ticket in the storage, and what it is sealed with.
 type entry struct {
 	identity *negotiate.Identity
+	key      cache.Key
 	aead     cipher.AEAD
 	name     string
 }
@@ -53,6 +55,12 @@ type entry struct {
 func (s *Store) entry(key cache.Key) (entry, bool) {
 	id := s.cfg.Find(key)
 	if id == nil {
+		return entry{}, false
+	}
+	// The principal of the key, not the identity's present one: a credential cache may have
+	// got another in between.
+	principal, ok := id.PrincipalOf(key)
+	if !ok {
 		return entry{}, false
 	}
 	secret, source := s.cfg.Key, "configured"
@@ -70,14 +78,13 @@ func (s *Store) entry(key cache.Key) (entry, bool) {
 	block, _ := aes.NewCipher(derived[:32])        // fails for other sizes only
 	aead, _ := cipher.NewGCMWithRandomNonce(block) // fails for other ciphers only
 	mac := hmac.New(sha256.New, derived[32:])
-	mac.Write(identify(id, key))
-	return entry{identity: id, aead: aead, name: prefix + hex.EncodeToString(mac.Sum(nil))}, true
+	kind, _ := id.Origin()
+	mac.Write(identify(principal, kind, key))
+	return entry{identity: id, key: key, aead: aead, name: prefix + hex.EncodeToString(mac.Sum(nil))}, true
 }
 
-// identify is an unambiguous encoding of the identity and the key, equal in all processes.
-func identify(id *negotiate.Identity, key cache.Key) []byte {
-	principal := id.Principal()
-	kind, _ := id.Origin()
+// identify is an unambiguous encoding of the account and the key, equal in all processes.
+func identify(principal messages.Principal, kind negotiate.SecretKind, key cache.Key) []byte {
 	var b []byte
 	for _, part := range []string{principal.String(), string(kind)} {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(part)))
@@ -97,7 +104,10 @@ func (e entry) seal(t *negotiate.Ticket) ([]byte, error) {
 	return e.aead.Seal(header, nil, plain, e.associated(header[:headerSize:headerSize])), nil //nolint:gosec // with a nil nonce the AEAD draws a random one
 }
 
-var errUnopened = errors.New("the stored ticket cannot be opened")
+var (
+	errUnopened = errors.New("the stored ticket cannot be opened")
+	errForeign  = errors.New("the stored ticket is another principal's")
+)
 
 // open returns the ticket that was stored.
 func (e entry) open(b []byte) (*negotiate.Ticket, error) {
@@ -108,7 +118,11 @@ func (e entry) open(b []byte) (*negotiate.Ticket, error) {
 	if err != nil {
 		return nil, errUnopened
 	}
-	return e.identity.Unmarshal(plain)
+	t, err := e.identity.Unmarshal(plain)
+	if err == nil && !e.identity.Belongs(e.key, t) {
+		return nil, errForeign
+	}
+	return t, err
 }
 
 // associated is the associated data of the seal.

@@ -3,12 +3,17 @@ package ticketstore
 import (
 	"bytes"
 	"encoding/base64"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/cache"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/ccache"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
@@ -146,6 +151,103 @@ func TestParseKey(t *testing.T) {
 	for _, text := range []string{"", "too short", base64.StdEncoding.EncodeToString(key[1:])} {
 		if _, err := ParseKey(text); err == nil {
 			t.Errorf("%q: taken for a key", text)
+		}
+	}
+}
+
+// ccacheIdentity is an identity with a credential cache of the principal; rewrite gives the file
+// another principal and has the identity notice.
+func ccacheIdentity(t *testing.T, owner messages.Principal) (id *negotiate.Identity, rewrite func(messages.Principal)) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "ccache")
+	write := func(owner messages.Principal) {
+		t.Helper()
+		file := ccache.CCache{DefaultPrincipal: owner}
+		content, err := file.Marshal()
+		if err == nil {
+			err = os.WriteFile(path, content, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(owner)
+	id, err := negotiate.NewIdentity(negotiate.IdentityConfig{
+		Key: "ccache", Secret: negotiate.CCacheSecret(path), Tickets: cache.New[*negotiate.Ticket](cache.Config{}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sender, err := kdc.NewSender(kdc.Config{Finder: kdc.Static{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := krb5core.NewClient(krb5core.Config{Sender: sender})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id, func(owner messages.Principal) {
+		write(owner)
+		_, _ = id.Initiator(negotiate.NewSettings("ccache", client)).Login(t.Context()) // reads the file
+	}
+}
+
+// A ticket is stored under the principal that it was obtained for, even if the credential cache
+// gets another one meanwhile.
+func TestStore_CCacheChangesOwner(t *testing.T) {
+	second := messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_PRINCIPAL, "second-who-is-longer"), Realm: "CORP.EXAMPLE"}
+	id, rewrite := ccacheIdentity(t, testPrincipal)
+	first := testKey
+	first.Identity = "ccache " + testPrincipal.String()
+	if !id.Owns(first) {
+		t.Fatal("not the identity's key")
+	}
+	storage := newFakeStorage()
+	s := testStore(storage, id, bytes.Repeat([]byte{7}, 32))
+	find, again := s.cfg.Find, false
+	s.cfg.Find = func(key cache.Key) *negotiate.Identity {
+		found := find(key)
+		if !again { // after the key was found to be the identity's
+			again = true
+			rewrite(second)
+		}
+		return found
+	}
+	s.Save(t.Context(), first, ticketOf(t, id, time.Hour))
+	seconds := first
+	seconds.Identity = "ccache " + second.String()
+	if !id.Owns(seconds) {
+		t.Fatal("the identity has not followed its file")
+	}
+	if got, ok := s.Load(t.Context(), seconds); ok {
+		t.Errorf("the store returns a ticket of %s for %s", got.Client(), second)
+	}
+	if len(storage.entries) != 0 {
+		t.Errorf("%d tickets stored, want none", len(storage.entries))
+	}
+}
+
+// A stored ticket of another principal is not used.
+func TestStore_OtherPrincipal(t *testing.T) {
+	other := messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_PRINCIPAL, "other"), Realm: "CORP.EXAMPLE"}
+	ccacheID, _ := ccacheIdentity(t, other)
+	ccacheKey := testKey
+	ccacheKey.Identity = "ccache " + other.String()
+	keytabID, err := negotiate.NewIdentity(negotiate.IdentityConfig{Key: testKey.Identity, Principal: other, Secret: negotiate.PasswordSecret("x")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, key := range map[*negotiate.Identity]cache.Key{ccacheID: ccacheKey, keytabID: testKey} {
+		s := testStore(newFakeStorage(), id, bytes.Repeat([]byte{7}, 32))
+		ticket := ticketOf(t, id, time.Hour) // its client is testPrincipal
+		s.Save(t.Context(), key, ticket)
+		if _, ok := s.Load(t.Context(), key); ok {
+			t.Errorf("%s: a ticket of %s is used", id, ticket.Client())
+		}
+		key.User = testPrincipal.String()
+		s.Save(t.Context(), key, ticket)
+		if _, ok := s.Load(t.Context(), key); !ok {
+			t.Errorf("%s: the ticket of a user is not used", id)
 		}
 	}
 }
