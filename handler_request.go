@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"io"
-	"maps"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"sync"
 
@@ -25,6 +23,8 @@ type handlerRequest struct {
 	ctx       context.Context
 	attempt   negotiate.Attempt
 	judgement negotiate.Judgement
+	sending   *sending
+	sent      bool   // the token of the last sending was sent
 	failed    error  // why the upstream's response was discarded, or no token was made
 	cancel    func() // ends the current sending; nil without mutual authentication
 
@@ -36,7 +36,6 @@ type handlerRequest struct {
 func (x *handlerRequest) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	snapshot := takeSnapshot(w, r)
 	defer snapshot.release()
-	*r = *r.WithContext(untilSent(r)) // the request that Caddy's placeholders read, too
 	var err error
 	if r.Body, err = x.attempt.Body.Next(x.ctx); err != nil {
 		return err
@@ -56,19 +55,6 @@ func (x *handlerRequest) serve(w http.ResponseWriter, r *http.Request, next cadd
 	return err
 }
 
-// untilSent returns a context that removes the token from the request when a connection
-// to the upstream is requested. reverse_proxy has copied the header by then; it runs the
-// routes of handle_response with the request itself, and they may lead to another
-// upstream. The header is replaced and not changed: a handler may send a request of its
-// own with this context from another goroutine.
-func untilSent(r *http.Request) context.Context {
-	return httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{GetConn: func(string) {
-		header := maps.Clone(r.Header)
-		delete(header, "Authorization")
-		r.Header = header
-	}})
-}
-
 // send passes the request on with a new token.
 func (x *handlerRequest) send(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	token, err := x.attempt.Mint(x.ctx, nil)
@@ -77,12 +63,13 @@ func (x *handlerRequest) send(w http.ResponseWriter, r *http.Request, next caddy
 		return nil
 	}
 	x.requests.Token(len(token))
-	r.Header["Authorization"] = []string{token}
+	x.sending = &sending{token: token, client: x.attempt.Grant().Ticket.Client()}
+	*r = *r.WithContext(x.sending.within(r.Context())) // the request that Caddy's placeholders read, too
 	x.wrapper.ResponseWriter = w
 	x.response = judgingWriter{ResponseWriterWrapper: &x.wrapper, request: x}
 	err = x.pass(r, next)
 	httpauth.DropChallenges(w.Header()) // trailers are in it by now
-	delete(r.Header, "Authorization")
+	x.sent = x.sending.end()
 	return err
 }
 
@@ -105,8 +92,12 @@ func (x *handlerRequest) pass(r *http.Request, next caddyhttp.Handler) error {
 	return next.ServeHTTP(&x.response, r)
 }
 
-// discards judges a response and reports whether it is discarded.
+// discards judges a response and reports whether it is discarded. One to a request
+// without a token proves nothing and refuses nothing.
 func (x *handlerRequest) discards(status int, header http.Header) bool {
+	if !x.sending.taken() && x.attempt.Config.MutualAuth != negotiate.MutualAuthRequired {
+		return false
+	}
 	x.judgement = x.attempt.Judge(x.ctx, status, header)
 	x.judged(&x.attempt, &x.judgement)
 	if x.judgement.Decision == negotiate.Reject {

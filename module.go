@@ -28,13 +28,18 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(Handler{})
+	caddy.RegisterModule(new(Handler))
 }
 
 // Handler authenticates a request to the upstream that `reverse_proxy` sends it
 // to: it sets `Authorization: Negotiate` with a new Kerberos token, and repeats the
 // request once if the upstream refuses the token. A client's own Authorization is
 // dropped, and so are the upstream's challenges.
+//
+// Only a `reverse_proxy` with the `http` transport sends the token, to the upstream alone
+// and not in the routes of `handle_response`. It uses HTTP/1.1 for that, and connections
+// that no other request uses. A configuration with other transports behind the handler is
+// rejected: use `transport negotiate`.
 //
 // The token is made before `reverse_proxy` chooses an upstream. For several upstreams,
 // retries, channel bindings or active health checks, use `transport negotiate`.
@@ -58,10 +63,11 @@ type Handler struct {
 	identity *identitypool.Ref
 	settings *config.ServiceSettings
 	attempts negotiate.AttemptConfig
+	once     warnOnce
 }
 
 // CaddyModule returns the Caddy module information.
-func (Handler) CaddyModule() caddy.ModuleInfo {
+func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.negotiate", New: func() caddy.Module { return new(Handler) }}
 }
 
@@ -81,6 +87,9 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return places.Locate(err)
 	}
 	if h.settings, err = h.Service.Compile(false); err != nil {
+		return places.Locate(err)
+	}
+	if err = h.place(ctx, places.Block()); err != nil {
 		return places.Locate(err)
 	}
 	if h.identity, err = openIdentity(ctx, &h.Login); err != nil {
@@ -144,6 +153,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return x.fail(w, x.failed)
 	}
 	x.answered(&x.attempt)
+	if _, proxied := repl.Get("http.reverse_proxy.upstream.hostport"); !x.sent && proxied {
+		h.once.warn(h.logger, "not sent", "a request after negotiate went through a reverse_proxy that sends no token: its transport is not http with HTTP/1.1, or it is not in the same site",
+			zap.Stringer("spn", x.spn), zap.String("remedy", "use transport negotiate in that reverse_proxy"))
+	}
 	return nil
 }
 
