@@ -93,6 +93,7 @@ func TestPlacement_JSON(t *testing.T) {
 		{"one route", `{"handle": [NEGOTIATE, {"handler": "reverse_proxy", UP}]}`, false},
 		{"two routes", `{"handle": [NEGOTIATE]}, {"handle": [{"handler": "reverse_proxy", UP}]}`, false},
 		{"terminal", `{"handle": [NEGOTIATE, {"handler": "reverse_proxy", UP, "transport": {"protocol": "fastcgi"}}], "terminal": true}, {"handle": [{"handler": "reverse_proxy", UP}]}`, true},
+		{"terminal within", `{"handle": [{"handler": "subroute", "routes": [{"terminal": true, "handle": [NEGOTIATE, {"handler": "reverse_proxy", UP, "transport": {"protocol": "fastcgi"}}]}]}, {"handler": "reverse_proxy", UP}]}`, true},
 		{"terminal above", `{"terminal": true, "handle": [{"handler": "subroute", "routes": [{"handle": [NEGOTIATE]}]}, {"handler": "reverse_proxy", UP, "transport": {"protocol": "fastcgi"}}]}, {"handle": [{"handler": "reverse_proxy", UP}]}`, true},
 		{"other of a group", `{"group": "a", "handle": [NEGOTIATE, {"handler": "reverse_proxy", UP, "transport": {"protocol": "fastcgi"}}]}, {"group": "a", "handle": [{"handler": "reverse_proxy", UP}]}`, true},
 		{"two before one", `{"handle": [NEGOTIATE, NEGOTIATE, {"handler": "subroute", "routes": [{"handle": [NEGOTIATE]}]}, {"handler": "reverse_proxy", UP}]}`, false},

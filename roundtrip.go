@@ -104,7 +104,7 @@ func (x *roundTrip) acquire(r *http.Request) (err error) {
 	if echoesRequest(r.Method) {
 		return negotiate.ErrMethodRefused
 	}
-	if x.out.spn, err = upstreamSPN(&t.settings.SPN, r, x.healthCheck); err != nil {
+	if x.out.spn, err = t.upstreamSPN(r, x.healthCheck); err != nil {
 		return err
 	}
 	x.attempt.Target.SPN = x.out.spn

@@ -68,6 +68,7 @@ type Transport struct {
 	pools          connectionPools
 	connAuth       connAuthState
 	once           warnOnce
+	chosenByClient bool // requests determine the dynamic upstreams
 }
 
 // writeBufferSize is the default size of write buffers, in bytes: a request with a token
@@ -132,9 +133,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if err := t.check(); err != nil {
 		return places.Locate(err)
 	}
-	if t.SPN == "" {
-		warnOfNamelessUpstreams(ctx, places.Block())
-	}
+	t.inspectProxy(ctx, places.Block())
 	t.setDefaults()
 	if err := t.HTTPTransport.Provision(ctx); err != nil {
 		return err
