@@ -10,6 +10,7 @@ type Codec struct {
 	out     []byte
 	writing bool
 	failed  bool
+	ber     bool  // lengths may have more bytes than needed
 	last    uint8 // the number of the last field of the SEQUENCE
 }
 
@@ -23,6 +24,15 @@ func AppendCoded[T any](dst []byte, code func(*Codec, *T), v *T) []byte {
 // ReadCoded takes a value off s.
 func ReadCoded[T any](s *String, code func(*Codec, *T), v *T) bool {
 	c := Codec{in: *s}
+	code(&c, v)
+	*s = c.in
+	return !c.failed
+}
+
+// ReadCodedBER is ReadCoded for encodings whose lengths may have more bytes than needed. What a raw
+// field keeps has the lengths that were read.
+func ReadCodedBER[T any](s *String, code func(*Codec, *T), v *T) bool {
+	c := Codec{in: *s, ber: true}
 	code(&c, v)
 	*s = c.in
 	return !c.failed
@@ -48,7 +58,7 @@ func (c *Codec) Element(t Tag, content func()) {
 		return
 	}
 	var inner String
-	if c.failed || !c.in.ReadASN1(&inner, t) {
+	if c.failed || !c.take(&inner, t) {
 		c.failed = true
 		return
 	}
@@ -65,7 +75,7 @@ func (c *Codec) Sequence(fields func()) {
 	last := c.last
 	c.Element(TagSequence, func() {
 		fields()
-		c.Require(SkipUnknown(&c.in, c.last))
+		c.skipUnknown()
 	})
 	c.last = last
 }
@@ -80,8 +90,12 @@ func (c *Codec) Application(n uint8, fields func()) {
 func (c *Codec) Raw(raw *[]byte, value func()) {
 	switch {
 	case !c.writing:
-		rest := c.in
-		c.Require(ReadRaw(&rest, raw))
+		var content String
+		var t Tag
+		before := c.in
+		c.Require(c.takeAny(&content, &t))
+		*raw = before[:len(before)-len(c.in)]
+		c.in = before
 	case *raw != nil:
 		c.out = append(c.out, *raw...)
 		return
@@ -177,9 +191,57 @@ func GeneralString(c *Codec, v *string) { primitive(c, ReadGeneralString, Append
 func Time(c *Codec, v *time.Time)       { primitive(c, ReadTime, AppendTime, v) }
 
 func primitive[T any](c *Codec, read func(*String, *T) bool, appendValue func([]byte, T) []byte, v *T) {
-	if c.writing {
+	switch {
+	case c.writing:
 		c.out = appendValue(c.out, *v)
-	} else {
+	case c.ber:
+		element, ok := c.minimal()
+		c.Require(ok && read(&element, v) && element.Empty())
+	default:
 		c.Require(!c.failed && read(&c.in, v))
 	}
+}
+
+// take takes the content of an element with tag t off the input.
+func (c *Codec) take(content *String, t Tag) bool {
+	if c.ber {
+		return ReadBER(&c.in, content, t)
+	}
+	return c.in.ReadASN1(content, t)
+}
+
+// takeAny is take for an element with any tag.
+func (c *Codec) takeAny(content *String, t *Tag) bool {
+	if c.ber {
+		return readAnyBER(&c.in, content, t)
+	}
+	return c.in.ReadAnyASN1(content, t)
+}
+
+// skipUnknown ends a structure whose last known field is the last that was coded.
+func (c *Codec) skipUnknown() {
+	if !c.ber {
+		c.Require(SkipUnknown(&c.in, c.last))
+		return
+	}
+	for c.Reading() && !c.in.Empty() {
+		element, ok := c.minimal()
+		c.Require(ok && SkipUnknown(&element, c.last))
+	}
+}
+
+// minimal takes an element off the input and returns it with a length of as few bytes as possible,
+// which the readers of values require.
+func (c *Codec) minimal() (element String, ok bool) {
+	var content String
+	var t Tag
+	before := c.in
+	if c.failed || !readAnyBER(&c.in, &content, &t) {
+		return nil, false
+	}
+	element = before[:len(before)-len(c.in)]
+	if len(element) != HeaderLen(len(content))+len(content) {
+		element = AppendBytes(nil, t, content)
+	}
+	return element, true
 }

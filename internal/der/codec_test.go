@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/caddy-negotiate/caddy-negotiate/tests/vectors"
 )
 
 // sample has a field of each kind.
@@ -79,6 +81,55 @@ func TestCodec(t *testing.T) {
 	} {
 		if got, ok := accepts(reader(codeSample), encoding); ok {
 			t.Errorf("%s is accepted: %+v", name, got)
+		}
+	}
+}
+
+// long gives every element of an encoding a length of five bytes.
+func long(encoding string) []byte { return vectors.LongLengths(unhex(encoding)) }
+
+func TestReadCodedBER(t *testing.T) {
+	const encoding = "6240" + "303e" + "a003020105" + "a10703050000000001" + "a2031b0141" + "a303020100" + "a4020400" + "a607" +
+		"3005a003020107" + "a7093007" + "3005a003020107" + "a807" + "3005a003020107" + "a9030a0103"
+	later := "6246" + "3044" + encoding[8:] + "be0404020500" // with a field that a later revision added
+	for name, b := range map[string][]byte{"DER": unhex(encoding), "long lengths": long(encoding), "unknown field": long(later)} {
+		var got sample
+		s := String(b)
+		if !ReadCodedBER(&s, codeSample, &got) || !s.Empty() {
+			t.Errorf("%s: %x is refused", name, b)
+			continue
+		}
+		raw := unhex("3005a003020107")
+		if name != "DER" {
+			raw = long("3005a003020107") // what a checksum covers stays as it was read
+		}
+		want := sample{
+			App: 2, Flags: 1, Name: "A", HasNum: true, Data: []byte{}, Kept: kept{7, raw}, List: []kept{{7, raw}}, One: &kept{7, raw}, State: 3,
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		for n := range b {
+			if s := String(b[:n]); ReadCodedBER(&s, codeSample, &got) {
+				t.Errorf("%s: %d bytes are accepted", name, n)
+			}
+		}
+	}
+	if s := String(long(encoding)); ReadCoded(&s, codeSample, new(sample)) {
+		t.Error("ReadCoded accepts a length of more bytes than needed")
+	}
+}
+
+func TestReadBER(t *testing.T) {
+	for encoding, want := range map[string]bool{
+		"040141": true, "04810141": true, "04840000000141": true, "0489" + "000000000000000001" + "41": true,
+		"048041000000": false, "04ff0141": false, // an indefinite length, a reserved one
+		"0481": false, "04810241": false, "0488ffffffffffffffff41": false, "0484000000": false, "040241": false,
+		"050141": false, "1f0141": false, "": false, "04": false, // another tag, or none
+	} {
+		s, out := String(unhex(encoding)), String(nil)
+		if got := ReadBER(&s, &out, TagOctetString); got != want || want && string(out) != "A" || !want && len(s) != len(encoding)/2 {
+			t.Errorf("%s: %t, %x, %x is left", encoding, got, out, s)
 		}
 	}
 }

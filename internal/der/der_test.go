@@ -111,6 +111,10 @@ func reader[T any](code func(*Codec, *T)) func(*String, *T) bool {
 	return func(s *String, v *T) bool { return ReadCoded(s, code, v) }
 }
 
+func readerBER[T any](code func(*Codec, *T)) func(*String, *T) bool {
+	return func(s *String, v *T) bool { return ReadCodedBER(s, code, v) }
+}
+
 func writer[T any](code func(*Codec, *T)) func([]byte, T) []byte {
 	return func(dst []byte, v T) []byte { return AppendCoded(dst, code, &v) }
 }
@@ -224,6 +228,7 @@ func FuzzRead(f *testing.F) {
 		"0400", "0101ff", "0a0101", "3006020101020102", "3080", "06012a", "048180",
 	} {
 		f.Add(unhex(s))
+		f.Add(long(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		roundTrip(t, b, ReadInt32[int32], AppendInt[int32])
@@ -235,6 +240,8 @@ func FuzzRead(f *testing.F) {
 		roundTrip(t, b, ReadFlags[uint32], AppendFlags[uint32])
 		roundTrip(t, b, ReadTime, AppendTime)
 		roundTrip(t, b, reader(ListOf(Octets)), writer(ListOf(Octets)))
+		roundTrip(t, b, readerBER(ListOf(Octets)), writer(ListOf(Octets)))
+		roundTrip(t, b, readerBER(codeSample), writer(codeSample))
 		s := String(b)
 		SkipUnknown(&s, 3)
 	})

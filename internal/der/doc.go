@@ -15,14 +15,14 @@
 // read it.
 //
 // Writing is strict: minimal definite lengths, minimal integers. Reading is strict about the
-// encoding (indefinite and non-minimal lengths are refused, nothing reads beyond its parent) and
-// lenient where deployed peers need it (RFC 4120, Section 7.5, and what Windows sends):
+// encoding (indefinite lengths are refused, and non-minimal ones except by ReadBER and
+// ReadCodedBER; nothing reads beyond its parent) and lenient where deployed peers need it (RFC 4120, Section 7.5, and what Windows sends):
 // KerberosFlags of any length, unsigned 32-bit integers sent as negative ones, and fields that a
 // later revision put at a structure's end (SkipUnknown).
 //
-// Readers do not copy: byte strings alias the input. They allocate no more than a small multiple of
+// Readers do not copy: byte strings alias the input, unless ReadCodedBER shortens a length. They allocate no more than a small multiple of
 // the input's size, and recurse only as deep as the caller's structure does.
 //
-// Left out: BER, tags above 30, and every type that no protocol here uses. Begin with
+// Left out: the rest of BER, tags above 30, and every type that no protocol here uses. Begin with
 // Codec.
 package der

@@ -17,6 +17,42 @@ func ReadRaw(s *String, out *[]byte) bool {
 	return true
 }
 
+// ReadBER takes an element with tag t off s and sets out to its content. The length is definite but,
+// as BER permits (ITU-T X.690, Section 8.1.3.5), may have more bytes than needed.
+func ReadBER(s, out *String, t Tag) bool {
+	var got Tag
+	return s.PeekASN1Tag(t) && readAnyBER(s, out, &got)
+}
+
+func readAnyBER(s, out *String, t *Tag) bool {
+	const multipleBytes = 0x1f // of a tag number above 30
+	rest := *s
+	var tag, length uint8
+	if !rest.ReadUint8(&tag) || tag&multipleBytes == multipleBytes || !rest.ReadUint8(&length) {
+		return false
+	}
+	n := int(length)
+	if length >= 0x80 {
+		var long []byte
+		// 0x80 is an indefinite length, 0xff is reserved.
+		if length == 0x80 || length == 0xff || !rest.ReadBytes(&long, n-0x80) {
+			return false
+		}
+		n = 0
+		for _, b := range long {
+			if n = n<<8 | int(b); n > len(rest) {
+				return false
+			}
+		}
+	}
+	var content []byte
+	if !rest.ReadBytes(&content, n) {
+		return false
+	}
+	*s, *out, *t = rest, content, Tag(tag)
+	return true
+}
+
 // ReadField reads a field that must be there: a value under the explicit context tag [n], with
 // nothing beside it.
 func ReadField[T any](s *String, n uint8, read func(*String, *T) bool, out *T) bool {

@@ -43,7 +43,8 @@ func AppendToken(dst []byte, id TokenID, body []byte) []byte {
 }
 
 // ParseToken reads a context token: with its frame, under either name of the mechanism, or a
-// message without a frame, as acceptors of DCE style and some others send it. The result aliases b.
+// message without a frame, as acceptors of DCE style and some others send it. Lengths may have more
+// bytes than needed. The result aliases b.
 // Of the message only the tag is checked.
 func ParseToken(b []byte) (Token, error) {
 	switch messages.TypeOf(b) {
@@ -56,10 +57,9 @@ func ParseToken(b []byte) (Token, error) {
 	default: // a frame, or another kind of message
 	}
 	s := der.String(b)
-	var frame der.String
-	var mech []byte
+	var frame, mech der.String
 	var id uint16
-	if !s.ReadASN1(&frame, der.Application(0)) || !s.Empty() || !der.ReadOID(&frame, &mech) {
+	if !der.ReadBER(&s, &frame, der.Application(0)) || !s.Empty() || !der.ReadBER(&frame, &mech, der.TagOID) {
 		return Token{}, errors.New("malformed GSS token: neither framed nor a Kerberos message")
 	}
 	if string(mech) != mechKRB5 && string(mech) != mechMSKRB5 {

@@ -24,7 +24,7 @@ type APReq struct {
 	Authenticator EncryptedData
 }
 
-func ParseAPReq(b []byte) (*APReq, error) { return parse(b, "AP-REQ", codeAPReq) }
+func ParseAPReq(b []byte) (*APReq, error) { return parseBER(b, "AP-REQ", codeAPReq) }
 func (r *APReq) Marshal() []byte          { return der.AppendCoded(nil, codeAPReq, r) }
 
 func codeAPReq(c *der.Codec, r *APReq) {
@@ -50,7 +50,7 @@ type APRep struct {
 	EncPart EncryptedData
 }
 
-func ParseAPRep(b []byte) (*APRep, error) { return parse(b, "AP-REP", codeAPRep) }
+func ParseAPRep(b []byte) (*APRep, error) { return parseBER(b, "AP-REP", codeAPRep) }
 func (r *APRep) Marshal() []byte          { return der.AppendCoded(nil, codeAPRep, r) }
 
 func codeAPRep(c *der.Codec, r *APRep) {

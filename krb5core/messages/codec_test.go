@@ -13,6 +13,7 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/der"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/vectors"
 )
 
 // eachValue runs a test for every value of every PDU, with its golden encoding.
@@ -268,4 +269,23 @@ func TestPAEncTSEncSplitsTheTime(t *testing.T) {
 	if p.PATimestamp != time0 || p.PAUSec != 123456 {
 		t.Errorf("%+v", p)
 	}
+}
+
+// Clients and acceptors may send lengths with more bytes than needed; KDCs do not.
+func TestParse_LongLengths(t *testing.T) {
+	exchanged := map[string]bool{"AP-REQ": true, "AP-REP": true, "KRB-ERROR": true}
+	eachValue(t, func(t *testing.T, p pdu, _ marshaler, golden []byte) {
+		v, err := p.parse(vectors.LongLengths(golden))
+		if !exchanged[p.name] {
+			if !errors.Is(err, ErrMalformed) {
+				t.Errorf("accepted: %v, %v", v, err)
+			}
+			return
+		}
+		must.Do(t, err)
+		stripRaw(v)
+		if again := v.Marshal(); !bytes.Equal(again, golden) {
+			t.Errorf("Marshal after parsing:\n got %x\nwant %x", again, golden)
+		}
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/vectors"
 )
 
 // fuzz holds a parser to two promises for every input: it does not panic, and what it accepts has
@@ -18,6 +19,7 @@ func fuzz(f *testing.F, name string) {
 	all := goldens(f)
 	for variant := range p.values {
 		f.Add(all[name+" "+variant])
+		f.Add(vectors.LongLengths(all[name+" "+variant]))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		v, err := p.parse(b)

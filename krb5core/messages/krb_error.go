@@ -43,7 +43,7 @@ type KRBError struct {
 }
 
 // ParseKRBError reads a KRB-ERROR. What its e-data holds does not matter to it.
-func ParseKRBError(b []byte) (*KRBError, error) { return parse(b, "KRB-ERROR", codeKRBError) }
+func ParseKRBError(b []byte) (*KRBError, error) { return parseBER(b, "KRB-ERROR", codeKRBError) }
 
 // Code is the error code.
 func (e *KRBError) Code() ErrorCode { return e.ErrorCode }

@@ -61,16 +61,29 @@ func TypeOf(b []byte) MsgType {
 
 // parse reads b, all of it, as one value.
 func parse[T any](b []byte, name string, code func(*der.Codec, *T)) (*T, error) {
-	x, rest, err := read(b, "", name, code)
+	return whole(b, name, der.ReadCoded, code)
+}
+
+// parseBER is parse for a message that clients and acceptors exchange: some encoders, such as those
+// of Windows, write lengths with more bytes than needed.
+func parseBER[T any](b []byte, name string, code func(*der.Codec, *T)) (*T, error) {
+	return whole(b, name, der.ReadCodedBER, code)
+}
+
+// coded is der.ReadCoded or der.ReadCodedBER.
+type coded[T any] func(*der.String, func(*der.Codec, *T), *T) bool
+
+func whole[T any](b []byte, name string, by coded[T], code func(*der.Codec, *T)) (*T, error) {
+	x, rest, err := read(b, "", name, by, code)
 	if err == nil && !rest.Empty() {
 		return nil, fmt.Errorf("%w: %d bytes after the %s", ErrMalformed, len(rest), name)
 	}
 	return x, err
 }
 
-func read[T any](b []byte, kind, name string, code func(*der.Codec, *T)) (*T, der.String, error) {
+func read[T any](b []byte, kind, name string, by coded[T], code func(*der.Codec, *T)) (*T, der.String, error) {
 	rest, x := der.String(b), new(T)
-	if !der.ReadCoded(&rest, code, x) {
+	if !by(&rest, code, x) {
 		return nil, nil, fmt.Errorf("%w: %d %sbytes are no %s", ErrMalformed, len(b), kind, name)
 	}
 	return x, rest, nil
@@ -89,7 +102,7 @@ func parseValue[T any](b []byte, name string, code func(*der.Codec, *T)) (value 
 // integrity check, and the block ciphers of old leave padding there, since decryption does not
 // recover the length (RFC 3961, Section 3, decrypt function).
 func parsePadded[T any](b []byte, name string, code func(*der.Codec, *T)) (*T, error) {
-	x, _, err := read(b, "decrypted ", name, code)
+	x, _, err := read(b, "decrypted ", name, der.ReadCoded, code)
 	return x, err
 }
 

@@ -9,7 +9,7 @@
 //
 // Reading is lenient where deployed acceptors need it ([MS-SPNG]): Kerberos under Microsoft's
 // mistaken OID, the NegTokenInit2 that servers send as a hint, a raw Kerberos token instead of a
-// NegTokenResp.
+// NegTokenResp, lengths with more bytes than needed.
 //
 // Begin with AppendInitPrefix and ParseReply.
 package spnego

@@ -59,12 +59,12 @@ func AppendInitPrefix(dst []byte, mechTokenLen int) []byte {
 	return der.AppendHeader(dst, der.TagOctetString, mechTokenLen)
 }
 
-// ParseInit reads a NegTokenInit or NegTokenInit2 with its GSS-API header. What it returns aliases
-// b.
+// ParseInit reads a NegTokenInit or NegTokenInit2 with its GSS-API header. What it returns may
+// alias b.
 func ParseInit(b []byte) (*NegTokenInit, error) {
 	s := der.String(b)
 	t := new(NegTokenInit)
-	if !der.ReadCoded(&s, codeInit, t) || !s.Empty() {
+	if !der.ReadCodedBER(&s, codeInit, t) || !s.Empty() {
 		return nil, errInit
 	}
 	return t, nil

@@ -54,11 +54,11 @@ type NegTokenResp struct {
 // Append appends the token. It has no GSS-API header, being a second token (RFC 4178, Section 4.2).
 func (t *NegTokenResp) Append(dst []byte) []byte { return der.AppendCoded(dst, codeResp, t) }
 
-// ParseResp reads a NegTokenResp. What it returns aliases b.
+// ParseResp reads a NegTokenResp. What it returns may alias b.
 func ParseResp(b []byte) (*NegTokenResp, error) {
 	s := der.String(b)
 	t := &NegTokenResp{State: NoState}
-	if !der.ReadCoded(&s, codeResp, t) || !s.Empty() {
+	if !der.ReadCodedBER(&s, codeResp, t) || !s.Empty() {
 		return nil, errResp
 	}
 	return t, nil
@@ -79,7 +79,7 @@ func codeResp(c *der.Codec, t *NegTokenResp) {
 // ParseReply reads what follows "Negotiate" in an acceptor's header: a NegTokenResp, or a Kerberos
 // token without SPNEGO around it, which some acceptors send in its place and which becomes the
 // ResponseToken of a NegTokenResp without a state. Whether that token is one of Kerberos is for its
-// reader to find out. What it returns aliases b.
+// reader to find out. What it returns may alias b.
 func ParseReply(b []byte) (*NegTokenResp, error) {
 	const (
 		framed   = 0x60 // APPLICATION 0: a token with a GSS-API header

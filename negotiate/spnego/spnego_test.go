@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/vectors"
 )
 
 // dotted is the text form of an OID.
@@ -192,9 +193,36 @@ func TestParse_LaterRevisions(t *testing.T) {
 	}
 }
 
+func TestParse_LongLengths(t *testing.T) {
+	initiator, acceptor := liveTokens(t)
+	for i, b := range initiator {
+		want := must.OK(ParseInit(b))(t)
+		got := must.OK(ParseInit(vectors.LongLengths(b)))(t)
+		if !bytes.Equal(got.RawMechTypes, vectors.LongLengths(want.RawMechTypes)) {
+			t.Errorf("token %d: mechTypes, which a mechListMIC covers, are %x", i, got.RawMechTypes)
+		}
+		want.RawMechTypes = got.RawMechTypes
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+	for _, b := range acceptor {
+		want := must.OK(ParseReply(b))(t)
+		if diff := cmp.Diff(want, must.OK(ParseReply(vectors.LongLengths(b)))(t)); diff != "" {
+			t.Error(diff)
+		}
+	}
+	for _, b := range [][]byte{{0xa1, 0x80, 0x30, 0x00, 0x00, 0x00}, {0xa1, 0x04, 0x30, 0x80, 0x00, 0x00}} {
+		if got, err := ParseReply(b); err == nil {
+			t.Errorf("%x, of indefinite length, is taken for %+v", b, got)
+		}
+	}
+}
+
 func FuzzParseInit(f *testing.F) {
 	for _, v := range readVectors(f).Cases {
 		f.Add([]byte(v.DER))
+		f.Add(vectors.LongLengths(v.DER))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if init, err := ParseInit(b); err == nil && len(init.RawMechTypes)+len(init.MechToken) > len(b) {
@@ -206,6 +234,7 @@ func FuzzParseInit(f *testing.F) {
 func FuzzParseReply(f *testing.F) {
 	for _, v := range readVectors(f).Cases {
 		f.Add([]byte(v.DER))
+		f.Add(vectors.LongLengths(v.DER))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		resp, err := ParseReply(b)
