@@ -169,7 +169,7 @@ func (t *Transport) provision(ctx caddy.Context) (err error) {
 	}
 	t.attempts = attemptConfig(t.identity, t.settings)
 	identity := t.attempts.Initiator.Identity()
-	if t.impersonator, err = t.Impersonation.Compile(t.identity.Realms(), identity.Principal().Realm); err != nil {
+	if t.impersonator, err = t.Impersonation.Compile(t.identity.Realms(), identity.Configured().Realm); err != nil {
 		return err
 	}
 	if t.impersonator != nil {

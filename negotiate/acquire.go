@@ -143,13 +143,23 @@ func (i *Initiator) byTGT(ctx context.Context, request func(tgt *Ticket) (*messa
 		tgt = i.newest(ctx, key, tgt)
 	}
 	cred, err := request(tgt)
-	if !tgtRefused(err) {
-		return cred, err
+	if tgtRefused(err) || i.id.misnamed(tgt, err) {
+		if tgt, _, err = tickets.Successor(ctx, key, tgt, i.loginPolicy(key)); err != nil {
+			return nil, err
+		}
+		cred, err = request(tgt)
 	}
-	if tgt, _, err = tickets.Successor(ctx, key, tgt, i.loginPolicy(key)); err != nil {
-		return nil, err
+	if err == nil {
+		i.id.prove(tgt.cred.Client)
 	}
-	return request(tgt)
+	return cred, err
+}
+
+// misnamed reports whether a KDC refused a ticket-granting ticket because its client has another
+// name than the reply to the login said, which is not authenticated there.
+func (id *Identity) misnamed(tgt *Ticket, err error) bool {
+	code, ok := krb5core.Code(err)
+	return ok && code == messages.KRB_AP_ERR_BADMATCH && !tgt.cred.Client.Equal(id.Principal())
 }
 
 // newest waits for the successor of a ticket-granting ticket, if it is on its way: a
@@ -220,6 +230,6 @@ func (i *Initiator) getTGT(ctx context.Context) (*Ticket, error) {
 		return nil, i.failed(answer)
 	}
 	id.breaker.reset()
-	id.cfg.Observe(LoggedIn{Credential: cred, Took: id.cfg.Now().Sub(begin)})
+	id.cfg.Observe(LoggedIn{Principal: id.Principal(), Credential: cred, Took: id.cfg.Now().Sub(begin)})
 	return id.ticket(cred)
 }

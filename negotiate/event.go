@@ -13,9 +13,15 @@ type Event interface{ event() }
 
 // LoggedIn reports that the identity got a ticket-granting ticket.
 type LoggedIn struct {
+	// Principal is the account; the credential's client is not authenticated yet.
+	Principal  messages.Principal
 	Credential *messages.Credential
 	Took       time.Duration
 }
+
+// NameCorrected reports that the account's KDC knows it by another name than the
+// configured one.
+type NameCorrected struct{ Configured, Principal messages.Principal }
 
 // LoginFailed reports that a login failed.
 type LoginFailed struct {
@@ -73,6 +79,7 @@ type FetchPanicked struct {
 }
 
 func (LoggedIn) event()      {}
+func (NameCorrected) event() {}
 func (LoginFailed) event()   {}
 func (SecretChanged) event() {}
 func (SecretBroken) event()  {}

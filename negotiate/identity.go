@@ -43,11 +43,13 @@ type Identity struct {
 
 	// owner changes only when a credential cache that is not pinned gets another principal.
 	owner   atomic.Pointer[owner]
-	client  atomic.Pointer[knownClient] // of the ticket obtained last
-	watched atomic.Int64                // when the credential cache was last checked, in nanoseconds since 1970
+	client  atomic.Pointer[knownClient]        // of the ticket obtained last
+	proven  atomic.Pointer[messages.Principal] // the account's name in a ticket request that succeeded
+	watched atomic.Int64                       // when the credential cache was last checked, in nanoseconds since 1970
 
-	mu     sync.Mutex
-	stamps map[string]*gss.Clock // by realm, at most maxStamps
+	mu        sync.Mutex
+	stamps    map[string]*gss.Clock // by realm, at most maxStamps
+	corrected messages.Principal    // the name that was reported last
 }
 
 // owner is who an identity's tickets belong to.
@@ -90,9 +92,38 @@ func NewIdentity(cfg IdentityConfig) (*Identity, error) {
 	return id, nil
 }
 
-// Principal is the account as the configuration or the credential cache names it.
-func (id *Identity) Principal() messages.Principal { return id.source.principal() }
-func (id *Identity) String() string                { return id.Principal().String() }
+// Configured is the account as the configuration or the credential cache names it.
+func (id *Identity) Configured() messages.Principal { return id.source.principal() }
+
+// Principal is the account as its KDC names it, once a ticket request with that name has
+// succeeded, until then as configured: in the reply to a login the name is not
+// authenticated.
+func (id *Identity) Principal() messages.Principal {
+	if proven := id.proven.Load(); proven != nil {
+		return *proven
+	}
+	return id.Configured()
+}
+
+func (id *Identity) String() string { return id.Principal().String() }
+
+// prove records the client of a ticket-granting ticket that a KDC has accepted. A name that
+// is not the configured one is reported once.
+func (id *Identity) prove(client messages.Principal) {
+	if id.cfg.Secret.Kind == KindCCache || client.Equal(id.Principal()) {
+		return
+	}
+	id.proven.Store(&client)
+	id.mu.Lock()
+	again := client.Equal(id.Configured()) || client.Equal(id.corrected)
+	if !again {
+		id.corrected = client
+	}
+	id.mu.Unlock()
+	if !again {
+		id.cfg.Observe(NameCorrected{Configured: id.Configured(), Principal: client})
+	}
+}
 
 // Format keeps %+v and the like from showing secrets.
 func (id *Identity) Format(s fmt.State, _ rune) { fmt.Fprint(s, id.String()) }

@@ -131,7 +131,7 @@ func (a api) selection(query url.Values) (selection, error) {
 		return s, nil
 	}
 	s.identities = slices.DeleteFunc(s.identities, func(id *identitypool.Identity) bool {
-		return !slices.Contains(id.Names(), name) && id.Principal().String() != name
+		return !slices.Contains(id.Names(), name) && id.Principal().String() != name && id.Configured().String() != name
 	})
 	if len(s.identities) == 0 {
 		return s, caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("no identity is called %q; /kerberos/identities lists them", name)}

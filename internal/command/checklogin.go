@@ -81,7 +81,10 @@ func (c *check) checkLogin(ctx context.Context, a *checkedAccount) bool {
 		return false
 	}
 	cred := tgt.Credential()
-	text := fmt.Sprintf("%s, until %s (%s)", cred.Client, cred.EndTime.Local().Format(time.DateTime), relativeTime(cred.EndTime))
+	text := fmt.Sprintf("%s, until %s (%s)", a.resolved.Principal, cred.EndTime.Local().Format(time.DateTime), relativeTime(cred.EndTime))
+	if !cred.Client.Equal(a.identity().Configured()) {
+		text += fmt.Sprintf("; the KDC names the account %s", cred.Client)
+	}
 	key, kvno, etype := a.observer.login()
 	if key.EType != 0 {
 		text += fmt.Sprintf("; key %s", key.EType)

@@ -68,6 +68,13 @@ type Credentials struct {
 	// that `encryption_types` names. Default: `false`.
 	AllowWeakCrypto bool `json:"allow_weak_crypto,omitempty"`
 
+	// Ask the KDC to return the account's own name, as Windows does (RFC 6806): upstreams
+	// and `{http.negotiate.principal}` then see the directory's spelling, and the KDC may
+	// name the realm that the account is in. Some KDCs do not know the account otherwise.
+	// Default: `canonicalize` of krb5.conf if it is set there, else `true`. It cannot be
+	// set with `ccache`.
+	Canonicalize *bool `json:"canonicalize,omitempty"`
+
 	// How long it may take to get one ticket, all exchanges and KDCs together.
 	// Default: `10s`.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
@@ -142,6 +149,9 @@ func (c *Credentials) parse(r *Resolved) (err error) {
 	}
 	if r.Timeout = time.Duration(c.Timeout); r.Timeout < 0 {
 		return Setting("timeout", fmt.Errorf("%s: must not be negative; leave it out for 10s", r.Timeout))
+	}
+	if c.CCache != "" && c.Canonicalize != nil {
+		return Setting("canonicalize", errors.New("does not apply to ccache, whose tickets name their client; remove it"))
 	}
 	if c.TracePackets != "" && !c.Trace {
 		return Setting("trace_packets", errors.New("requires \"trace\": true"))

@@ -19,6 +19,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/krb5conf"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
 
 // parsedConf returns the realms of a krb5.conf.
@@ -34,7 +35,7 @@ func parsedConf(t *testing.T, text string) *RealmConfig {
 // limits returns what credentials with a timeout and options resolve to.
 func limits(realms *RealmConfig, realm string, timeout time.Duration, sockets kdc.Options) (*Resolved, error) {
 	r := &Resolved{Realms: realms, Principal: messages.Principal{Realm: realm}, Sockets: sockets, Timeout: timeout}
-	return r, r.resolveLimits()
+	return r, r.resolveLimits(nil)
 }
 
 func TestKrb5Conf_Limits(t *testing.T) {
@@ -60,6 +61,31 @@ func TestKrb5Conf_Limits(t *testing.T) {
 	set, err := limits(realms, "CORP.EXAMPLE", time.Second, kdc.Options{})
 	if err != nil || set.Timeout != time.Second {
 		t.Errorf("the configured timeout became %s, %v", set.Timeout, err)
+	}
+}
+
+// The directive decides, then krb5.conf, then the default.
+func TestCanonicalize_Precedence(t *testing.T) {
+	const absent, on, off = "", " canonicalize = true\n", " canonicalize = false\n"
+	for _, row := range []struct {
+		directive *bool
+		conf      string
+		kind      negotiate.SecretKind
+		want      bool
+	}{
+		{nil, absent, negotiate.KindKeytab, true},
+		{nil, on, negotiate.KindKeytab, true},
+		{nil, off, negotiate.KindPassword, false},
+		{new(true), off, negotiate.KindKeytab, true},
+		{new(false), on, negotiate.KindKeytab, false},
+		{new(false), absent, negotiate.KindKeytab, false},
+		{nil, on, negotiate.KindCCache, false}, // which never logs in
+	} {
+		r := &Resolved{Realms: parsedConf(t, "[libdefaults]\n"+row.conf)}
+		r.Secret.Kind = row.kind
+		if err := r.resolveLimits(row.directive); err != nil || r.Canonicalize != row.want {
+			t.Errorf("%+v: %t, %v", row, r.Canonicalize, err)
+		}
 	}
 }
 

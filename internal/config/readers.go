@@ -128,6 +128,14 @@ func ReadSwitch(to *bool) Reader {
 	}
 }
 
+// readOptionalSwitch reads `name [on|off]` where it differs from none.
+func readOptionalSwitch(to **bool) Reader {
+	return func(d *caddyfile.Dispenser) error {
+		*to = new(bool)
+		return ReadSwitch(*to)(d)
+	}
+}
+
 // readDuration reads a positive duration.
 func readDuration(to *caddy.Duration) Reader {
 	return readValue(func(_, value string) error {

@@ -83,9 +83,9 @@ type Resolved struct {
 	Timeout      time.Duration // of one acquisition of a ticket; 0 is the default
 	LoginAtStart bool
 
-	// Lifetime, MaxSkew and Canonicalize are krb5.conf's, as in krb5core.Config.
+	// Lifetime and MaxSkew are krb5.conf's, as in krb5core.Config.
 	Lifetime, MaxSkew time.Duration
-	Canonicalize      bool
+	Canonicalize      bool // false for a ccache, which never logs in
 
 	Trace        bool
 	TracePackets string // absolute path of the file for raw messages, empty for none
@@ -116,7 +116,7 @@ func (c *Credentials) Resolve(env *Env) (*Resolved, error) {
 	if err := c.KDCOptions.resolve(&r.Sockets, env.logger.With(zap.Stringer("principal", r.Principal))); err != nil {
 		return nil, Setting("kdc_options", err)
 	}
-	if err := r.resolveLimits(); err != nil {
+	if err := r.resolveLimits(c.Canonicalize); err != nil {
 		return nil, Setting("krb5_conf", err)
 	}
 	if r.Armor, err = c.FASTArmor.resolve(r, env.logger); err != nil {
@@ -174,10 +174,11 @@ func RequireUnapproved(algorithm, remedy string) error {
 }
 
 // resolveLimits takes the limits of krb5.conf that the credentials do not set.
-func (r *Resolved) resolveLimits() error {
+func (r *Resolved) resolveLimits(canonicalize *bool) error {
 	d := r.Realms.conf.LibDefaultsFor(r.Principal.Realm)
 	r.Timeout = cmp.Or(r.Timeout, d.RequestTimeout)
-	r.Lifetime, r.MaxSkew, r.Canonicalize = d.TicketLifetime, d.ClockSkew, d.Canonicalize
+	r.Lifetime, r.MaxSkew = d.TicketLifetime, d.ClockSkew
+	r.Canonicalize = r.Secret.Kind != negotiate.KindCCache && *cmp.Or(canonicalize, d.Canonicalize, new(true))
 	return applySocketDefaults(&r.Sockets, r.Realms.conf, r.Principal.Realm)
 }
 

@@ -19,18 +19,14 @@ func (c *Credentials) Readers() Block {
 		"use_tcp":           ReadSwitch(&c.UseTCP),
 		"encryption_types":  readCommaList(&c.EncryptionTypes),
 		"allow_weak_crypto": ReadSwitch(&c.AllowWeakCrypto),
+		"canonicalize":      readOptionalSwitch(&c.Canonicalize),
 		"timeout":           readDuration(&c.Timeout),
 		"krb5_conf":         ReadString(&c.Krb5Conf),
 		"kdc_options":       c.readKDCOptions,
 		"fast_armor":        c.readFASTArmor,
-		"login_at_start":    c.readLoginAtStart,
+		"login_at_start":    readOptionalSwitch(&c.LoginAtStart),
 		"trace":             c.readTrace,
 	}
-}
-
-func (c *Credentials) readLoginAtStart(d *caddyfile.Dispenser) error {
-	c.LoginAtStart = new(bool)
-	return ReadSwitch(c.LoginAtStart)(d)
 }
 
 func (c *Credentials) readTrace(d *caddyfile.Dispenser) error {

@@ -69,6 +69,15 @@ func passwordMustChange(f *failure) string {
 		" (AD: Set-ADUser NAME -ChangePasswordAtLogon $false)"
 }
 
+func unknownAccount(f *failure) string {
+	remedy := "the KDC does not know the account, or demands canonicalization: check user and realm (AD: Get-ADUser NAME), and leave canonicalize on"
+	if name, _, _ := strings.Cut(f.kdc.Client, "@"); strings.Contains(name, "/") {
+		remedy += "; in Active Directory a service principal is no login name unless it is the account's user principal name: set user to the " +
+			"account's name (setspn -Q " + name + ")"
+	}
+	return remedy
+}
+
 func unknownService(f *failure) string {
 	spn, _, _ := strings.Cut(f.kdc.Service, "@")
 	return "register the service principal on the account that the service runs as (AD: setspn -Q " + spn + ", then setspn -S " + spn +

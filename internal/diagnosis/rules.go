@@ -157,7 +157,7 @@ var userRules = []rule{
 var refusalRules = []rule{
 	{
 		match: refusal(nil, messages.KDC_ERR_C_PRINCIPAL_UNKNOWN), word: CredentialsRefused, causes: []Cause{CauseAccount},
-		remedy: "the KDC does not know the account: check user and realm (AD: Get-ADUser NAME)",
+		remedyOf: unknownAccount,
 	},
 	{
 		match: refusal(opsLogin, messages.KDC_ERR_PREAUTH_FAILED, messages.KRB_AP_ERR_BAD_INTEGRITY),

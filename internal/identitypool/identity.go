@@ -166,7 +166,7 @@ func (id *Identity) Name() string {
 	if names := id.Names(); len(names) > 0 {
 		return names[0]
 	}
-	return id.Principal().String()
+	return id.Configured().String()
 }
 
 // Servers are the KDCs that the configuration names for the identity's realm, and those
@@ -226,7 +226,7 @@ func (id *Identity) tgtEnd(own []Item) (end time.Time) {
 // labelledOffsets are the clock offsets by the realms' labels, of several the largest. The
 // own realm has one from the first login on, zero if the clocks agree.
 func (id *Identity) labelledOffsets() map[string]time.Duration {
-	offsets := map[string]time.Duration{id.Principal().Realm: 0}
+	offsets := map[string]time.Duration{id.Configured().Realm: 0}
 	maps.Copy(offsets, id.Offsets())
 	labelled := make(map[string]time.Duration)
 	for realm, offset := range offsets {

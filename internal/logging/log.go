@@ -18,28 +18,29 @@ import (
 
 // The fields of the log, without those of `trace`.
 const (
-	fieldIdentity  = "identity"       // the identity's name, or its principal
-	fieldPrincipal = "principal"      // the account
-	fieldRealm     = "realm"          // whose KDC was asked
-	fieldSPN       = "spn"            // the service
-	fieldUserID    = "user_id"        // the user to impersonate, by the name that the access log has
-	fieldEType     = "etype"          // of the session key
-	fieldExpires   = "ticket_expires" // when the ticket ends
-	fieldDuration  = "duration"       // how long it took to get the ticket
-	fieldKDC       = "kdc"            // the KDC that replied
-	fieldKRBError  = "krb_error"      // the Kerberos error, by its registered name
-	fieldNTStatus  = "nt_status"      // what Windows says beside it
-	fieldSalt      = "salt"           // the KDC's salt of the password
-	fieldNotBefore = "not_before"     // no login is attempted until then
-	fieldPath      = "path"           // file of the credentials
-	fieldResult    = "result"         // as in {http.negotiate.error}
-	fieldReason    = "reason"         // the upstream's, for its refusal
-	fieldRemedy    = "remedy"         // what to do
-	fieldStack     = "stack"          // of a panic
+	fieldIdentity   = "identity"       // the identity's name, or its principal
+	fieldPrincipal  = "principal"      // the account
+	fieldConfigured = "configured"     // the account's name in the configuration
+	fieldRealm      = "realm"          // whose KDC was asked
+	fieldSPN        = "spn"            // the service
+	fieldUserID     = "user_id"        // the user to impersonate, by the name that the access log has
+	fieldEType      = "etype"          // of the session key
+	fieldExpires    = "ticket_expires" // when the ticket ends
+	fieldDuration   = "duration"       // how long it took to get the ticket
+	fieldKDC        = "kdc"            // the KDC that replied
+	fieldKRBError   = "krb_error"      // the Kerberos error, by its registered name
+	fieldNTStatus   = "nt_status"      // what Windows says beside it
+	fieldSalt       = "salt"           // the KDC's salt of the password
+	fieldNotBefore  = "not_before"     // no login is attempted until then
+	fieldPath       = "path"           // file of the credentials
+	fieldResult     = "result"         // as in {http.negotiate.error}
+	fieldReason     = "reason"         // the upstream's, for its refusal
+	fieldRemedy     = "remedy"         // what to do
+	fieldStack      = "stack"          // of a panic
 )
 
 var fields = []string{
-	fieldIdentity, fieldPrincipal, fieldRealm, fieldSPN, fieldUserID, fieldEType, fieldExpires, fieldDuration, fieldKDC,
+	fieldIdentity, fieldPrincipal, fieldConfigured, fieldRealm, fieldSPN, fieldUserID, fieldEType, fieldExpires, fieldDuration, fieldKDC,
 	fieldKRBError, fieldNTStatus, fieldSalt, fieldNotBefore, fieldPath, fieldResult, fieldReason, fieldRemedy, fieldStack,
 }
 
@@ -59,7 +60,10 @@ func events(principal messages.Principal, logger func() *zap.Logger) func(negoti
 		log := logger()
 		switch e := e.(type) {
 		case negotiate.LoggedIn:
-			log.Info("logged in", credentialFields(e.Credential, zap.Duration(fieldDuration, e.Took))...)
+			log.Info("logged in", credentialFields(e.Principal, e.Credential, zap.Duration(fieldDuration, e.Took))...)
+		case negotiate.NameCorrected:
+			log.Info("the KDC knows the account by another name than the configured one",
+				zap.String(fieldConfigured, e.Configured.String()), zap.String(fieldPrincipal, e.Principal.String()))
 		case negotiate.LoginFailed:
 			more := []zap.Field{zap.String(fieldPrincipal, e.Principal.String())}
 			if !e.Opened.IsZero() {
@@ -68,7 +72,7 @@ func events(principal messages.Principal, logger func() *zap.Logger) func(negoti
 			log.Error("cannot log in", ErrorFields(e.Err, more...)...)
 		case negotiate.GotTicket:
 			if c := log.Check(zapcore.DebugLevel, "got a service ticket"); c != nil {
-				c.Write(credentialFields(e.Credential, zap.Duration(fieldDuration, e.Took))...)
+				c.Write(credentialFields(e.Credential.Client, e.Credential, zap.Duration(fieldDuration, e.Took))...)
 			}
 		case negotiate.TicketFailed:
 			log.Error("cannot get a service ticket", ErrorFields(e.Err, zap.String(fieldPrincipal, e.Principal.String()), zap.String(fieldSPN, e.SPN.String()))...)
@@ -88,9 +92,9 @@ func events(principal messages.Principal, logger func() *zap.Logger) func(negoti
 	}
 }
 
-func credentialFields(c *messages.Credential, more ...zap.Field) []zap.Field {
+func credentialFields(principal messages.Principal, c *messages.Credential, more ...zap.Field) []zap.Field {
 	return append([]zap.Field{
-		zap.String(fieldPrincipal, c.Client.String()),
+		zap.String(fieldPrincipal, principal.String()),
 		zap.String(fieldRealm, c.Service.Realm),
 		zap.String(fieldSPN, c.Service.Name.String()),
 		zap.Stringer(fieldEType, c.Key.EType()),

@@ -77,6 +77,9 @@ func (a *AS) checkReply(rep *messages.KDCRep) (*asReply, error) {
 	if err := a.checkService(part); err != nil {
 		return nil, err
 	}
+	if err := a.checkRealm(rep, part); err != nil {
+		return nil, err
+	}
 	answer.verified, err = checkEncPARep(part, key, a.open.message)
 	if err != nil {
 		return nil, err
@@ -114,8 +117,18 @@ func (a *AS) checkService(part *messages.EncKDCRepPart) error {
 	return mismatch("srealm", a.realm, part.SRealm)
 }
 
-// openReply finds the reply key, which the armor may strengthen, and decrypts. Salt and parameters in the reply take precedence over those in an error
-// (RFC 4120, Section 5.2.7.5).
+// checkRealm requires that the client belongs to the realm that was asked, or that the encrypted part
+// names. A KDC issues initial tickets to its own clients only: it refers to another realm by an
+// error (RFC 6806, Section 7), and outside the encrypted part anyone can write one.
+func (a *AS) checkRealm(rep *messages.KDCRep, part *messages.EncKDCRepPart) error {
+	if strings.EqualFold(rep.CRealm, a.realm) || rep.CRealm == part.SRealm {
+		return nil
+	}
+	return mismatch("crealm", a.realm, rep.CRealm)
+}
+
+// openReply finds the reply key, which the armor may strengthen, and decrypts. Salt and parameters in
+// the reply take precedence over those in an error (RFC 4120, Section 5.2.7.5).
 func (a *AS) openReply(rep *messages.KDCRep, strengthen enctype.Key) (enctype.Key, *asReply, error) {
 	id := rep.EncPart.EType
 	if !slices.Contains(a.offered, id) {
@@ -231,6 +244,7 @@ func checkEncPARep(part *messages.EncKDCRepPart, key enctype.Key, request []byte
 	const field = "encrypted-pa-data PA-REQ-ENC-PA-REP"
 	value, ok := part.EncryptedPAData.Find(messages.PA_REQ_ENC_PA_REP)
 	if !ok {
+		// No KDC is known to do so: the request was changed on its way.
 		return false, mismatch(field, "present, for the ticket has the flag enc-pa-rep", "absent")
 	}
 	sum, err := messages.ParseChecksum(value)

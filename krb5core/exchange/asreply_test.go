@@ -94,9 +94,16 @@ func TestASReply_Canonicalize(t *testing.T) {
 		field  string
 	}{
 		"other client": {func(i *issue) {
-			i.client(messages.Principal{Name: messages.NewPrincipalName(1, "Alice.A"), Realm: "SUB.TEST"})
+			i.client(messages.Principal{Name: messages.NewPrincipalName(1, "Alice.A"), Realm: realm})
 		}, ""},
-		"realm in full":        {func(i *issue) { corrected(i, "FULL.TEST", messages.TGSName("FULL.TEST")) }, ""},
+		"other realm": {func(i *issue) {
+			i.client(messages.Principal{Name: messages.NewPrincipalName(1, "alice"), Realm: "SUB.TEST"})
+		}, "crealm"},
+		"realm in full": {func(i *issue) { corrected(i, "FULL.TEST", messages.TGSName("FULL.TEST")) }, ""},
+		"client's in full": {func(i *issue) {
+			i.client(messages.Principal{Name: messages.NewPrincipalName(1, "alice"), Realm: "FULL.TEST"})
+			corrected(i, "FULL.TEST", messages.TGSName("FULL.TEST"))
+		}, ""},
 		"no client":            {func(i *issue) { i.client(messages.Principal{Name: messages.NewPrincipalName(1, ""), Realm: realm}) }, "cname"},
 		"other service":        {func(i *issue) { corrected(i, realm, messages.NewPrincipalName(2, "kadmin", "changepw")) }, "sname"},
 		"TGT of third parties": {func(i *issue) { corrected(i, realm, messages.TGSName("EVIL.TEST")) }, "sname"},

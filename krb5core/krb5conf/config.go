@@ -52,7 +52,7 @@ type LibDefaults struct {
 	RequestTimeout time.Duration
 
 	TicketLifetime time.Duration // ticket_lifetime; 0 if absent
-	Canonicalize   bool          // canonicalize in AS-REQs; default false
+	Canonicalize   *bool         // canonicalize in AS-REQs; nil if absent
 }
 
 // A Realm is a subsection of [realms].

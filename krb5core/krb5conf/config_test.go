@@ -47,11 +47,11 @@ func TestLibDefaults(t *testing.T) {
 		UDPPreferenceLimit: 1,
 		RequestTimeout:     3 * time.Second,
 		TicketLifetime:     10 * time.Hour,
-		Canonicalize:       true,
+		Canonicalize:       new(true),
 	}
 	filetest.Same(t, want, c.LibDefaults)
 	filetest.Same(t, want, c.LibDefaultsFor("OTHER"))
-	want.Canonicalize, want.TicketLifetime = false, time.Hour
+	want.Canonicalize, want.TicketLifetime = new(false), time.Hour
 	filetest.Same(t, want, c.LibDefaultsFor("R.ORG"))
 	filetest.Same(t, []string{"kept in the tree"}, c.Profile.Sub("libdefaults").Values("unknown"))
 }

@@ -42,7 +42,9 @@ func (c *Config) readLibDefaults(s *Section) error {
 // counts where they are absent.
 func (r *reader) realmOptions(d *LibDefaults) {
 	d.TicketLifetime = r.duration("ticket_lifetime", d.TicketLifetime)
-	d.Canonicalize = r.boolean("canonicalize", d.Canonicalize)
+	if _, ok := r.section.first("canonicalize"); ok {
+		d.Canonicalize = new(r.boolean("canonicalize", false))
+	}
 }
 
 // A reader reads values out of one section. It keeps the first error and all

@@ -156,7 +156,7 @@ func TestLoad_Warnings(t *testing.T) {
 		if len(c.Warnings) != 1 || !strings.HasPrefix(c.Warnings[0].Error(), tt.want) {
 			t.Errorf("%q: warnings %v, want %q", tt.text, c.Warnings, tt.want)
 		}
-		if c.LibDefaults.DefaultRealm != "" || c.LibDefaults.Canonicalize || len(c.Realms) != 0 {
+		if c.LibDefaults.DefaultRealm != "" || c.LibDefaults.Canonicalize != nil && *c.LibDefaults.Canonicalize || len(c.Realms) != 0 {
 			t.Errorf("%q: read what MIT ignores", tt.text)
 		}
 	}

@@ -32,6 +32,9 @@ func (x *asExchange) run() (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
+	if x.realm.requiresCanonicalization() && x.req.Body.KDCOptions&messages.KDC_OPT_CANONICALIZE == 0 {
+		return outcome{}, refuse(messages.KDC_ERR_C_PRINCIPAL_UNKNOWN, "clients must request canonicalization")
+	}
 	x.client = p.view()
 	if err := revoked(x.client); err != nil {
 		return outcome{}, err

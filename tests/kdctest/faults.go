@@ -243,6 +243,23 @@ func WrongNonce() Fault { return altered(func(a *alteration) { a.nonce = 0x2a })
 // encrypted so that the asking client can read it.
 func AnotherUser(name string) Fault { return altered(func(a *alteration) { a.client = name }) }
 
+// RenameClient changes the client's name outside the encrypted part of a reply, which anyone on
+// the network can do. The ticket keeps its client.
+func RenameClient(name string) Fault {
+	return func(next Handler) Handler {
+		return func(q *Question) Answer {
+			a := next(q)
+			for i, m := range a.Messages {
+				if rep, err := messages.ParseKDCRep(m); err == nil {
+					rep.CName = messages.NewPrincipalName(messages.KRB_NT_PRINCIPAL, name)
+					a.Messages[i] = rep.Marshal()
+				}
+			}
+			return a
+		}
+	}
+}
+
 func altered(change func(*alteration)) Fault {
 	return func(next Handler) Handler {
 		return func(q *Question) Answer {

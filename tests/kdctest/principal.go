@@ -1,6 +1,7 @@
 package kdctest
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
@@ -52,7 +53,8 @@ type Principal struct {
 	name        string
 	service     bool     // issue tickets for it even without spns
 	spns        []string // equal to name
-	aliases     []string // canonicalized to name
+	aliases     []string // canonicalized to canonical
+	canonical   string   // the name after canonicalization; empty for name
 	flags       Flags
 	etypes      []enctype.ID
 	session     []enctype.ID // session key types that it accepts; nil: those of its keys
@@ -116,8 +118,19 @@ func SPN(names ...string) Option {
 	}
 }
 
+// CanonicalName sets the name by which the KDC calls the account where a client requests
+// canonicalization: another spelling, or another name. Default: the first name.
+func CanonicalName(name string) Option {
+	return func(p *Principal) {
+		p.canonical = name
+		if p.realm.fold(name) != p.realm.fold(p.name) {
+			p.realm.addName(name, p)
+		}
+	}
+}
+
 // Alias adds names, such as a UPN "alice@corp.example", that canonicalization
-// replaces by the first name.
+// replaces by the canonical name.
 func Alias(names ...string) Option {
 	return func(p *Principal) {
 		p.aliases = append(p.aliases, names...)
@@ -301,9 +314,12 @@ func (v *view) sessionType(asked []enctype.ID) (enctype.ID, bool) {
 	return 0, false
 }
 
-// principalName returns the account's first name as a PrincipalName.
+// principalName returns the account's canonical name as a PrincipalName.
 func (p *Principal) principalName() messages.PrincipalName {
-	name, err := messages.ParsePrincipal(p.name, p.realm.name)
+	p.realm.mu.RLock()
+	text := cmp.Or(p.canonical, p.name)
+	p.realm.mu.RUnlock()
+	name, err := messages.ParsePrincipal(text, p.realm.name)
 	if err != nil {
 		return messages.PrincipalName{}
 	}

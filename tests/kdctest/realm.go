@@ -28,6 +28,7 @@ type Realm struct {
 	suffixes   map[string]string     // UPN suffix -> realm, "" for this one
 	ignoreCase bool
 	noFAST     bool
+	canonical  bool                  // clients must request canonicalization
 	preauth    []messages.PADataType // nil: the usual ones
 	spake      SPAKE
 	lockout    int
@@ -131,6 +132,21 @@ func (r *Realm) IgnoreCase() {
 	for name, p := range known {
 		r.addName(name, p)
 	}
+}
+
+// RequireCanonicalization answers logins without the option canonicalize with
+// KDC_ERR_C_PRINCIPAL_UNKNOWN, as Samba does with `kdc require canonicalization`.
+func (r *Realm) RequireCanonicalization() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.canonical = true
+}
+
+// requiresCanonicalization reports whether clients must request canonicalization.
+func (r *Realm) requiresCanonicalization() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.canonical
 }
 
 // SetLifetimes sets the maximum lifetime and renewable lifetime of tickets; renewable

@@ -49,8 +49,10 @@ func TestCaddy_UPN(t *testing.T) {
 	samba := lab.SharedSamba(t)
 	for user, want := range map[string]string{
 		"user frank@mail.example\nrealm CORP.TEST\npassword frank-secret": "frank@CORP.TEST",
-		"user erin.smith@corp.test\npassword erin-secret":                 "erin.smith@CORP.TEST", // a plain name, which no KDC was asked to correct
-		"user CORP.TEST\\alice\npassword alice-secret":                    "alice@CORP.TEST",
+		// A plain name, which the KDC corrects unless it is told not to.
+		"user erin.smith@corp.test\npassword erin-secret":                   "erin@CORP.TEST",
+		"user erin.smith@corp.test\npassword erin-secret\ncanonicalize off": "erin.smith@CORP.TEST",
+		"user CORP.TEST\\alice\npassword alice-secret":                      "alice@CORP.TEST",
 	} {
 		lines := append(strings.Split(user, "\n"), "krb5_conf "+samba.Krb5Conf(), "spn HTTP/iis.corp.test")
 		s := newSite(t, samba.Keytab(t, "HTTP/iis.corp.test"), lines...)

@@ -75,8 +75,21 @@ func startHeimdal(t *testing.T) *heimdal {
 
 func (h *heimdal) path(name string) string { return filepath.Join(h.dir, name) }
 
-// Name, KDC: what newClient needs to know.
-func (h *heimdal) server() kdc.Server { return server(h.t, "127.0.0.1:"+h.port) }
+func (h *heimdal) client(t *testing.T, with func(*krb5core.Config)) (*krb5core.Client, *recorder) {
+	t.Helper()
+	finder, tr := kdc.Static{heimdalRealm: {server(t, "127.0.0.1:"+h.port)}}, new(recorder)
+	sender, err := kdc.NewSender(kdc.Config{Finder: finder, Observer: tr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := krb5core.Config{Sender: sender, Finder: finder, Tracer: tr}
+	with(&cfg)
+	client, err := krb5core.NewClient(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client, tr
+}
 
 func (h *heimdal) kadmin(args ...string) string {
 	h.t.Helper()
@@ -131,6 +144,20 @@ func (h *heimdal) only(principal string, etypes ...string) {
 	}
 }
 
+func TestHeimdal_Canonicalize(t *testing.T) {
+	h := startHeimdal(t)
+	h.kadmin("add", "-p", "secret", "--use-defaults", "--attributes=requires-pre-auth", "alice")
+	h.kadmin("modify", "--alias=al", "alice")
+	h.kadmin("add", "-r", "--use-defaults", "HTTP/app.heimdal.test")
+	h.run()
+	for _, canonicalize := range []bool{true, false} {
+		client, tr := h.client(t, func(c *krb5core.Config) { c.Canonicalize = canonicalize })
+		wantName(t, client, tr, password(t, "alice@"+heimdalRealm, "secret", nil), "HTTP/app.heimdal.test", "alice@"+heimdalRealm)
+	}
+	client, tr := h.client(t, func(c *krb5core.Config) { c.Canonicalize = true })
+	wantName(t, client, tr, password(t, "al@"+heimdalRealm, "secret", nil), "HTTP/app.heimdal.test", "alice@"+heimdalRealm)
+}
+
 // Single DES and triple DES, as the user's key, the service's and the session's.
 func TestHeimdal_WeakTypes(t *testing.T) {
 	h := startHeimdal(t)
@@ -146,16 +173,7 @@ func TestHeimdal_WeakTypes(t *testing.T) {
 	}
 	h.run()
 	client := func(t *testing.T, etypes ...enctype.ID) (*krb5core.Client, *recorder) {
-		finder, tr := kdc.Static{heimdalRealm: {h.server()}}, new(recorder)
-		sender, err := kdc.NewSender(kdc.Config{Finder: finder, Observer: tr})
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := krb5core.NewClient(krb5core.Config{Sender: sender, Finder: finder, Tracer: tr, ETypes: etypes})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c, tr
+		return h.client(t, func(c *krb5core.Config) { c.ETypes = etypes })
 	}
 	keytabs := h.path("all.keytab")
 	for name := range types {

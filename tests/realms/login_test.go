@@ -174,17 +174,36 @@ func TestSamba_UPN(t *testing.T) {
 	}
 }
 
-// With canonicalize = true in krb5.conf a plain name is corrected too, and else it is not.
+// With canonicalize a plain name is corrected too, and else it is not.
 func TestSamba_Canonicalize(t *testing.T) {
 	s := lab.SharedSamba(t)
 	for canonicalize, want := range map[bool]string{true: "alice@CORP.TEST", false: "ALICE@CORP.TEST"} {
-		client, _ := newClient(t, func(c *krb5core.Config) { c.Canonicalize = canonicalize }, s)
-		alice := password(t, "ALICE@CORP.TEST", "alice-secret", nil)
-		tgt := login(t, client, alice)
-		if got := tgt.Client.String(); got != want {
-			t.Errorf("canonicalize %t: logged in as %s, want %s", canonicalize, got, want)
-		}
-		ticket(t, client, alice, tgt, "HTTP/iis.corp.test")
+		client, tr := newClient(t, func(c *krb5core.Config) { c.Canonicalize = canonicalize }, s)
+		wantName(t, client, tr, password(t, "ALICE@CORP.TEST", "alice-secret", nil), "HTTP/iis.corp.test", want)
+	}
+}
+
+func TestMIT_Canonicalize(t *testing.T) {
+	m := lab.StartMIT(t, lab.MITOptions{Principals: []lab.Principal{{Name: "alice", Password: "alice-secret"}, {Name: "HTTP/app.lab.test"}}})
+	for _, canonicalize := range []bool{true, false} {
+		client, tr := newClient(t, func(c *krb5core.Config) { c.Canonicalize = canonicalize }, m)
+		wantName(t, client, tr, password(t, "alice@LAB.TEST", "alice-secret", nil), "HTTP/app.lab.test", "alice@LAB.TEST")
+	}
+}
+
+// wantName logs in, gets a ticket in the name that the KDC returns, and requires that the KDC has
+// confirmed the request.
+func wantName(t *testing.T, client *krb5core.Client, tr *recorder, account *krb5core.Account, spn, want string) {
+	t.Helper()
+	tgt := login(t, client, account)
+	if got := tgt.Client.String(); got != want {
+		t.Errorf("logged in as %s, want %s", got, want)
+	}
+	if got := ticket(t, client, account, tgt, spn).Client.String(); got != want {
+		t.Errorf("the ticket is of %s, want %s", got, want)
+	}
+	if _, ok := eventOf[exchange.EncPARepVerified](tr); !ok {
+		t.Error("the KDC's checksum over the request was not verified")
 	}
 }
 
