@@ -3,7 +3,10 @@
 // There is no RFC for this file: the reference is MIT's krb5.conf(5) and what
 // its library, version 1.20, was seen to make of a file. The tests hold this
 // package to that, oddities included, because one file serves kinit and Caddy
-// on the same machine and has to mean the same to both.
+// on the same machine and has to mean the same to both. Final markers (a star
+// after a tag, "]" or "}") are those of MIT 1.22: what is written later under the
+// name is ignored, in the same file too, and relations can have them. Before,
+// only sections in later files of KRB5_CONFIG were ignored.
 //
 // Load reads files with what they include and returns a Config: the relations
 // that a Kerberos client needs, typed and checked, with the tree of all others

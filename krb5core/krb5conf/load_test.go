@@ -30,22 +30,66 @@ func TestLoad_SeveralFiles(t *testing.T) {
 func TestLoad_FinalSections(t *testing.T) {
 	open := mapOpener(map[string]string{
 		"/a": "[q]\n z = 1\n x = {\n  y = 1\n }*\n v = {\n  w = 1\n }\n[r]*\n a = 1\ninclude /inc\n",
-		// An included file is part of the one that includes it.
-		"/inc": "[r]\n c = inc\n",
+		// An included file is part of the one that includes it, and as late as a second section.
+		"/inc": "[r]\n c = inc\n[q]\n x = {\n  y = inc\n  d = {\n   e = inc\n  }\n }\n v = {\n  w = inc\n }\n",
 		"/b":   "[q]\n z = 2\n x = {\n  y = 2\n  n = 2\n }\n v = {\n  w = 2\n }\n[r]\n a = 2\n b = 3\n",
 	})
 	c := must.OK(Load(open, "/a", "/b"))(t)
-	// As profile_get_values of MIT 1.20 finds them.
 	want := []any{
 		[]any{"q", []any{
-			[]any{"v", []any{[]any{"w", "1"}, []any{"w", "2"}}},
+			[]any{"v", []any{[]any{"w", "1"}, []any{"w", "inc"}, []any{"w", "2"}}},
 			[]any{"x", []any{[]any{"y", "1"}}},
 			[]any{"z", "1"},
 			[]any{"z", "2"},
 		}},
-		[]any{"r", []any{[]any{"a", "1"}, []any{"c", "inc"}}},
+		[]any{"r", []any{[]any{"a", "1"}}},
 	}
 	filetest.Same(t, want, tree(c.Profile))
+}
+
+// What is written after a final marker under its name is ignored, whatever it nests.
+func TestLoad_FinalMarkers(t *testing.T) {
+	for name, x := range map[string]struct {
+		files []string
+		want  []any
+	}{
+		"relation":             {[]string{"[s]\n k = 1\n k* = 2\n k = 3\n k* = 4\n l = 5\n"}, []any{[]any{"s", []any{[]any{"k", "1"}, []any{"k", "2"}, []any{"l", "5"}}}}},
+		"relation, next file":  {[]string{"[s]\n k* = 1\n", "[s]\n k = 2\n l = 3\n"}, []any{[]any{"s", []any{[]any{"k", "1"}, []any{"l", "3"}}}}},
+		"relation, third file": {[]string{"[s]\n k = 1\n", "[s]\n k* = 2\n k = 3\n", "[s]\n k = 4\n"}, []any{[]any{"s", []any{[]any{"k", "1"}, []any{"k", "2"}}}}},
+		"relation in a subsection": {
+			[]string{"[s]\n x = {\n  k* = 1\n }\n k = 2\n x = {\n  k = 3\n }\n"},
+			[]any{[]any{"s", []any{[]any{"k", "2"}, []any{"x", []any{[]any{"k", "1"}}}}}},
+		},
+		"relation after a final subsection": {[]string{"[s]\n x* = {\n }\n x = 1\n"}, []any{[]any{"s", []any{[]any{"x", []any{}}}}}},
+		"section": {
+			[]string{"[s]*\n k = 1\n[t]\n k = 2\n[s]\n k = 3\n x = {\n  k = 4\n }*\n l = 5\n[t]\n l = 6\n"},
+			[]any{[]any{"s", []any{[]any{"k", "1"}}}, []any{"t", []any{[]any{"k", "2"}, []any{"l", "6"}}}},
+		},
+		"section, marked the second time": {
+			[]string{"[s]\n k = 1\n[s]*\n k = 2\n[s]\n k = 3\n"},
+			[]any{[]any{"s", []any{[]any{"k", "1"}, []any{"k", "2"}}}},
+		},
+		"subsection by its tag": {
+			[]string{"[s]\n x* = {\n  k = 1\n }\n x = {\n  k = 2\n  y = {\n   k = 3\n  }\n  l = 4\n }\n m = 5\n"},
+			[]any{[]any{"s", []any{[]any{"m", "5"}, []any{"x", []any{[]any{"k", "1"}}}}}},
+		},
+		"subsection by its brace": {
+			[]string{"[s]\n x = {\n  k = 1\n }*\n x =\n {\n  k = 2\n }\n m = 5\n", "[s]\n x = {\n  k = 3\n }\n"},
+			[]any{[]any{"s", []any{[]any{"m", "5"}, []any{"x", []any{[]any{"k", "1"}}}}}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files, names := make(map[string]string), []string(nil)
+			for i, text := range x.files {
+				names = append(names, fmt.Sprintf("/%d", i))
+				files[names[i]] = text
+			}
+			filetest.Same(t, x.want, tree(must.OK(Load(mapOpener(files), names...))(t).Profile))
+		})
+	}
+	if _, err := Load(mapOpener(map[string]string{"/a": "[s]*\n[s]\n }\n"}), "/a"); err == nil {
+		t.Error("a brace too many in an ignored section is accepted")
+	}
 }
 
 func TestLoad_Errors(t *testing.T) {

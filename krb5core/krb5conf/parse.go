@@ -105,10 +105,18 @@ func (p *parser) sectionHeader(line string) error {
 	if !ok || trim(rest) != "" {
 		return errSectionSyntax
 	}
-	section := p.root.open(p.node(name))
-	section.final = section.final || final
-	p.path = []*Section{section}
+	p.path = []*Section{enter(p.root.open(p.node(name)), final)}
 	return nil
+}
+
+// enter returns where the relations of a section go that is written now: nowhere if it was made final
+// before.
+func enter(s *Section, final bool) *Section {
+	if s.final {
+		return new(Section)
+	}
+	s.final = final
+	return s
 }
 
 // closeBrace leaves a subsection. Whatever follows the brace is ignored but
@@ -142,7 +150,14 @@ func (p *parser) relation(line string) error {
 	}
 	n := p.node(tag)
 	n.Value = value
-	p.section().add(n)
+	s := p.section()
+	if s.finals[tag] || s.subs[tag] != nil && s.subs[tag].final {
+		return nil
+	}
+	s.add(n)
+	if final {
+		s.makeFinal(tag)
+	}
 	return nil
 }
 
@@ -150,9 +165,7 @@ func (p *parser) openBrace(tag string, final bool) error {
 	if len(p.path) > maxNesting {
 		return fmt.Errorf("braces nested more than %d deep", maxNesting)
 	}
-	sub := p.section().open(p.node(tag))
-	sub.final = sub.final || final
-	p.path = append(p.path, sub)
+	p.path = append(p.path, enter(p.section().open(p.node(tag)), final))
 	return nil
 }
 

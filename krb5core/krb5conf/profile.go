@@ -8,10 +8,13 @@ type Section struct {
 	nodes []Node
 	subs  map[string]*Section
 
-	// final marks a section written with a star: what later files add to a
-	// section of that name does not count. (Within one file it has no effect
-	// in MIT 1.20.)
+	// final marks a section written with a star: what is written later under
+	// its name does not count, in the same file or in others, as since MIT 1.22.
 	final bool
+
+	// finals are the tags of relations written with a star: later relations of
+	// the tag do not count.
+	finals map[string]bool
 }
 
 // A Node is one relation (a tag with a value) or one subsection (a tag with
@@ -78,6 +81,13 @@ func (s *Section) first(tag string) (Node, bool) {
 	return Node{}, false
 }
 
+func (s *Section) makeFinal(tag string) {
+	if s.finals == nil {
+		s.finals = make(map[string]bool)
+	}
+	s.finals[tag] = true
+}
+
 func (s *Section) add(n Node) {
 	s.nodes = append(s.nodes, n)
 }
@@ -98,17 +108,22 @@ func (s *Section) open(n Node) *Section {
 }
 
 // merge adds what a later file says. A section that an earlier file made final
-// takes nothing more.
+// takes nothing more, and no relation of a tag that it made final.
 func (s *Section) merge(later *Section) {
 	if s.final {
 		return
 	}
 	for _, n := range later.nodes {
 		if n.Section == nil {
-			s.add(n)
+			if !s.finals[n.Tag] {
+				s.add(n)
+			}
 			continue
 		}
 		s.open(n).merge(n.Section)
 	}
 	s.final = later.final
+	for tag := range later.finals {
+		s.makeFinal(tag)
+	}
 }

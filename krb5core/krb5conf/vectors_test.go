@@ -13,7 +13,8 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/vectors"
 )
 
-// vectorFile is what MIT libkrb5 1.20.1 made of these inputs.
+// vectorFile is what MIT libkrb5 1.20.1 made of these inputs. Where they have final markers, it is
+// what 1.22 makes of them, by its krb5.conf(5).
 type vectorFile struct {
 	Files    map[string]json.RawMessage `json:"files"`
 	Krb5Conf []struct {
