@@ -78,7 +78,7 @@ func TestOf_AccountsHaveTheirOwnRemedy(t *testing.T) {
 		status messages.NTStatus
 		want   string
 	}{
-		"unknown":                 {messages.KDC_ERR_C_PRINCIPAL_UNKNOWN, 0, "does not know the account"},
+		"unknown":                 {messages.KDC_ERR_C_PRINCIPAL_UNKNOWN, 0, "does not know the account, or demands canonicalization"},
 		"wrong password":          {messages.KDC_ERR_PREAUTH_FAILED, 0, "wrong password"},
 		"MIT: disabled or locked": {messages.KDC_ERR_CLIENT_REVOKED, 0, "disabled, locked or expired"},
 		"MIT: password expired":   {messages.KDC_ERR_KEY_EXPIRED, 0, "expired or must be changed"},
@@ -99,6 +99,16 @@ func TestOf_AccountsHaveTheirOwnRemedy(t *testing.T) {
 			t.Errorf("%s and %s have one remedy: %s", name, other, got.Remedy)
 		}
 		seen[got.Remedy] = name
+	}
+}
+
+func TestOf_ServicePrincipalIsNoLoginName(t *testing.T) {
+	for client, want := range map[string]bool{"HTTP/proxy.corp.example@CORP.EXAMPLE": true, "svc-proxy@CORP.EXAMPLE": false} {
+		e := refused(krb5core.OpLogin, messages.KDC_ERR_C_PRINCIPAL_UNKNOWN, 0)
+		e.Client = client
+		if got := Of(e).Remedy; strings.Contains(got, "no login name") != want {
+			t.Errorf("%s: %s", client, got)
+		}
 	}
 }
 
