@@ -40,6 +40,7 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //		use_tcp           [on|off]
 //		encryption_types  <type>...
 //		allow_weak_crypto [on|off]
+//		canonicalize      [on|off]
 //		timeout           <duration>
 //		krb5_conf         <file>
 //		kdc_options {

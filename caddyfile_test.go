@@ -125,6 +125,8 @@ func TestBadInputIsRefusedWithPlaceThingAndRemedy(t *testing.T) {
 		{"keytab with RC4 only", where + what + "keytab " + file["rc4.keytab"], []string{"Caddyfile:9", "old@CORP.EXAMPLE", "weak", "rc4-hmac", "April 2026", "July 2026", "KB5073381", "ktpass -crypto"}},
 		{"keytab without an allowed type", where + what + "encryption_types aes128-cts-hmac-sha1-96\nkeytab " + file["sha2.keytab"], []string{"Caddyfile:10", "new@CORP.EXAMPLE", "aes256-cts-hmac-sha384-192", "aes128-cts-hmac-sha1-96"}},
 		{"keytab without a type that krb5.conf permits", where + what + "krb5_conf " + file["camellia.conf"] + "\nkeytab " + file["good.keytab"], []string{"Caddyfile:10", "camellia256-cts-cmac"}},
+		{"canonicalize with ccache", where + what + "canonicalize off\nccache " + file["cache"], []string{"Caddyfile:9", "canonicalize", "does not apply to ccache", "remove it"}},
+		{"bad canonicalize", good + where + what + "canonicalize yes", []string{"Caddyfile:11", "canonicalize takes on, off or no argument", "yes"}},
 		{"ccache foreign", where + what + "ccache " + file["cache"], []string{"Caddyfile:9", "cache"}},
 
 		// KDCs.
@@ -238,7 +240,7 @@ func TestValidate_NoKDC(t *testing.T) {
 	}()
 	file := files(t)
 	for range 3 {
-		for _, tail := range []string{"", "\nuse_tcp", "\nlogin_at_start on"} {
+		for _, tail := range []string{"", "\nuse_tcp", "\nlogin_at_start on", "\ncanonicalize", "\ncanonicalize off"} {
 			if err := validate(site("keytab " + file["good.keytab"] + "\nkdc tcp/" + tcp.Addr().String() + " udp/" + udp.LocalAddr().String() + "\nspn HTTP/web.corp.example" + tail)); err != nil {
 				t.Fatal(err)
 			}

@@ -29,7 +29,7 @@ func TestBadJSON(t *testing.T) {
 		{"good transport", transport(""), "{}", ""},
 		{"null realm", handler(good, ""), `{"realms": {"CORP.EXAMPLE": null}}`, ""},
 		{"null identity", handler(good, ""), `{"identities": {"intranet": null}}`, "nothing to log in with"},
-		{"null lists", handler(with(`"encryption_types": null, "kdc_options": null, "fast_armor": null, "login_at_start": null`), `, "allow_spns": null`), "{}", ""},
+		{"null lists", handler(with(`"encryption_types": null, "kdc_options": null, "fast_armor": null, "login_at_start": null, "canonicalize": null`), `, "allow_spns": null`), "{}", ""},
 		{"both identity and credentials", handler(good, `, "identity": "intranet"`), `{"identities": {"intranet": ` + good + `}}`, "keep one of them"},
 		{"unknown identity", `{"handler": "negotiate", "spn": "HTTP/web", "identity": "x"}`, "{}", "identity x is not defined"},
 		{"no credentials", `{"handler": "negotiate", "spn": "HTTP/web"}`, "{}", "no credentials"},
