@@ -154,7 +154,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	x.answered(&x.attempt)
 	if _, proxied := repl.Get("http.reverse_proxy.upstream.hostport"); !x.sent && proxied {
-		h.once.warn(h.logger, "not sent", "a request after negotiate went through a reverse_proxy that sends no token: its transport is not http with HTTP/1.1, or it is not in the same site",
+		h.once.warn(h.logger, "not sent", "a request after negotiate went through a reverse_proxy that sends no token",
 			zap.Stringer("spn", x.spn), zap.String("remedy", "use transport negotiate in that reverse_proxy"))
 	}
 	return nil

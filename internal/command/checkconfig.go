@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -83,16 +82,19 @@ func (c *check) loadProxy(u *use) error {
 	if len(u.proxies) == 0 || protocolOf(u.proxies[0]) != "http" {
 		return nil
 	}
-	raw := u.proxies[0].TransportRaw
-	if len(raw) == 0 {
-		raw = json.RawMessage(`{"protocol": "http"}`)
+	settings := map[string]any{"protocol": "http"}
+	_ = json.Unmarshal(u.proxies[0].TransportRaw, &settings) // what is not valid does not load
+	settings["versions"] = []string{"1.1"}                   // with which tokens are sent
+	raw, err := json.Marshal(settings)
+	if err != nil {
+		return err
 	}
 	module, err := c.modules.LoadModule(&reverseproxy.Handler{TransportRaw: raw}, "TransportRaw")
 	if err != nil {
 		return err
 	}
 	plain := module.(*reverseproxy.HTTPTransport)
-	u.HTTP, u.TLS, u.http2 = plain.Transport, plain.TLS != nil, slices.Contains(plain.Versions, "2")
+	u.HTTP, u.TLS = plain.Transport, plain.TLS != nil
 	return nil
 }
 
@@ -173,9 +175,10 @@ func (c *check) inspectProxy(u *use, p *reverseproxy.Handler) {
 			"remove one of them; the transport is the better one")
 		return
 	}
-	if dropsAuthorization(p) {
-		c.fail(stepConfig, u.where+": header_up in the reverse_proxy removes or replaces the Authorization header",
-			"remove header_up Authorization; negotiate does not pass the client's own to the upstream anyway", diagnosis.CauseAuthorizationDropped)
+	if !sendsTokens(p) {
+		c.warn(stepConfig, u.where+": a reverse_proxy behind negotiate sends no token, because its transport is not http with HTTP/1.1",
+			"use transport negotiate in that reverse_proxy instead of the negotiate directive")
+		return
 	}
 	const better = "use transport negotiate inside reverse_proxy: it makes a new token for each attempt at each upstream"
 	retries := p.LoadBalancing != nil && (p.LoadBalancing.Retries > 0 || p.LoadBalancing.TryDuration > 0)
@@ -185,20 +188,13 @@ func (c *check) inspectProxy(u *use, p *reverseproxy.Handler) {
 	if p.HealthChecks != nil && p.HealthChecks.Active != nil {
 		c.warn(stepConfig, u.where+": active health checks do not pass negotiate and are sent without a token: the upstream answers 401 and counts as down", better)
 	}
-	if u.TLS && u.http2 {
-		c.warn(stepConfig, u.where+": reverse_proxy may use HTTP/2 to the upstream, over which IIS does not authenticate",
-			"if the upstream is IIS: transport http { versions 1.1 }, or transport negotiate", diagnosis.CauseHTTP2)
-	}
 }
 
-// dropsAuthorization reports whether header operations change what negotiate sets.
-func dropsAuthorization(p *reverseproxy.Handler) bool {
-	if p.Headers == nil || p.Headers.Request == nil {
-		return false
-	}
-	ops := p.Headers.Request
-	names := slices.Concat(ops.Delete, slices.Collect(maps.Keys(ops.Add)), slices.Collect(maps.Keys(ops.Set)))
-	return slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, "Authorization") || name == "*" })
+// sendsTokens reports whether the proxy can send the tokens of a negotiate handler.
+func sendsTokens(p *reverseproxy.Handler) bool {
+	var http struct{ Versions []string }
+	_ = json.Unmarshal(p.TransportRaw, &http)
+	return protocolOf(p) == "http" && (len(http.Versions) == 0 || slices.Contains(http.Versions, "1.1"))
 }
 
 func (c *check) inspectTransport(u *use) {

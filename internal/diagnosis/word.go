@@ -52,33 +52,32 @@ type Cause string
 // The causes. Where a rule has several, the protocol does not tell them apart, and the
 // remedy says how an operator can.
 const (
-	CauseWrongPassword        Cause = "wrong_password"
-	CauseKeytabVersion        Cause = "keytab_version"
-	CauseKeytabSalt           Cause = "keytab_salt"
-	CauseWeakKeys             Cause = "weak_keys"
-	CauseNoCommonEType        Cause = "no_common_etype"
-	CauseAccount              Cause = "account"
-	CauseUnknownSPN           Cause = "unknown_spn"
-	CauseSPNOnOtherAccount    Cause = "spn_on_other_account"
-	CauseServiceKeyChanged    Cause = "service_key_changed"
-	CauseKDCDead              Cause = "kdc_dead"
-	CauseClock                Cause = "clock"
-	CauseChannelBinding       Cause = "channel_binding"
-	CauseUserNotDelegable     Cause = "user_not_delegable"
-	CauseAccountNotTrusted    Cause = "account_not_trusted_to_authenticate"
-	CauseNotInDelegationList  Cause = "service_not_in_delegation_list"
-	CauseUserUnknown          Cause = "user_unknown"
-	CauseTokenTooLong         Cause = "token_too_long"
-	CauseNoProxy              Cause = "negotiate_reaches_no_proxy"
-	CauseHTTP2                Cause = "http2"
-	CauseUserMayNotEnter      Cause = "user_may_not_enter"
-	CauseNoNegotiate          Cause = "upstream_offers_no_negotiate"
-	CauseUpstreamUnreachable  Cause = "upstream_unreachable"
-	CauseUpstreamCertificate  Cause = "upstream_certificate"
-	CauseNoMutualAuth         Cause = "no_mutual_authentication"
-	CauseAuthorizationDropped Cause = "authorization_dropped"
-	CauseConfiguration        Cause = "configuration"
-	CauseFilePermissions      Cause = "file_permissions"
+	CauseWrongPassword       Cause = "wrong_password"
+	CauseKeytabVersion       Cause = "keytab_version"
+	CauseKeytabSalt          Cause = "keytab_salt"
+	CauseWeakKeys            Cause = "weak_keys"
+	CauseNoCommonEType       Cause = "no_common_etype"
+	CauseAccount             Cause = "account"
+	CauseUnknownSPN          Cause = "unknown_spn"
+	CauseSPNOnOtherAccount   Cause = "spn_on_other_account"
+	CauseServiceKeyChanged   Cause = "service_key_changed"
+	CauseKDCDead             Cause = "kdc_dead"
+	CauseClock               Cause = "clock"
+	CauseChannelBinding      Cause = "channel_binding"
+	CauseUserNotDelegable    Cause = "user_not_delegable"
+	CauseAccountNotTrusted   Cause = "account_not_trusted_to_authenticate"
+	CauseNotInDelegationList Cause = "service_not_in_delegation_list"
+	CauseUserUnknown         Cause = "user_unknown"
+	CauseTokenTooLong        Cause = "token_too_long"
+	CauseNoProxy             Cause = "negotiate_reaches_no_proxy"
+	CauseHTTP2               Cause = "http2"
+	CauseUserMayNotEnter     Cause = "user_may_not_enter"
+	CauseNoNegotiate         Cause = "upstream_offers_no_negotiate"
+	CauseUpstreamUnreachable Cause = "upstream_unreachable"
+	CauseUpstreamCertificate Cause = "upstream_certificate"
+	CauseNoMutualAuth        Cause = "no_mutual_authentication"
+	CauseConfiguration       Cause = "configuration"
+	CauseFilePermissions     Cause = "file_permissions"
 )
 
 var causes = []Cause{
@@ -86,7 +85,7 @@ var causes = []Cause{
 	CauseSPNOnOtherAccount, CauseServiceKeyChanged, CauseKDCDead, CauseClock, CauseChannelBinding, CauseUserNotDelegable,
 	CauseAccountNotTrusted, CauseNotInDelegationList, CauseUserUnknown, CauseTokenTooLong, CauseNoProxy, CauseHTTP2,
 	CauseUserMayNotEnter, CauseNoNegotiate, CauseUpstreamUnreachable, CauseUpstreamCertificate, CauseNoMutualAuth,
-	CauseAuthorizationDropped, CauseConfiguration, CauseFilePermissions,
+	CauseConfiguration, CauseFilePermissions,
 }
 
 // Causes lists the causes that `check` reports.
