@@ -136,7 +136,7 @@ func (a *App) Cleanup() error {
 
 // newLimits returns the limits that Start puts in force.
 func (a *App) newLimits() (*identitypool.Limits, error) {
-	limits := &identitypool.Limits{Memory: a.TicketMemory}
+	limits := &identitypool.Limits{Memory: a.TicketMemory, Breakers: ticketstore.NewBreakers(a.ctx.Storage(), a.logger)}
 	if a.TicketStore != "storage" {
 		return limits, nil
 	}

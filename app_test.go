@@ -21,8 +21,10 @@ func TestApp_Limits(t *testing.T) {
 	}
 	provisioned := func(memory int64) *App {
 		t.Helper()
-		ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
-		t.Cleanup(cancel)
+		ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
 		app := &App{TicketMemory: memory}
 		if err := app.Provision(ctx); err != nil {
 			t.Fatal(err)

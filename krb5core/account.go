@@ -62,6 +62,15 @@ func (a *Account) HeldKeys() []HeldKey {
 	return nil
 }
 
+// KeyMaterial returns bytes that are as secret as the account's keys, and change with them: to derive
+// from. A password gives a key with the salt. It is nil for an account without keys.
+func (a *Account) KeyMaterial(salt string) []byte {
+	if keys, ok := a.keys.(interface{ material(salt string) []byte }); ok {
+		return keys.material(salt)
+	}
+	return nil
+}
+
 // remember keeps ticket-granting tickets that were got on the way to the realm goal, which is empty
 // if only the KDCs knew it: those that our own KDC issued, and the last one. A realm in between may
 // refer to its own services as it likes, but must not decide which session key protects all

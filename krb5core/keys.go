@@ -115,6 +115,29 @@ func (p *passwordKeys) Key(info exchange.KeyInfo) (enctype.Key, error) {
 	return key, nil
 }
 
+// material is the newest keys of all types, in order of the types.
+func (k keytabKeys) material(string) (all []byte) {
+	for _, id := range slices.Sorted(slices.Values(k.ETypes())) {
+		if key, ok := k.file.Key(k.principal, id, 0); ok {
+			all = append(all, key.Bytes()...)
+		}
+	}
+	return all
+}
+
+// material is a key with the salt, which is not listed as held.
+func (p *passwordKeys) material(salt string) []byte {
+	password, err := p.read()
+	if err != nil {
+		return nil
+	}
+	key, err := enctype.StringToKey(enctype.AES256_CTS_HMAC_SHA1_96, password, salt, nil)
+	if err != nil {
+		return nil
+	}
+	return key.Bytes()
+}
+
 // HeldKey is what may be shown of a long-term key.
 type HeldKey struct {
 	EType enctype.ID

@@ -217,6 +217,11 @@ func (i *Initiator) getTGT(ctx context.Context) (*Ticket, error) {
 	if refused := id.breaker.state(); refused != nil {
 		return nil, refused
 	}
+	defer id.kept.begin(ctx, changed)()
+	if refused := id.breaker.state(); refused != nil { // as kept by another process
+		id.cfg.Observe(LoginFailed{Principal: id.Principal(), Err: refused.Err, Opened: refused.Until})
+		return nil, refused
+	}
 	begin := id.cfg.Now()
 	budget := id.breaker.budget()
 	cred, err := id.source.tgt(ctx, i.settings, budget)

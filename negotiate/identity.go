@@ -25,6 +25,9 @@ type IdentityConfig struct {
 	Secret Secret
 	// Tickets holds the tickets.
 	Tickets *Tickets
+	// Breakers returns where the breaker's state is kept beyond the process; nil for nowhere.
+	// It may be nil.
+	Breakers func() BreakerStore
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// Observe is called with events; it may be nil. It must not block.
@@ -39,6 +42,7 @@ type Identity struct {
 	clock   *krb5core.Clock
 	source  ticketSource
 	breaker breaker
+	kept    *keptBreaker
 	logins  chan struct{} // one at a time, whatever the settings: each may count towards lockout
 
 	// owner changes only when a credential cache that is not pinned gets another principal.
@@ -88,6 +92,7 @@ func NewIdentity(cfg IdentityConfig) (*Identity, error) {
 	if _, err := id.source.reload(); err != nil {
 		return nil, err
 	}
+	id.kept = newKeptBreaker(cfg.Breakers, &id.breaker, id.source)
 	id.updateOwner()
 	return id, nil
 }
@@ -169,6 +174,7 @@ func (id *Identity) reload() {
 // tickets there were.
 func (id *Identity) Flush() int {
 	id.breaker.reset()
+	id.kept.flush()
 	id.source.forget()
 	return id.FlushTickets(func(cache.Key) bool { return true })
 }
@@ -179,8 +185,12 @@ func (id *Identity) FlushTickets(match func(cache.Key) bool) int {
 	return id.cfg.Tickets.Flush(id.owner.Load().key, match)
 }
 
-// Close removes the tickets. Requests that hold one keep using it.
-func (id *Identity) Close() { id.cfg.Tickets.Drop(id.Owns) }
+// Close removes the tickets. Requests that hold one keep using it. It waits a moment for a login
+// under way, so that its refused proofs are kept (IdentityConfig.Breakers).
+func (id *Identity) Close() {
+	id.kept.settle()
+	id.cfg.Tickets.Drop(id.Owns)
+}
 
 // Refused returns the error that all requests get while the credentials are refused,
 // else nil.

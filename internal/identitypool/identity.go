@@ -49,7 +49,7 @@ func (p *Pool) Open(resolved *config.Resolved, name string, logger *zap.Logger) 
 		var err error
 		id := new(Identity)
 		id.Identity, err = negotiate.NewIdentity(negotiate.IdentityConfig{
-			Key: resolved.PoolKey, Principal: resolved.Principal, Secret: resolved.Secret, Tickets: p.tickets,
+			Key: resolved.PoolKey, Principal: resolved.Principal, Secret: resolved.Secret, Tickets: p.tickets, Breakers: p.breakers,
 			Observe: id.observe(logging.Events(resolved.Principal)),
 		})
 		return id, err

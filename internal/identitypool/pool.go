@@ -74,7 +74,8 @@ func (p *Pool) Readings() []metrics.Reading {
 	return readings
 }
 
-// Limits are what one configuration sets for the ticket cache of the process.
+// Limits are what one configuration sets for the ticket cache of the process, and where
+// its state is kept.
 //
 // Configurations overlap when Caddy reloads. The limits of the last configuration that was
 // started and not stopped are in force, so that one that is rejected, even after some of
@@ -84,6 +85,8 @@ type Limits struct {
 	Memory int64
 	// Store keeps tickets beyond the process; nil for none.
 	Store cache.Store[*negotiate.Ticket]
+	// Breakers keeps the state of breakers beyond the process; nil for nothing.
+	Breakers negotiate.BreakerStore
 }
 
 // Limits returns the limits that are in force.
@@ -92,6 +95,8 @@ func (p *Pool) Limits() Limits {
 	defer p.mu.Unlock()
 	return p.inForce()
 }
+
+func (p *Pool) breakers() negotiate.BreakerStore { return p.Limits().Breakers }
 
 // ApplyDefault puts l in force if no limits are. Caddy starts apps in no order: the first
 // requests of a process may come before the `kerberos` app is started.

@@ -3,6 +3,8 @@ package ticketstore
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io/fs"
 	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/cache"
@@ -15,18 +17,25 @@ const pollInterval = 25 * time.Millisecond
 // Lock implements cache.Store. It waits until it has the lock, until the process that has
 // it has stored something new, or until ctx ends.
 func (s *Store) Lock(ctx context.Context, key cache.Key) (unlock func()) {
-	unlock = func() {}
 	e, ok := s.entry(key)
 	if !ok {
+		return func() {}
+	}
+	release := s.lock(ctx, e.name)
+	return func() { go release() }
+}
+
+// lock waits until it has the lock of an entry, until the entry has changed, or until ctx
+// ends. unlock is never nil; it waits for the storage.
+func (b *backend) lock(ctx context.Context, name string) (unlock func()) {
+	unlock = func() {}
+	if b.isDown() {
+		b.counter(opLock, resultSkipped)
 		return unlock
 	}
-	if s.isDown() {
-		s.cfg.Count(opLock, resultSkipped)
-		return unlock
-	}
-	before, _ := s.read(ctx, e.name)
-	if !s.enter() {
-		s.cfg.Count(opLock, resultFailed)
+	before, err := b.read(ctx, name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) || !b.enter() {
+		b.counter(opLock, resultFailed)
 		return unlock
 	}
 	// What ctx interrupts is canceled rather than late: no failure of the storage.
@@ -34,36 +43,36 @@ func (s *Store) Lock(ctx context.Context, key cache.Key) (unlock func()) {
 	defer stop()
 	defer context.AfterFunc(ctx, stop)()
 	granted := make(chan struct{})
-	go s.acquire(waiting, e.name, granted)
+	go b.acquire(waiting, name, granted)
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case _, ok := <-granted:
 			if ok {
-				s.cfg.Count(opLock, resultOK)
-				unlock = func() { go s.release(e.name) }
+				b.counter(opLock, resultOK)
+				unlock = func() { b.release(name) }
 			}
 			return unlock
 		case <-waiting.Done():
 		case <-tick.C:
-			if now, err := s.read(waiting, e.name); err != nil || bytes.Equal(now, before) {
+			if now, err := b.read(waiting, name); err != nil || bytes.Equal(now, before) {
 				continue
 			}
 		}
-		s.cfg.Count(opLock, resultBusy)
+		b.counter(opLock, resultBusy)
 		return unlock
 	}
 }
 
 // acquire takes the lock and sends to granted, or closes it if the storage fails. A lock
 // that the storage grants after waiting has ended is released.
-func (s *Store) acquire(waiting context.Context, name string, granted chan<- struct{}) {
-	defer s.leave()
-	if err := s.guard(func() error { return s.cfg.Storage.Lock(waiting, name) }); err != nil {
+func (b *backend) acquire(waiting context.Context, name string, granted chan<- struct{}) {
+	defer b.leave()
+	if err := b.guard(func() error { return b.storage.Lock(waiting, name) }); err != nil {
 		if waiting.Err() == nil {
-			s.cfg.Count(opLock, resultFailed)
-			s.failed(err)
+			b.counter(opLock, resultFailed)
+			b.failed(err)
 			close(granted)
 		}
 		return
@@ -71,16 +80,16 @@ func (s *Store) acquire(waiting context.Context, name string, granted chan<- str
 	select {
 	case granted <- struct{}{}:
 	case <-waiting.Done():
-		s.release(name)
+		b.release(name)
 	}
 }
 
-func (s *Store) release(name string) {
+func (b *backend) release(name string) {
 	ctx, cancel := context.WithTimeout(context.Background(), maxPause)
 	defer cancel()
-	err := s.guard(func() error { return s.cfg.Storage.Unlock(ctx, name) })
-	s.count(opUnlock, err)
+	err := b.guard(func() error { return b.storage.Unlock(ctx, name) })
+	b.count(opUnlock, err)
 	if err != nil {
-		s.failed(err)
+		b.failed(err)
 	}
 }

@@ -344,7 +344,7 @@ func TestStore_PanickingStorage(t *testing.T) {
 	core, logs := observer.New(zapcore.InfoLevel)
 	id := testIdentity(t, testLongTerm)
 	s := testStore(nil, id, nil) // a nil interface: each call panics
-	s.cfg.Logger = zap.New(core)
+	s.logger = zap.New(core)
 	if _, ok := s.Load(t.Context(), testKey); ok {
 		t.Fatal("loaded")
 	}

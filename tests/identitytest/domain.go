@@ -37,6 +37,8 @@ type Domain struct {
 	Web     *kdctest.Principal // Service
 	Tickets *negotiate.Tickets
 	Events  *Events // of all identities
+	// Breakers is where identities that are made next keep their breakers; nil for nowhere.
+	Breakers negotiate.BreakerStore
 }
 
 // New starts a KDC.
@@ -64,6 +66,7 @@ func (d *Domain) Identity(secret negotiate.Secret) *negotiate.Identity {
 	return must.OK(negotiate.NewIdentity(negotiate.IdentityConfig{
 		Key: Account + "@" + Realm, Principal: d.Principal(), Secret: secret,
 		Tickets: d.Tickets, Now: d.Clock.Now, Observe: d.Events.Observe,
+		Breakers: func() negotiate.BreakerStore { return d.Breakers },
 	}))(d.T)
 }
 
