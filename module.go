@@ -137,6 +137,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return x.fail(w, err)
 	}
 	x.attempt.Config, x.attempt.Target.SPN = &h.attempts, x.spn
+	x.attempt.Target.ByClient = h.settings.SPN.ByClient()
 	x.attempt.Body = httpauth.NewReplay(r.Body, r.ContentLength, h.settings.ReplayBuffer)
 	defer x.attempt.Body.Settle()
 	err = x.attempt.Acquire(x.ctx)

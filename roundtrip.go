@@ -107,7 +107,7 @@ func (x *roundTrip) acquire(r *http.Request) (err error) {
 	if x.out.spn, err = t.upstreamSPN(r, x.healthCheck); err != nil {
 		return err
 	}
-	x.attempt.Target.SPN = x.out.spn
+	x.attempt.Target.SPN, x.attempt.Target.ByClient = x.out.spn, !x.healthCheck && t.settings.SPN.ByClient()
 	impersonate := t.impersonator != nil && !x.healthCheck
 	if impersonate {
 		if x.attempt.Target.User, err = t.impersonator.User(replacerOf(r)); err != nil {

@@ -81,6 +81,9 @@ func (i *Initiator) getServiceTicket(ctx context.Context, t *Target) (*Ticket, e
 			return id.ticket(cred)
 		}
 	}
+	if err := id.unknown.admit(t); err != nil {
+		return nil, err
+	}
 	cred, err := i.byTGT(ctx, func(tgt *Ticket) (*messages.Credential, error) { return i.request(ctx, t, tgt) })
 	switch {
 	case err == nil:
@@ -95,11 +98,14 @@ func (i *Initiator) getServiceTicket(ctx context.Context, t *Target) (*Ticket, e
 	return id.ticket(cred)
 }
 
-func (i *Initiator) request(ctx context.Context, t *Target, tgt *Ticket) (*messages.Credential, error) {
+func (i *Initiator) request(ctx context.Context, t *Target, tgt *Ticket) (cred *messages.Credential, err error) {
 	if t.User.IsZero() {
-		return i.settings.Client.ServiceTicket(ctx, i.id.source.account(), tgt.cred, t.SPN.principal)
+		cred, err = i.settings.Client.ServiceTicket(ctx, i.id.source.account(), tgt.cred, t.SPN.principal)
+	} else {
+		cred, err = i.requestOnBehalf(ctx, t, tgt)
 	}
-	return i.requestOnBehalf(ctx, t, tgt)
+	i.id.unknown.answered(t.SPN, err)
+	return cred, err
 }
 
 // forwardedTGT returns a ticket-granting ticket that may be delegated.

@@ -70,6 +70,9 @@ func RetryAfter(err error, now time.Time) time.Duration {
 	if refused, ok := errors.AsType[*RefusedError](err); ok {
 		return max(refused.Until.Sub(now), time.Second)
 	}
+	if throttled, ok := errors.AsType[*ThrottledError](err); ok {
+		return max(throttled.Until.Sub(now), time.Second)
+	}
 	for err != nil {
 		var f *failure
 		if !errors.As(err, &f) {

@@ -43,6 +43,7 @@ type Identity struct {
 	source  ticketSource
 	breaker breaker
 	kept    *keptBreaker
+	unknown *unknownServices
 	logins  chan struct{} // one at a time, whatever the settings: each may count towards lockout
 
 	// owner changes only when a credential cache that is not pinned gets another principal.
@@ -80,6 +81,7 @@ func NewIdentity(cfg IdentityConfig) (*Identity, error) {
 		cfg:     cfg,
 		clock:   clock,
 		breaker: breaker{now: cfg.Now},
+		unknown: newUnknownServices(cfg.Now),
 		logins:  make(chan struct{}, 1),
 		stamps:  make(map[string]*gss.Clock),
 	}

@@ -47,6 +47,9 @@ func (i *Initiator) Name() string { return i.settings.Name }
 // Target is the service that a request is authenticated to, and the user.
 type Target struct {
 	SPN SPN
+	// ByClient reports whether the client of the request can choose the service: how often the
+	// KDC is asked for services that it does not know is bounded.
+	ByClient bool
 	// User is the user to impersonate; the zero User is the identity itself.
 	User User
 }

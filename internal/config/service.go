@@ -123,11 +123,13 @@ type SPNTemplate struct {
 	text   string // empty for the upstream's host
 	atLoad bool   // text is expanded when the configuration is loaded
 	allow  *regexp.Regexp
+
+	limited bool // by allow_spns
 }
 
 // parseTemplate checks an SPN without expanding it.
 func parseTemplate(text string, allow []string, transport bool) (SPNTemplate, error) {
-	t := SPNTemplate{text: text, allow: compileGlobs(allow)}
+	t := SPNTemplate{text: text, allow: compileGlobs(allow), limited: len(allow) > 0}
 	if text == "" {
 		return t, nil
 	}
@@ -173,6 +175,10 @@ func (t *SPNTemplate) expand() error {
 	}
 	return err
 }
+
+// ByClient reports whether clients may choose the service, directly or by the upstream: only where
+// allow_spns limits their choice.
+func (t *SPNTemplate) ByClient() bool { return t.Known.IsZero() && t.limited }
 
 // Allows reports whether allow_spns has the SPN.
 func (t *SPNTemplate) Allows(spn negotiate.SPN) bool { return t.allow.MatchString(spn.String()) }

@@ -34,6 +34,7 @@ func TestOf(t *testing.T) {
 		"panic in a fetch": {&cache.PanicError{Value: "oops"}, http.StatusInternalServerError, Internal, true},
 		"method":           {negotiate.ErrMethodRefused, http.StatusMethodNotAllowed, MethodRefused, true},
 		"SPN not allowed":  {fmt.Errorf("%w: HTTP/x", negotiate.ErrSPNNotAllowed), http.StatusForbidden, SPNNotAllowed, true},
+		"throttled":        {&negotiate.ThrottledError{}, http.StatusServiceUnavailable, UnknownService, true},
 		"malformed SPN":    {negotiate.ErrSPN, http.StatusBadRequest, BadSPN, true},
 		"upstream's name":  {errors.Join(negotiate.ErrUpstreamName, negotiate.ErrSPN), http.StatusBadGateway, BadSPN, true},
 		"no user":          {negotiate.ErrUserMissing, http.StatusForbidden, UserMissing, true},

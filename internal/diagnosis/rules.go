@@ -56,6 +56,10 @@ var requestRules = []rule{
 		remedy: "add the service to allow_spns if clients may choose it",
 	},
 	{
+		match: as[*negotiate.ThrottledError], word: UnknownService, status: http.StatusServiceUnavailable, causes: []Cause{CauseUnknownSPN},
+		remedy: "clients ask for many services that do not exist: narrow allow_spns, and find out which clients (spn in the log)",
+	},
+	{
 		match: is(negotiate.ErrUserMissing), word: UserMissing,
 		remedy: "no user is signed in: does an authentication handler run before, and does impersonate name the placeholder that it sets?",
 	},
