@@ -59,6 +59,7 @@ type keptBreaker struct {
 	tagged  *krb5core.Account // whose tag is known
 	tag     string
 	known   map[string]keptState // what is stored
+	stale   bool                 // something else is, which is of no use
 	written time.Time
 }
 
@@ -110,7 +111,7 @@ func (k *keptBreaker) begin(ctx context.Context, rewritten bool) (end func()) {
 		stored, ok := k.known[k.newestTag()]
 		// A file that was written again with the same content is to be tried.
 		if ok && !(rewritten && k.tag == before) {
-			k.breaker.restore(stored, k.ring.secret.Kind)
+			k.breaker.restore(stored, k.ring.name, k.ring.secret.Kind)
 		}
 	}
 	return func() {
@@ -145,7 +146,7 @@ func (k *keptBreaker) settle() {
 
 // save writes the breaker's state unless it is stored already.
 func (k *keptBreaker) save(store BreakerStore, flushed bool) {
-	if !k.changed() && !(flushed && len(k.known) > 0) {
+	if !k.changed() && !k.stale && !(flushed && len(k.known) > 0) {
 		return
 	}
 	time.Sleep(keptPause - time.Since(k.written))
@@ -181,16 +182,18 @@ func (k *keptBreaker) changed() bool {
 func (k *keptBreaker) load(store BreakerStore) map[string]keptState {
 	var entry map[string]keptState
 	content := store.Load(context.Background(), k.ring.name)
-	if len(content) > maxKept || json.Unmarshal(content, &entry) != nil || entry == nil {
+	k.stale = len(content) > 0
+	if len(content) > maxKept || json.Unmarshal(content, &entry) != nil || len(entry) == 0 {
 		return make(map[string]keptState)
 	}
-	now := k.now()
+	all, now := len(entry), k.now()
 	maps.DeleteFunc(entry, func(tag string, s keptState) bool {
 		over := now.Sub(s.Refused) >= refusedPause && !s.Until.After(now)
 		valid := len(tag) == 2*tagSize && s.Proofs > 0 && s.Proofs <= exchange.MaxProofs &&
 			!s.Refused.After(now.Add(keptSkew)) && !s.Until.After(now.Add(refusedPause+keptSkew))
 		return over || !valid
 	})
+	k.stale = len(entry) < all
 	return entry
 }
 
@@ -237,8 +240,8 @@ func (b *breaker) kept() (keptState, bool) {
 	return s, true
 }
 
-// restore adds what was kept of the breaker of a credential of this kind.
-func (b *breaker) restore(s keptState, kind SecretKind) {
+// restore adds what was kept of the breaker of a principal with a credential of this kind.
+func (b *breaker) restore(s keptState, p messages.Principal, kind SecretKind) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.now()
@@ -249,7 +252,7 @@ func (b *breaker) restore(s keptState, kind SecretKind) {
 	}
 	if s.Until.After(now) {
 		b.open = &RefusedError{Until: earlier(s.Until, now.Add(refusedPause)), Err: &LoginError{Kind: kind, Err: &krb5core.Error{
-			Op: s.Op, Code: s.Code, Status: s.Status, Refused: true, Confirmed: true,
+			Op: s.Op, Code: s.Code, Status: s.Status, Refused: true, Confirmed: true, Realm: p.Realm, Client: p.String(),
 			Err: fmt.Errorf("%v, before this process started or at another that shares its storage", s.Code),
 		}}}
 	}

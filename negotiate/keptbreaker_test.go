@@ -126,6 +126,10 @@ func TestKeptBreaker_Restarts(t *testing.T) {
 	}
 	must.Do(t, w.loginOf(w.member(negotiate.PasswordSecret("right"))))
 	w.Clock.Advance(30 * time.Minute)
+	must.Do(t, w.loginOf(w.member(negotiate.PasswordSecret("right"))))
+	if left := s.settled(t); left != "" {
+		t.Errorf("left in the storage: %s", left)
+	}
 	w.KDC.ResetCounts()
 	if err := w.loginOf(w.member(negotiate.PasswordSecret("wrong"))); err == nil || w.KDC.Counts().ASReqPreAuth == 0 {
 		t.Errorf("not tried again after half an hour: %v", err)
