@@ -58,7 +58,7 @@ func (c *Caddy) Global(level string, more ...string) string {
 // Storage is the folder of Caddy's storage. It is not in Dir: a ticket may still be
 // written when the test removes that.
 func (c *Caddy) Storage() string {
-	return filepath.Join(tempDir, filepath.Base(filepath.Dir(c.Dir)), "storage")
+	return filepath.Join(tempDir, "storage", filepath.Base(c.Dir))
 }
 
 // Site is the site block of an address, for every host name. Its answers show the
