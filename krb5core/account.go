@@ -16,7 +16,10 @@ type Account struct {
 	principal messages.Principal
 	keys      exchange.KeySource
 	clock     *Clock
-	hint      atomic.Pointer[exchange.PreAuthHint]
+	hint      atomic.Pointer[exchange.PreAuthHint] // of the last login that succeeded
+	// failed is true after a login that failed: the next one asks the KDC first, and proves a key
+	// after a reply only.
+	failed atomic.Bool
 	// bound is true once a KDC has bound its S4U2Self reply to the requested user.
 	bound atomic.Bool
 
@@ -133,6 +136,7 @@ func (a *Account) learn(base string, l learnt, end string) {
 // exchanges start without it.
 func (a *Account) Forget() {
 	a.hint.Store(nil)
+	a.failed.Store(false)
 	a.bound.Store(false)
 	a.mu.Lock()
 	defer a.mu.Unlock()

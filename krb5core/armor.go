@@ -1,9 +1,11 @@
 package krb5core
 
 import (
+	"context"
 	"sync"
 	"time"
 
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
@@ -11,16 +13,28 @@ import (
 // Section 5.4). It is safe for concurrent use.
 type Armor struct {
 	account func() (*Account, error)
+	guard   ArmorGuard
 	read    func(realm string) (*messages.Credential, error)
 
 	mu   sync.Mutex
 	held map[string]*messages.Credential // by realm
 }
 
+// An ArmorGuard runs a login of the account that provides armor, with the budget of its proofs. It
+// may return an error without running it: several clients may use one account, whose proofs count
+// together.
+type ArmorGuard func(ctx context.Context, login func(*exchange.Budget) error) error
+
 // KeytabArmor logs in, without armor, as the account that the function returns whenever a ticket is
-// needed: usually the machine's, whose key is random.
-func KeytabArmor(account func() (*Account, error)) *Armor {
-	return &Armor{account: account, held: make(map[string]*messages.Credential)}
+// needed: usually the machine's, whose key is random. A nil guard gives each login a budget of
+// exchange.MaxProofs.
+func KeytabArmor(account func() (*Account, error), guard ArmorGuard) *Armor {
+	if guard == nil {
+		guard = func(_ context.Context, login func(*exchange.Budget) error) error {
+			return login(exchange.NewBudget(exchange.MaxProofs))
+		}
+	}
+	return &Armor{account: account, guard: guard, held: make(map[string]*messages.Credential)}
 }
 
 // CCacheArmor takes a ticket for the KDC of the realm out of a credential cache that another

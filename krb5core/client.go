@@ -21,6 +21,9 @@ type Realms interface {
 	RealmOf(host string) string
 	// CAPath returns the realms between two, in order; nil if no path is configured.
 	CAPath(client, server string) []string
+	// Configured reports whether the configuration names the realm. A KDC may refer the login of an
+	// account with a password to such a realm only.
+	Configured(realm string) bool
 }
 
 // Config says how a [Client] works.
@@ -46,7 +49,8 @@ type Config struct {
 	// another realm, not only of those that are user principal names (RFC 6806).
 	Canonicalize bool
 	// Realms may be nil: then every host is looked for in the account's own
-	// realm, whose KDC may refer to another (RFC 6806, Section 8).
+	// realm, whose KDC may refer to another (RFC 6806, Section 8), and a
+	// password is proved in no other realm.
 	Realms Realms
 	// Armor protects logins, and with them the requests for tickets (FAST, RFC
 	// 6113): with it nothing is sent or believed without. May be nil.

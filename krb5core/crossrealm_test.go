@@ -142,7 +142,7 @@ func TestLogin_ReferredClock(t *testing.T) {
 	for _, realm := range []*kdctest.Realm{corp, other} {
 		realm.MapSuffix("people.example", people)
 	}
-	w := newWorld(t, "right", nil, corp, other).apart(realmName, people)
+	w := newWorld(t, "right", func(c *krb5core.Config) { c.Realms = configured{people} }, corp, other).apart(realmName, people)
 	w.kdcs[1].JumpClock(time.Hour)
 	upn := messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_ENTERPRISE, "bob@people.example"), Realm: realmName}
 	must.OK(w.client.Login(t.Context(), krb5core.NewAccount(upn, password("right"), w.clock), nil))(t)

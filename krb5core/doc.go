@@ -12,9 +12,10 @@
 // Beside RFC 4120 it follows RFC 3961, 3962, 4757, 6803 and 8009 (encryption, package enctype), RFC
 // 6113 (pre-authentication), RFC 6806 (user principal names, referrals between realms), and
 // [MS-KILE] and [MS-SFU] for domain controllers. What a network can forge is a hint: a refusal over
-// UDP is confirmed over TCP, a KDC's clock is believed for its own realm when a decrypted reply
+// UDP is confirmed over TCP, and so is what a datagram says of a password's salt and iterations or
+// of another realm, before a key is made; a KDC's clock is believed for its own realm when a decrypted reply
 // confirms it, and a login proves a key in at most three messages (exchange.Budget), because each
-// refused proof may count towards lockout.
+// proof may count towards lockout.
 //
 // A Client keeps no tickets, and an Account only what it learnt from its KDCs: the caller caches
 // tickets. Nothing is logged; a [Tracer] observes every message and decision, and [Describe]

@@ -37,7 +37,7 @@ type Error struct {
 	// Realm, Client, Service and KDC name who was asked what. KDC may be empty.
 	Realm, Client, Service, KDC string
 	// PreAuths is how many proofs of a key the login had sent when it failed
-	// (exchange.Budget), of OpArmor as either account.
+	// (exchange.Budget), of OpArmor as the account that provides the armor.
 	PreAuths int
 	// Status is the NTSTATUS of Windows or Samba, if they send it ([MS-KILE]
 	// 2.2.1), else 0.

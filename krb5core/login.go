@@ -24,7 +24,7 @@ func (c *Client) Login(ctx context.Context, a *Account, budget *exchange.Budget)
 		return c.login(ctx, a, nil, budget)
 	}
 	for {
-		armor, fresh, err := c.armor(ctx, a, budget)
+		armor, fresh, err := c.armor(ctx, a)
 		if err != nil {
 			return nil, err
 		}
@@ -48,16 +48,20 @@ func (c *Client) login(ctx context.Context, a *Account, armor *messages.Credenti
 		Canonicalize: c.cfg.Canonicalize,
 		Keys:         a.keys,
 		Hint:         a.hint.Load(),
+		AskFirst:     a.failed.Load(),
 		Armor:        armor,
 		Budget:       budget,
 		Options:      messages.KDC_OPT_FORWARDABLE | messages.KDC_OPT_RENEWABLE_OK,
+	}
+	if c.cfg.Realms != nil {
+		cfg.Configured = c.cfg.Realms.Configured
 	}
 	fail := Error{Op: OpLogin, Realm: realm, Client: a.principal.String()}
 	var m *exchange.AS
 	out := c.exchange(ctx, func(again bool) (exchange.Machine, error) {
 		if again {
 			fail.salted(m.Result().Hint) // the second machine may not come as far
-			cfg.Hint = nil
+			cfg.AskFirst = true
 		}
 		if again && budget.Left() <= 0 {
 			return nil, nil
@@ -67,7 +71,7 @@ func (c *Client) login(ctx context.Context, a *Account, armor *messages.Credenti
 		return m, err
 	})
 	if out.err != nil {
-		a.hint.Store(nil)
+		a.failed.Store(true)
 		if m != nil {
 			fail.salted(m.Result().Hint)
 		}
@@ -76,6 +80,7 @@ func (c *Client) login(ctx context.Context, a *Account, armor *messages.Credenti
 	}
 	result := m.Result()
 	a.hint.Store(result.Hint)
+	a.failed.Store(false)
 	end := result.Realm
 	if end == realm {
 		end = result.Credential.Service.Realm // our own KDC may know its realm by another name
@@ -86,29 +91,39 @@ func (c *Client) login(ctx context.Context, a *Account, armor *messages.Credenti
 
 // armor returns a ticket-granting ticket for the KDC of the account's realm that protects its
 // login; fresh reports that it was not held before.
-func (c *Client) armor(ctx context.Context, a *Account, budget *exchange.Budget) (tgt *messages.Credential, fresh bool, err error) {
+func (c *Client) armor(ctx context.Context, a *Account) (tgt *messages.Credential, fresh bool, err error) {
 	realm, source := a.principal.Realm, c.cfg.Armor
 	if source.read != nil {
-		tgt, err = source.read(realm)
-	} else if tgt = source.ticket(realm, a.clock.Now(realm)); tgt != nil {
-		return tgt, false, nil
-	} else if tgt, err = c.armorLogin(ctx, realm, budget); err == nil {
-		source.keep(realm, tgt)
-	}
-	if err == nil {
+		if tgt, err = source.read(realm); err != nil {
+			return nil, true, armorError(realm, err)
+		}
 		return tgt, true, nil
 	}
+	if tgt = source.ticket(realm, a.clock.Now(realm)); tgt != nil {
+		return tgt, false, nil
+	}
+	err = source.guard(ctx, func(budget *exchange.Budget) error {
+		if tgt, err = c.armorLogin(ctx, realm, budget); err != nil {
+			return armorError(realm, err)
+		}
+		source.keep(realm, tgt)
+		return nil
+	})
+	return tgt, true, err
+}
+
+// armorError is the error of a login for armor for the KDC of the realm.
+func armorError(realm string, err error) error {
 	fail := Error{Realm: realm, Err: err}
 	if e, ok := errors.AsType[*Error](err); ok {
 		fail = *e
 	}
-	fail.Op, fail.PreAuths = OpArmor, budget.Sent()
-	return nil, true, &fail
+	fail.Op = OpArmor
+	return &fail
 }
 
 // armorLogin gets a ticket-granting ticket for the realm as the account that provides the armor,
-// through the account's own realm if that is another. If it fails, its proofs count as those of the
-// login that it was to protect.
+// through the account's own realm if that is another.
 func (c *Client) armorLogin(ctx context.Context, realm string, budget *exchange.Budget) (*messages.Credential, error) {
 	account, err := c.cfg.Armor.account()
 	if err != nil {
@@ -116,14 +131,9 @@ func (c *Client) armorLogin(ctx context.Context, realm string, budget *exchange.
 	}
 	plain := &Client{cfg: c.cfg}
 	plain.cfg.Armor = nil
-	own := exchange.NewBudget(exchange.MaxProofs)
-	tgt, err := plain.Login(ctx, account, own)
-	if err != nil {
-		budget.Charge(own)
-		return nil, err
-	}
-	if tgt.Service.Name.Equal(messages.TGSName(realm)) {
-		return tgt, nil
+	tgt, err := plain.Login(ctx, account, budget)
+	if err != nil || tgt.Service.Name.Equal(messages.TGSName(realm)) {
+		return tgt, err
 	}
 	return plain.tgs(ctx, account, OpArmor, tgt, exchange.TGSConfig{Service: messages.TGSName(realm), Realm: realm})
 }

@@ -87,23 +87,35 @@ func (c *Client) hasOther(ctx context.Context, realm string, server kdc.Server) 
 	return err == nil && slices.ContainsFunc(servers, func(s kdc.Server) bool { return s != server })
 }
 
+// A datagramMachine follows some replies only after they were confirmed, if they came over UDP.
+type datagramMachine interface {
+	StepUDP(reply []byte) (*exchange.Request, error)
+}
+
+func step(m exchange.Machine, reply kdc.Reply) (*exchange.Request, error) {
+	if careful, ok := m.(datagramMachine); ok && reply.Protocol == kdc.UDP {
+		return careful.StepUDP(reply.Message)
+	}
+	return m.Step(reply.Message)
+}
+
 // run sends a machine's requests and feeds it the replies until it is done. With avoid, the KDC
 // whose answer is being confirmed, it does so over TCP and at another KDC if possible.
 func (c *Client) run(ctx context.Context, m exchange.Machine, avoid *kdc.Server) (out outcome) {
-	var reply []byte
 	for {
-		request, err := m.Step(reply)
+		request, err := step(m, out.last)
 		if err != nil || request == nil {
-			out.err, out.answered = err, reply != nil
+			out.err, out.answered = err, out.last.Message != nil
 			return out
 		}
 		var foreign atomic.Pointer[error] // why the last reply was ignored
 		query := kdc.Request{
-			Realm:   request.Realm,
-			Message: request.Message,
-			PreAuth: request.PreAuth,
-			TCPOnly: c.cfg.TCPOnly || avoid != nil,
-			Check:   func(reply []byte) kdc.Verdict { return verdict(m, reply, &foreign) },
+			Realm:     request.Realm,
+			Message:   request.Message,
+			PreAuth:   request.PreAuth,
+			TCPOnly:   c.cfg.TCPOnly || avoid != nil,
+			PreferTCP: request.TCP,
+			Check:     func(reply []byte) kdc.Verdict { return verdict(m, reply, &foreign) },
 		}
 		if avoid != nil {
 			query.Avoid = []kdc.Server{*avoid}
@@ -118,7 +130,6 @@ func (c *Client) run(ctx context.Context, m exchange.Machine, avoid *kdc.Server)
 			out.err = err
 			return out
 		}
-		reply = out.last.Message
 	}
 }
 

@@ -20,16 +20,18 @@ const (
 	accountPause = time.Minute
 )
 
-// RefusedError means that the KDC refused the credentials, and that it is not
-// asked again before Until, unless the file that they come from changes or the
-// tickets are flushed.
+// RefusedError means that the KDC refused the credentials, or did not answer
+// exchange.MaxProofs proofs of them, and that it is not asked again before Until, unless
+// the file that they come from changes or the tickets are flushed.
 type RefusedError struct {
 	Until time.Time
 	Err   error
+
+	by *breaker // that opened
 }
 
 func (e *RefusedError) Error() string {
-	return fmt.Sprintf("credentials refused, not tried again before %s: %v", e.Until.UTC().Format(time.RFC3339), e.Err)
+	return fmt.Sprintf("login not tried again before %s: %v", e.Until.UTC().Format(time.RFC3339), e.Err)
 }
 
 func (e *RefusedError) Unwrap() error { return e.Err }
@@ -40,12 +42,12 @@ type breaker struct {
 	now func() time.Time
 
 	mu      sync.Mutex
-	spent   int       // proofs of a key that were refused since the last success
-	refused time.Time // when the last of them was
+	spent   int       // proofs of a key that were sent by failed logins since the last success
+	refused time.Time // when the last of these logins failed
 	open    *RefusedError
 }
 
-// forgive forgets refused proofs after the long pause, but not after the short one:
+// forgive forgets proofs after the long pause, but not after the short one:
 // else a KDC that locks the account after two would have it locked again and again.
 // The caller holds the mutex.
 func (b *breaker) forgive() {
@@ -72,8 +74,8 @@ func (b *breaker) reset() {
 	b.open, b.spent = nil, 0
 }
 
-// budget returns how many proofs the next login may send: those that may still be
-// refused, and at least one, because this is called while the breaker is closed.
+// budget returns how many proofs the next login may send: those that are left, and at
+// least one, because this is called while the breaker is closed.
 func (b *breaker) budget() *exchange.Budget {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -83,28 +85,38 @@ func (b *breaker) budget() *exchange.Budget {
 
 // record notes a login that failed with the budget, and returns the error to answer
 // with. opened reports whether the breaker opened because of it.
+//
+// Every proof that was sent counts, whatever the KDC answered, because the answer may be
+// forged. If it did not answer, an outage is likelier than a refusal, so that the pause is
+// short. An outage costs one proof however long it lasts: after a failure a login proves a
+// key only when a KDC has answered a request without pre-authentication.
 func (b *breaker) record(err error, budget *exchange.Budget) (answer error, opened bool) {
-	var e *krb5core.Error
-	if !errors.As(err, &e) || !e.Refused {
-		return err, false
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if budget.Refused() > 0 {
+	if budget.Sent() > 0 {
 		b.forgive()
-		b.spent += budget.Refused()
+		b.spent += budget.Sent()
 		b.refused = b.now()
 	}
-	pause := pauseAfter(e.Code)
-	switch {
-	case pause == 0:
-		return err, false
-	case b.spent >= exchange.MaxProofs:
-		pause = refusedPause
-	case !e.Confirmed:
+	if armors, ok := errors.AsType[*RefusedError](err); ok {
+		b.open = armors // no login can be tried before the armor's account may log in
+		return err, true
+	}
+	var e *krb5core.Error
+	answered, pause := errors.As(err, &e) && e.Refused, time.Duration(0)
+	if answered && e.Confirmed {
+		pause = pauseAfter(e.Code)
+	}
+	if budget.Sent() > 0 && b.spent >= exchange.MaxProofs {
+		pause = accountPause
+		if answered {
+			pause = refusedPause
+		}
+	}
+	if pause == 0 {
 		return err, false
 	}
-	b.open = &RefusedError{Until: b.now().Add(pause), Err: err}
+	b.open = &RefusedError{Until: b.now().Add(pause), Err: err, by: b}
 	return b.open, true
 }
 

@@ -175,6 +175,9 @@ func (id *Identity) reload() {
 // Flush removes all tickets of the identity and closes its breaker. It returns how many
 // tickets there were.
 func (id *Identity) Flush() int {
+	if refused := id.breaker.state(); refused != nil && refused.by != nil {
+		refused.by.reset() // it may be that of the armor's account
+	}
 	id.breaker.reset()
 	id.kept.flush()
 	id.source.forget()

@@ -29,29 +29,13 @@ func (f *FASTArmor) resolve(r *Resolved, logger *zap.Logger) (armor *krb5core.Ar
 			}
 		}
 		path, _, err = r.readKeytab(f.Keytab, &principal, "name one of them after the file")
-		armor = keytabArmor(path, principal)
+		armor = negotiate.KeytabArmor(path, principal)
 	}
 	if err != nil {
 		return nil, err
 	}
 	warnOfReadable(logger, "fast_armor", path)
 	return armor, nil
-}
-
-// keytabArmor logs the keytab's principal in whenever armor is needed.
-func keytabArmor(path string, principal messages.Principal) *krb5core.Armor {
-	clock := krb5core.NewClock(nil)
-	return krb5core.KeytabArmor(func() (*krb5core.Account, error) {
-		file, err := negotiate.ReadKeytab(path)
-		if err != nil {
-			return nil, err
-		}
-		keys, err := krb5core.KeytabKeys(file, principal)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		return krb5core.NewAccount(principal, keys, clock), nil
-	})
 }
 
 func ccacheArmor(path string) *krb5core.Armor {

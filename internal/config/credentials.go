@@ -50,7 +50,8 @@ type Credentials struct {
 	CCache string `json:"ccache,omitempty"`
 
 	// The realm's KDCs in order of preference: `host`, `host:port`, `tcp/host`,
-	// `udp/host`, `https://host/KdcProxy`. Default: those of the `realm` block,
+	// `udp/host`, `https://host/KdcProxy`. Without one that speaks TCP, forged
+	// datagrams are detected less reliably. Default: those of the `realm` block,
 	// of krb5.conf, then of DNS SRV records.
 	KDC []string `json:"kdc,omitempty"`
 

@@ -133,6 +133,11 @@ func (r *RealmConfig) RealmOf(host string) string {
 // CAPath returns the realms between two, in order; nil if krb5.conf has no path.
 func (r *RealmConfig) CAPath(client, server string) []string { return r.conf.CAPath(client, server) }
 
+// Configured reports whether a realm block or krb5.conf names the realm.
+func (r *RealmConfig) Configured(realm string) bool {
+	return r.realms[realm] != nil || r.conf.Configured(realm)
+}
+
 // DefaultRealm returns the realm of names without one, empty if there is none.
 func (r *RealmConfig) DefaultRealm() string { return r.conf.LibDefaults.DefaultRealm }
 

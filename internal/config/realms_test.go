@@ -39,6 +39,23 @@ func TestRealmOf_LongestDomain(t *testing.T) {
 	}
 }
 
+// What a realm block or krb5.conf names is configured, and nothing that the DNS may have.
+func TestRealmConfig_Configured(t *testing.T) {
+	r := parsedConf(t, "[libdefaults]\n default_realm = DEFAULT.EXAMPLE\n[realms]\n CONF.EXAMPLE = {\n }\n[domain_realm]\n .hosts.example = HOSTS.EXAMPLE\n")
+	r = newRealmConfig(map[string]*Realm{"BLOCK.EXAMPLE": {}}, r.conf, zap.NewNop())
+	for realm, want := range map[string]bool{
+		"BLOCK.EXAMPLE": true, "CONF.EXAMPLE": true, "DEFAULT.EXAMPLE": true, "HOSTS.EXAMPLE": true,
+		"block.example": false, "ATTACKER.EXAMPLE": false, "": false,
+	} {
+		if got := r.Configured(realm); got != want {
+			t.Errorf("%q: %t, want %t", realm, got, want)
+		}
+	}
+	if none := newRealmConfig(nil, new(krb5conf.Config), zap.NewNop()); none.Configured("DEFAULT.EXAMPLE") {
+		t.Error("configured by nothing")
+	}
+}
+
 // The order of Go's maps must not decide.
 func TestRealmConfig_Ties(t *testing.T) {
 	domains := []string{".corp.example"}

@@ -23,6 +23,13 @@ func refused(op krb5core.Op, code messages.ErrorCode, status messages.NTStatus) 
 	return &krb5core.Error{Op: op, Refused: true, Confirmed: true, Code: code, Status: status, Service: "HTTP/web.corp.example@CORP.EXAMPLE", Err: k}
 }
 
+// referredTo is the error of a login that was referred to a realm that is not configured.
+func referredTo(realm string) error {
+	e := refused(krb5core.OpLogin, messages.KDC_ERR_WRONG_REALM, 0)
+	e.Err = fmt.Errorf("%w: %w", e.Err, &exchange.UnconfiguredRealmError{Realm: realm})
+	return e
+}
+
 func TestOf(t *testing.T) {
 	noAnswer := &kdc.UnreachableError{Realm: "CORP.EXAMPLE", Cause: kdc.ErrNoAnswer}
 	for name, x := range map[string]struct {
@@ -49,6 +56,8 @@ func TestOf(t *testing.T) {
 		"wrong key":        {&krb5core.Error{Op: krb5core.OpLogin, Err: &exchange.WrongKeyError{}}, http.StatusBadGateway, CredentialsRefused, true},
 		"ccache":           {&krb5core.Error{Op: krb5core.OpLogin, Err: negotiate.ErrCCache}, http.StatusBadGateway, CredentialsRefused, true},
 		"breaker":          {&negotiate.RefusedError{Err: refused(krb5core.OpLogin, messages.KDC_ERR_PREAUTH_FAILED, 0)}, http.StatusBadGateway, CredentialsRefused, true},
+		"silent breaker":   {&negotiate.RefusedError{Err: &krb5core.Error{Op: krb5core.OpLogin, Err: noAnswer}}, http.StatusServiceUnavailable, KDCUnreachable, true},
+		"another realm":    {referredTo("X.EXAMPLE"), http.StatusBadGateway, CredentialsRefused, true},
 		"unknown service":  {refused(krb5core.OpService, messages.KDC_ERR_S_PRINCIPAL_UNKNOWN, 0), http.StatusBadGateway, UnknownService, true},
 		"SPN not unique":   {refused(krb5core.OpService, messages.KDC_ERR_PRINCIPAL_NOT_UNIQUE, 0), http.StatusBadGateway, UnknownService, true},
 		"another code":     {refused(krb5core.OpService, messages.KRB_ERR_GENERIC, 0), http.StatusBadGateway, UnknownService, true},
@@ -151,6 +160,7 @@ func TestOf_SpecialRemedies(t *testing.T) {
 	}{
 		"netbios":                {foreign, UserUnknown},
 		`"CORP.EXAMPLEold-name"`: {salted, CredentialsRefused},
+		"realm X.EXAMPLE { }":    {referredTo("X.EXAMPLE"), CredentialsRefused},
 		"keytab":                 {armor, CredentialsRefused}, // not the account's password
 	} {
 		if got := Of(x.err); got.Word != x.word || !strings.Contains(got.Remedy, want) {

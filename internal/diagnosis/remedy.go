@@ -2,9 +2,11 @@ package diagnosis
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strings"
 
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
 
@@ -53,6 +55,12 @@ func wrongKey(f *failure) string {
 		remedy += fmt.Sprintf(" (the KDC's salt is %q: caddy kerberos keytab add --salt)", f.kdc.Salt)
 	}
 	return remedy
+}
+
+func unconfiguredRealm(f *failure) string {
+	refusal, _ := errors.AsType[*exchange.UnconfiguredRealmError](f.err)
+	return fmt.Sprintf("the account is in realm %s, which is not configured: if the password may be proved there, add realm %s { } to the kerberos app, "+
+		"or log in with the name that the account has there", refusal.Realm, refusal.Realm)
 }
 
 func keyExpired(f *failure) string {

@@ -91,6 +91,7 @@ var requestRules = []rule{
 
 // clientRules are for replies that the Kerberos client does not accept.
 var clientRules = []rule{
+	{match: as[*exchange.UnconfiguredRealmError], word: CredentialsRefused, causes: []Cause{CauseAccount, CauseConfiguration}, remedyOf: unconfiguredRealm},
 	{match: as[*exchange.ETypeError], word: NoCommonEType, causes: []Cause{CauseNoCommonEType}, remedy: remedyEType},
 	{
 		match: as[*exchange.UnarmoredError], word: CredentialsRefused, causes: []Cause{CauseAccount},
@@ -212,13 +213,13 @@ var localRules = []rule{
 		word:  CredentialsRefused, causes: []Cause{CauseWrongPassword, CauseKeytabVersion, CauseKeytabSalt}, remedyOf: checkSecret,
 	},
 	{match: is(exchange.ErrNoKey), word: CredentialsRefused, causes: []Cause{CauseNoCommonEType}, remedyOf: checkSecret},
-	{match: as[*negotiate.RefusedError], word: CredentialsRefused, causes: []Cause{CauseAccount}, remedyOf: checkSecret},
 	{match: is(context.Canceled), status: clientClosedRequest, remote: true},
 	{
 		match: as[*exchange.ReferralError], word: KDCUnreachable, causes: []Cause{CauseUnknownSPN},
 		remedy: "the KDCs refer to each other without an end: do the realms trust each other, and is the host in the right realm? " + remedyAlias,
 	},
 	{match: as[*kdc.UnreachableError], word: KDCUnreachable, causes: []Cause{CauseKDCDead}, remedy: remedyUnreachable},
+	{match: as[*negotiate.RefusedError], word: CredentialsRefused, causes: []Cause{CauseAccount}, remedyOf: checkSecret},
 	{match: func(f *failure) bool { return f.kdc != nil || negotiate.Remembered(f.err) }, word: KDCUnreachable, remedy: remedyUnreachable},
 	{match: always, word: KDCUnreachable, remote: true, remedy: remedyUnreachable},
 }

@@ -23,9 +23,14 @@ type ASConfig struct {
 	Options messages.KDCOptions
 	Budget  *Budget // of proofs of the key; nil for MaxProofs
 
-	// Hint is the type and salt of an earlier login. With it the first request already carries
-	// pre-authentication.
-	Hint *PreAuthHint
+	// Hint is the type and salt of the last login that succeeded, nil for the default salt. Unless
+	// AskFirst, the first request then already carries pre-authentication.
+	Hint     *PreAuthHint
+	AskFirst bool
+
+	// Configured reports whether the configuration names a realm. A KDC may refer a client with a
+	// password to such a realm only; nil for none.
+	Configured func(realm string) bool
 
 	// Armor is a TGT of the client's realm, of any client, that protects the exchange (FAST, RFC
 	// 6113, Section 5.4). With armor, nothing is sent or believed without it. Nil for none.
@@ -63,9 +68,9 @@ type ASResult struct {
 //
 // The first request carries no pre-authentication, and the KDC's KDC_ERR_PREAUTH_REQUIRED names
 // type and salt, unless a hint has them already. No key is proved twice in one exchange, except
-// once after KRB_AP_ERR_SKEW, which does not refuse the key. If a hint led to
-// KDC_ERR_PREAUTH_FAILED, a request without pre-authentication asks for type and salt again, and
-// only another key is then proved.
+// once after KRB_AP_ERR_SKEW, which does not refuse the key, and once more over TCP (see StepUDP).
+// If a hint led to KDC_ERR_PREAUTH_FAILED, a request without pre-authentication asks for type and
+// salt again, and only another key is then proved.
 type AS struct {
 	*common
 	cfg        ASConfig
@@ -80,8 +85,11 @@ type AS struct {
 	infos   []KeyInfo
 	tried   []enctype.Key
 	begun   int                // conversations about a key
-	before  int                // proofs that the budget had sent before
 	refused *messages.KRBError // the last refusal of a key
+
+	tcp    bool   // a datagram's claim is or was confirmed: what follows is sent over TCP
+	claim  *claim // of the last datagram, nil if it made none
+	claims int    // claims that were not followed
 
 	iterations atomic.Int64 // spent on keys that only replies describe; Check may be called concurrently
 
@@ -112,7 +120,6 @@ func NewAS(cfg ASConfig) (*AS, error) {
 	if cfg.Budget == nil {
 		a.cfg.Budget = NewBudget(MaxProofs)
 	}
-	a.before = a.cfg.Budget.Sent()
 	a.fast = cfg.Armor != nil
 	if cfg.Canonicalize || cfg.Client.Name.NameType == messages.KRB_NT_ENTERPRISE {
 		a.options |= messages.KDC_OPT_CANONICALIZE
@@ -202,7 +209,7 @@ func (a *AS) ask(pre *proof) (*Request, error) {
 		nonce: nonce, message: req.Marshal(), sent: a.Now(), proof: pre, armor: a.armor,
 		said: said.said, replyKey: said.replyKey,
 	}
-	return &Request{Realm: a.realm, Message: a.open.message, PreAuth: said.proves}, nil
+	return &Request{Realm: a.realm, Message: a.open.message, PreAuth: said.proves, TCP: a.tcp}, nil
 }
 
 // armored wraps a request into an outer one that shows client, service and options (RFC 6113,

@@ -21,6 +21,8 @@ func newAS(t testing.TB, change func(*ASConfig)) *AS {
 	return must.OK(NewAS(cfg))(t)
 }
 
+func anyRealm(string) bool { return true }
+
 func TestAS_Login(t *testing.T) {
 	key := mustKey(t, aes256, password, salt)
 	var events trail
@@ -326,7 +328,7 @@ func TestAS_ClientReferral(t *testing.T) {
 	upn := messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_ENTERPRISE, "alice@krb5.example"), Realm: "A.TEST"}
 	key := mustKey(t, aes256, password, salt)
 	var events trail
-	a := newAS(t, func(c *ASConfig) { c.Client, c.Trace = upn, events.add })
+	a := newAS(t, func(c *ASConfig) { c.Client, c.Trace, c.Configured = upn, events.add, anyRealm })
 	requests := must.OK(run(t, a, inTurn(referring(t, realm), demanding(t), loggingIn(t, key, func(i *issue) {
 		i.client(alice) // the name that the KDC knows
 	}))))(t)
@@ -373,7 +375,7 @@ func TestAS_ClientReferralLoop(t *testing.T) {
 		"eleven hops":    {func(n int) string { return "R" + strings.Repeat("1", n+1) + ".TEST" }, 11, "too many hops"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			requests, err := run(t, newAS(t, func(cfg *ASConfig) { cfg.Client = upn }), func(n int, r *Request) []byte { return wrongRealm(t, r, c.next(n)) })
+			requests, err := run(t, newAS(t, func(cfg *ASConfig) { cfg.Client, cfg.Configured = upn, anyRealm }), func(n int, r *Request) []byte { return wrongRealm(t, r, c.next(n)) })
 			wantCode(t, err, messages.KDC_ERR_WRONG_REALM)
 			var r *ReferralError
 			if !errors.As(err, &r) || !strings.Contains(r.Reason, c.reason) || len(requests) != c.requests {

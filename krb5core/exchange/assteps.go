@@ -1,7 +1,6 @@
 package exchange
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
@@ -16,14 +15,7 @@ func (a *AS) Check(reply []byte) error {
 	return err
 }
 
-func (a *AS) Step(reply []byte) (*Request, error) {
-	request, err := a.turn(reply, a.step)
-	var refusal *messages.KRBError
-	if a.ended && errors.As(err, &refusal) && refusal.Code().KeyRefused() {
-		a.cfg.Budget.refuse(a.before)
-	}
-	return request, err
-}
+func (a *AS) Step(reply []byte) (*Request, error) { return a.turn(reply, a.step) }
 
 func (a *AS) step(reply []byte) (*Request, error) {
 	if a.open == nil {
@@ -47,7 +39,7 @@ func (a *AS) step(reply []byte) (*Request, error) {
 // begin builds the first request, with pre-authentication if a hint describes the key.
 func (a *AS) begin() (*Request, error) {
 	h := a.cfg.Hint
-	if h == nil {
+	if h == nil || a.cfg.AskFirst || a.cfg.Budget.Left() <= 0 {
 		return a.ask(nil)
 	}
 	info := KeyInfo{EType: h.EType, Salt: h.Salt, HasSalt: h.HasSalt, Params: h.Params}
@@ -121,19 +113,21 @@ func (a *AS) keepCookie(offer messages.MethodData) {
 }
 
 // onPreAuthRequired proves the key that the error's METHOD-DATA describes, unless that key was
-// refused already.
+// refused already. Without a proof left it makes no key: the error may ask for a million iterations.
 func (a *AS) onPreAuthRequired(e *messages.KRBError) (*Request, error) {
-	data := e.Data()
-	offer := data.PAData
-	if data.Status != 0 { // PA-PW-SALT then holds no salt
-		offer = slices.DeleteFunc(slices.Clone(offer), func(p messages.PAData) bool { return p.Type == messages.PA_PW_SALT })
-	}
+	offer, infos, named := a.described(e)
 	a.keepCookie(offer)
 	m, value, err := choose(a.mechanisms, offer)
 	if err != nil {
 		return nil, err
 	}
-	infos, named := keyInfos(offer, a.offered, DefaultSalt(messages.Principal{Name: a.cfg.Client.Name, Realm: a.realm}))
+	final := e
+	if a.refused != nil {
+		final = a.refused
+	}
+	if a.begun++; a.begun > MaxProofs || a.cfg.Budget.Left() <= 0 {
+		return nil, final
+	}
 	a.infos = infos
 	info, key, err := pickKey(infos, a.offered, a.cfg.Keys, a.Trace)
 	if err != nil {
@@ -142,17 +136,25 @@ func (a *AS) onPreAuthRequired(e *messages.KRBError) (*Request, error) {
 	if named {
 		a.result.Hint = &PreAuthHint{info.EType, info.Salt, info.HasSalt, info.Params, m.padata}
 	}
-	a.begun++
-	if a.begun > MaxProofs || a.cfg.Budget.Left() <= 0 || slices.ContainsFunc(a.tried, key.Equal) {
-		if a.refused != nil {
-			return nil, a.refused
-		}
-		return nil, e
+	if slices.ContainsFunc(a.tried, key.Equal) {
+		return nil, final
 	}
 	if a.refused != nil {
 		a.traceAgain(a.realm, "the KDC names another type or salt than before")
 	}
 	return a.ask(&proof{mechanism: m, value: value, info: info, key: key})
+}
+
+// described returns the METHOD-DATA of an error and the keys that it describes; named reports
+// whether it names them.
+func (a *AS) described(e *messages.KRBError) (offer messages.MethodData, infos []KeyInfo, named bool) {
+	data := e.Data()
+	offer = data.PAData
+	if data.Status != 0 { // PA-PW-SALT then holds no salt
+		offer = slices.DeleteFunc(slices.Clone(offer), func(p messages.PAData) bool { return p.Type == messages.PA_PW_SALT })
+	}
+	infos, named = keyInfos(offer, a.offered, DefaultSalt(messages.Principal{Name: a.cfg.Client.Name, Realm: a.realm}))
+	return offer, infos, named
 }
 
 // onWrongRealm follows a client referral (RFC 6806, Section 7).
@@ -167,6 +169,9 @@ func (a *AS) onWrongRealm(e *messages.KRBError) (*Request, error) {
 	}
 	if reason != "" {
 		return nil, fmt.Errorf("%w: %w", e, &ReferralError{Realm: next, Via: a.via, Reason: reason})
+	}
+	if a.password() && (a.cfg.Configured == nil || !a.cfg.Configured(next)) {
+		return nil, fmt.Errorf("%w: %w", e, &UnconfiguredRealmError{next})
 	}
 	a.traceClientReferral(a.realm, next)
 	a.realm, a.via = next, append(a.via, next)

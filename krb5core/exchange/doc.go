@@ -21,9 +21,9 @@
 // flags, key type, and the KDC's checksum over the request if there is one.
 //
 // KRB-ERRORs are not authenticated. A machine follows one only where that is harmless, since a
-// network can forge it: salt and type are chosen among those allowed, a key is proved again with
-// the same salt only after KRB_AP_ERR_SKEW, a clock offset is provisional until a decrypted reply confirms it, and hops are
-// bounded. With FAST, errors are authenticated: one that comes without armor ends an exchange as an
+// network can forge it: types are chosen among those allowed, a new salt, more iterations or another
+// realm in a datagram are confirmed first (AS.StepUDP), a password is proved in configured realms
+// only, a clock offset is provisional until a decrypted reply confirms it, and hops are bounded. With FAST, errors are authenticated: one that comes without armor ends an exchange as an
 // UnarmoredError, and nothing is sent unarmored because of it.
 //
 // Left out: sending (package kdc), caching, choosing KDCs, retrying after a final error, and

@@ -25,6 +25,7 @@ type Request struct {
 	Realm   string // whose KDC is to be asked
 	Message []byte // the DER of an AS-REQ or TGS-REQ, to be sent as it is
 	PreAuth bool   // carries a proof of a key: a wrong one counts towards lockout, so it must not be sent to two KDCs at once
+	TCP     bool   // what a datagram said is being confirmed: to be sent over TCP, unless no KDC of the realm speaks it
 }
 
 // Machine is one exchange with KDCs.
@@ -76,7 +77,7 @@ const MaxProofs = 3
 // towards lockout whatever the KDC answers. One budget goes through all exchanges of a login: the
 // AS machine spends it, and a caller that logs in again and again reads it afterwards. It is for
 // one goroutine.
-type Budget struct{ left, sent, refused int }
+type Budget struct{ left, sent int }
 
 // NewBudget returns a budget of so many proofs, at most MaxProofs.
 func NewBudget(proofs int) *Budget { return &Budget{left: min(proofs, MaxProofs)} }
@@ -87,23 +88,15 @@ func (b *Budget) Left() int { return b.left }
 // Sent is how many proofs were sent.
 func (b *Budget) Sent() int { return b.sent }
 
-// Refused is how many of them a KDC answered by saying that the key is wrong.
-func (b *Budget) Refused() int { return b.refused }
-
 func (b *Budget) spend() {
 	b.left--
 	b.sent++
 }
 
-// refuse counts as refused what was sent since the budget had sent so many.
-func (b *Budget) refuse(before int) { b.refused += b.sent - before }
-
-// Charge adds the proofs of another budget: those of a second key of the account, or of the account
-// that armors the login.
+// Charge adds the proofs of another budget: those of a second key of the account.
 func (b *Budget) Charge(other *Budget) {
 	b.left = max(b.left-other.sent, 0)
 	b.sent += other.sent
-	b.refused += other.refused
 }
 
 // ErrForeign is wrapped by the errors of Step and Check for a reply that does not answer the open
@@ -147,6 +140,14 @@ type ReferralError struct {
 
 func (e *ReferralError) Error() string {
 	return fmt.Sprintf("referral to realm %q not followed after %q: %s", e.Realm, e.Via, e.Reason)
+}
+
+// UnconfiguredRealmError means that the KDC referred a client with a password to a realm that
+// ASConfig.Configured does not name. The password is not proved there. It is final.
+type UnconfiguredRealmError struct{ Realm string }
+
+func (e *UnconfiguredRealmError) Error() string {
+	return fmt.Sprintf("the KDC refers to realm %q, which is not configured, so the password is not proved there", e.Realm)
 }
 
 // ETypeError means that client and KDC have no usable encryption type in common. It is final.

@@ -13,6 +13,9 @@ type Request struct {
 	PreAuth bool
 	// TCPOnly keeps the message off UDP. A KDC proxy is asked all the same.
 	TCPOnly bool
+	// PreferTCP keeps the message off UDP if any of the realm's servers speaks
+	// TCP or is a KDC proxy.
+	PreferTCP bool
 	// Avoid names servers to be asked after all others that are alive, to
 	// get a second reply.
 	Avoid []Server

@@ -52,6 +52,9 @@ func (s *Sender) Send(ctx context.Context, q Request) (Reply, error) {
 	if err != nil {
 		return Reply{}, fmt.Errorf("finding KDCs: %w", err)
 	}
+	if q.PreferTCP && slices.ContainsFunc(servers, func(s Server) bool { return s.Scheme != SchemeUDP }) {
+		q.TCPOnly = true
+	}
 	r := &round{cfg: s.cfg, request: &q, observed: ctx, results: make(chan outcome)}
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	defer r.cancel()

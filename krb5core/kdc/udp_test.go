@@ -226,6 +226,23 @@ func TestTCPOnlyKeepsOffUDP(t *testing.T) {
 	}
 }
 
+// TCP is preferred to a KDC that speaks UDP only, and that is asked where there is no other.
+func TestPreferTCP(t *testing.T) {
+	kdc := startKDC(t, answering("udp"), answeringStream(framed(answer("tcp"))))
+	q := newRequest()
+	q.PreferTCP = true
+	only := kdc.as(SchemeUDP)
+	s := newTestSender(t, Config{clock: newManualClock()}, only, kdc.Server)
+	reply, err := s.Send(t.Context(), q)
+	mustReply(t, reply, err, "tcp", kdc.Server)
+	if n := kdc.datagrams.Load(); n != 0 {
+		t.Errorf("%d datagrams came", n)
+	}
+	s = newTestSender(t, Config{clock: newManualClock()}, only)
+	reply, err = s.Send(t.Context(), q)
+	mustReply(t, reply, err, "udp", only)
+}
+
 func TestUDP_DatagramAboveLimit(t *testing.T) {
 	kdc := startKDC(t, sending(answer(strings.Repeat("x", minReplySize)), answer("short")), nil)
 	s := newTestSender(t, Config{clock: newManualClock(), Options: Options{MaxReplySize: minReplySize}}, kdc.as(SchemeUDP))

@@ -1,6 +1,10 @@
 package krb5conf
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // A Config holds the settings of a krb5.conf for a Kerberos client. It is not changed
 // after loading, so goroutines may share it.
@@ -81,6 +85,13 @@ func (c *Config) LibDefaultsFor(realm string) LibDefaults {
 		return d
 	}
 	return c.LibDefaults
+}
+
+// Configured reports whether the file names a realm: in [realms], as default_realm, or in
+// [domain_realm].
+func (c *Config) Configured(realm string) bool {
+	_, block := c.Realms[realm]
+	return block || realm == c.LibDefaults.DefaultRealm || slices.Contains(slices.Collect(maps.Values(c.DomainRealm)), realm)
 }
 
 // newConfig reads the typed view out of a tree.

@@ -54,7 +54,7 @@ var kdcFaults = []fault{
 			t.Fatal(a)
 		}
 		e.wantHeld()
-		if e.Log.Contains("credentials refused, not tried again") {
+		if e.Log.Contains("login not tried again") {
 			t.Error("the breaker opened by an error that says nothing about the account")
 		}
 		e.KDC.ClearFaults()

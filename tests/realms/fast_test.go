@@ -34,7 +34,7 @@ func keytabArmor(t *testing.T, m *lab.MIT, principal string) *krb5core.Armor {
 	path := m.Keytab(t, principal)
 	return krb5core.KeytabArmor(func() (*krb5core.Account, error) {
 		return keys(t, principal+"@"+m.Name(), readKeytab(t, path)), nil
-	})
+	}, nil)
 }
 
 func TestMIT_FASTKeytabArmor(t *testing.T) {
@@ -126,7 +126,7 @@ func TestMIT_FASTArmorUnavailable(t *testing.T) {
 	client, _ := newClient(t, func(c *krb5core.Config) {
 		c.Armor = krb5core.KeytabArmor(func() (*krb5core.Account, error) {
 			return password(t, "nobody@FAST.TEST", "secret", nil), nil
-		})
+		}, nil)
 	}, m)
 	_, err := client.Login(t.Context(), password(t, "alice@FAST.TEST", "alice-secret", nil), nil)
 	if fail := refused(t, err, messages.KDC_ERR_C_PRINCIPAL_UNKNOWN); fail.Op != krb5core.OpArmor || fail.Client != "nobody@FAST.TEST" {

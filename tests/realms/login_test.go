@@ -95,6 +95,10 @@ func TestMIT_Salt(t *testing.T) {
 		if e, ok := eventOf[exchange.KeyChosen](tr); !ok || e.Salt != salt || !e.HasSalt {
 			t.Errorf("%s: %v, want salt %q", name, e, salt)
 		}
+		// It is not the default salt: what the datagram says is asked again over TCP, and the rest of the login too.
+		if udp, tcp := tr.count("udp", "sent"), tr.count("tcp", "sent"); udp != 1 || tcp != 2 {
+			t.Errorf("%s: %d requests over UDP and %d over TCP, want 1 and 2:\n%s", name, udp, tcp, tr)
+		}
 	}
 }
 
