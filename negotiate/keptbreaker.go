@@ -65,8 +65,8 @@ type keptBreaker struct {
 
 // keptState is what is kept of a breaker.
 type keptState struct {
-	Proofs  int       `json:"proofs"`         // refused ones
-	Refused time.Time `json:"refused"`        // when the last of them was
+	Proofs  int       `json:"proofs"`         // sent by failed logins
+	Refused time.Time `json:"refused"`        // when the last of them failed
 	Until   time.Time `json:"until,omitzero"` // the breaker's end; zero if it is closed
 
 	// The refusal that opened it.
@@ -222,7 +222,8 @@ func credentialTag(a *krb5core.Account) string {
 	return hex.EncodeToString(digest[:tagSize])
 }
 
-// kept returns what is to be kept of the breaker; false if no proof was refused.
+// kept returns what is to be kept of the breaker; false if no failed login sent a proof. What
+// another breaker opened (of armor) is not kept, nor the short pause after an outage.
 func (b *breaker) kept() (keptState, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -231,10 +232,9 @@ func (b *breaker) kept() (keptState, bool) {
 		return keptState{}, false
 	}
 	s := keptState{Proofs: min(b.spent, exchange.MaxProofs), Refused: b.refused.UTC().Truncate(time.Second)}
-	if b.open != nil && b.now().Before(b.open.Until) {
-		s.Until = b.open.Until.UTC().Truncate(time.Second)
-		if e, ok := errors.AsType[*krb5core.Error](b.open.Err); ok {
-			s.Op, s.Code, s.Status = e.Op, e.Code, e.Status
+	if b.open != nil && b.open.by == b && b.now().Before(b.open.Until) {
+		if e, ok := errors.AsType[*krb5core.Error](b.open.Err); ok && e.Refused {
+			s.Until, s.Op, s.Code, s.Status = b.open.Until.UTC().Truncate(time.Second), e.Op, e.Code, e.Status
 		}
 	}
 	return s, true
@@ -251,7 +251,7 @@ func (b *breaker) restore(s keptState, p messages.Principal, kind SecretKind) {
 		b.refused = earlier(s.Refused, now)
 	}
 	if s.Until.After(now) {
-		b.open = &RefusedError{Until: earlier(s.Until, now.Add(refusedPause)), Err: &LoginError{Kind: kind, Err: &krb5core.Error{
+		b.open = &RefusedError{by: b, Until: earlier(s.Until, now.Add(refusedPause)), Err: &LoginError{Kind: kind, Err: &krb5core.Error{
 			Op: s.Op, Code: s.Code, Status: s.Status, Refused: true, Confirmed: true, Realm: p.Realm, Client: p.String(),
 			Err: fmt.Errorf("%v, before this process started or at another that shares its storage", s.Code),
 		}}}
