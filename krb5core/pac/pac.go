@@ -19,8 +19,8 @@ type PAC struct {
 	Logon  *LogonInfo // nil if there is none
 	UPN    *UPNInfo   // nil if there is none
 
-	raw                         []byte
-	serverSignature, kdcSigning buffer
+	raw                           []byte
+	serverSignature, kdcSignature buffer
 }
 
 // ClientInfo is PAC_CLIENT_INFO, which ties a PAC to its ticket ([MS-PAC], Section 2.7).
@@ -119,7 +119,7 @@ func Parse(b []byte) (*PAC, error) {
 		case typeServerSignature:
 			p.serverSignature = at
 		case typeKDCSignature:
-			p.kdcSigning = at
+			p.kdcSignature = at
 		default:
 			continue
 		}

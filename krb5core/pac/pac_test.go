@@ -17,7 +17,7 @@ import (
 func TestOfTicket_FlippedBit(t *testing.T) {
 	for _, v := range load(t).Signed {
 		p := must.OK(Parse(v.PAC))(t)
-		_, unsigned, end, err := p.signature(p.kdcSigning)
+		_, unsigned, end, err := p.signature(p.kdcSignature)
 		must.Do(t, err)
 		for at := range v.PAC {
 			for bit := range 8 {
@@ -123,7 +123,7 @@ func TestOfTicket_OtherSignature(t *testing.T) {
 	must.Do(t, err)
 	zeroed := bytes.Clone(signed)
 	clear(zeroed[start:end])
-	_, from, to, err := p.signature(p.kdcSigning)
+	_, from, to, err := p.signature(p.kdcSignature)
 	must.Do(t, err)
 	clear(zeroed[from:to])
 	copy(signed[start:end], must.OK(enctype.HMACMD5(v.key(t), usageSignature, zeroed))(t))
@@ -272,7 +272,7 @@ func FuzzParse(f *testing.F) {
 		if err == nil && p != nil && before != pristine {
 			// Nothing but the KDC's signature may differ.
 			q := must.OK(Parse([]byte(pristine)))(t)
-			_, start, end, _ := q.signature(q.kdcSigning)
+			_, start, end, _ := q.signature(q.kdcSignature)
 			if len(b) != len(pristine) || before[:start] != pristine[:start] || before[end:] != pristine[end:] {
 				t.Fatal("another PAC passes")
 			}

@@ -50,8 +50,8 @@ func (p *PAC) verifySignature(key enctype.Key) error {
 		return err
 	}
 	clear(signed[start:end])
-	if p.kdcSigning.kind != 0 {
-		_, start, end, err := p.signature(p.kdcSigning)
+	if p.kdcSignature.kind != 0 {
+		_, start, end, err := p.signature(p.kdcSignature)
 		if err != nil {
 			return err
 		}

@@ -29,6 +29,8 @@ type Realm struct {
 	ignoreCase bool
 	noFAST     bool
 	canonical  bool                  // clients must request canonicalization
+	pacs       bool                  // in tickets
+	repeat     bool                  // names as asked, in S4U2Self
 	preauth    []messages.PADataType // nil: the usual ones
 	spake      SPAKE
 	lockout    int

@@ -42,6 +42,9 @@ func (x *tgsExchange) s4u2self() (outcome, error) {
 			return outcome{}, err
 		}
 		user = messages.Principal{Name: p.principalName(), Realm: x.realm.name}
+		if x.realm.repeatsNames() {
+			user.Name = asked.Name
+		}
 		s.forwardable = !v.sensitive()
 		s.data = append(v.authorization(), userData(user))
 	case x.headerRealm == x.realm.name:

@@ -108,7 +108,12 @@ func (i *issue) seal() (messages.Ticket, error) {
 	}
 	set := i.server.keys[0]
 	key := set.keys[0]
-	cipher, err := key.Encrypt(i.kdc.rand, enctype.KEY_USAGE_TICKET, i.part.Marshal())
+	part := i.part
+	var err error
+	if part.AuthorizationData, err = i.withPAC(key); err != nil {
+		return messages.Ticket{}, err
+	}
+	cipher, err := key.Encrypt(i.kdc.rand, enctype.KEY_USAGE_TICKET, part.Marshal())
 	if err != nil {
 		return messages.Ticket{}, err
 	}
