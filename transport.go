@@ -169,15 +169,15 @@ func (t *Transport) provision(ctx caddy.Context) (err error) {
 	}
 	t.attempts = attemptConfig(t.identity, t.settings)
 	identity := t.attempts.Initiator.Identity()
-	if t.impersonator, err = t.Impersonation.Compile(t.identity.Realms(), identity.Configured().Realm); err != nil {
+	kind, _ := identity.Origin()
+	if t.impersonator, err = t.Impersonation.Compile(t.identity.Realms(), identity.Configured().Realm, kind); err != nil {
 		return err
 	}
 	if t.impersonator != nil {
-		t.attempts.Admit = t.impersonator.AdmitClient
+		t.attempts.Admit = t.impersonator.AdmitTicket
 	}
 	// With per_connection a connection is authenticated as one principal, and a
 	// credential cache may get another one.
-	kind, _ := identity.Origin()
 	t.pools.unlimited = t.impersonator == nil
 	t.perPrincipal = t.impersonator != nil || t.PerConnection && kind == negotiate.KindCCache
 	return nil

@@ -20,8 +20,6 @@ type Account struct {
 	// failed is true after a login that failed: the next one asks the KDC first, and proves a key
 	// after a reply only.
 	failed atomic.Bool
-	// bound is true once a KDC has bound its S4U2Self reply to the requested user.
-	bound atomic.Bool
 
 	mu sync.Mutex
 	// crossRealm holds ticket-granting tickets for other realms, by the client of the TGT that they
@@ -47,6 +45,13 @@ func NewAccount(principal messages.Principal, keys exchange.KeySource, clock *Cl
 		clock:      clock,
 		crossRealm: make(map[crossRealmKey]*messages.Credential),
 	}
+}
+
+// Salted reports whether the account's keys do not depend on a salt that only a login would learn:
+// it has learnt one, or has no password.
+func (a *Account) Salted() bool {
+	_, password := a.keys.(*passwordKeys)
+	return !password || a.hint.Load() != nil
 }
 
 // Principal is the name as configured; the credential that Login returns has the name as corrected
@@ -137,7 +142,6 @@ func (a *Account) learn(base string, l learnt, end string) {
 func (a *Account) Forget() {
 	a.hint.Store(nil)
 	a.failed.Store(false)
-	a.bound.Store(false)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	clear(a.crossRealm)

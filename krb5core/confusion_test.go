@@ -1,6 +1,7 @@
 package krb5core_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
@@ -134,6 +135,96 @@ func TestS4U_KeysThatDoNotFit(t *testing.T) {
 	} {
 		if _, err := w.client.TicketForUser(t.Context(), a, tgt, user("alice")); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// strip takes PA-S4U-X509-USER, which only the KDC misses, out of every request. With an old PA-FOR-USER it asks for that
+// user.
+func (m *meddler) strip(next kdctest.Handler) kdctest.Handler {
+	return func(q *kdctest.Question) kdctest.Answer {
+		req, err := messages.ParseKDCReq(q.Message)
+		if err != nil {
+			m.t.Error(err)
+			return next(q)
+		}
+		proof, _ := req.PAData.Find(messages.PA_TGS_REQ)
+		value, _ := req.PAData.Find(messages.PA_FOR_USER)
+		user := messages.PAData{Type: messages.PA_FOR_USER, Value: value}
+		if m.forUser.Value != nil {
+			user = m.forUser
+		}
+		req.PAData = messages.MethodData{{Type: messages.PA_TGS_REQ, Value: proof}, user}
+		changed := *q
+		changed.Message = req.Marshal()
+		return next(&changed)
+	}
+}
+
+// An attacker on the network from the first request on has the KDC confirm no user; nothing that was remembered helps.
+func TestS4U_NeverConfirmed(t *testing.T) {
+	upn := user("alice")
+	upn.Name = messages.NewPrincipalName(messages.KRB_NT_ENTERPRISE, "Alice@corp.example")
+	for name, c := range map[string]struct {
+		user             messages.Principal
+		keys, pacs, swap bool
+		good             bool
+	}{
+		"a name, and the ticket opens":           {user("alice"), true, false, false, true},
+		"a name, and no key":                     {user("alice"), false, true, false, false},
+		"a UPN, which the PAC has":               {upn, true, true, false, true},
+		"a UPN, without a PAC":                   {upn, true, false, false, false},
+		"a UPN, and no key":                      {upn, false, true, false, false},
+		"a UPN, answered for bob":                {upn, true, true, true, false},
+		"a UPN, answered for bob, without a PAC": {upn, true, false, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newProxyWorld(t, func(c *krb5core.Config) { c.TCPOnly = true })
+			w.realm.IgnoreCase()
+			w.realm.AddUser("bob", "bobs", kdctest.Alias("bob@corp.example"))
+			w.alice.Set(kdctest.Alias("alice@corp.example"))
+			if c.pacs {
+				w.realm.IssuePACs()
+			}
+			tgt := w.login()
+			if !c.keys {
+				w.account = krb5core.NewAccount(user("proxy"), nil, w.clock)
+			}
+			m := &meddler{t: t}
+			if c.swap {
+				w.kdcs[0].Use(kdctest.TGS(m.watch))
+				must.OK(w.client.TicketForUser(t.Context(), w.account, tgt, user("bob")))(t)
+				w.kdcs[0].ClearFaults()
+			}
+			w.kdcs[0].Use(kdctest.TGS(m.strip))
+			evidence, err := w.client.TicketForUser(t.Context(), w.account, tgt, c.user)
+			if c.good {
+				must.Do(t, err)
+				want := messages.Account{}
+				if c.pacs {
+					want.Name = "alice"
+				}
+				if evidence.Client.Name.String() != "alice" || *evidence.Account != want {
+					t.Errorf("ticket of %s, account %v, want %v", evidence.Client, evidence.Account, want)
+				}
+			} else if !errors.Is(err, exchange.ErrUserNotProven) {
+				t.Errorf("ticket of %v, error %v", evidence, err)
+			}
+		})
+	}
+}
+
+// The account that an evidence ticket names is that of the tickets for services, too.
+func TestTicketOnBehalf_Account(t *testing.T) {
+	w := newProxyWorld(t, nil)
+	w.realm.IssuePACs()
+	w.realm.AddUser("pc1$", "pc1")
+	tgt := w.login()
+	for name, want := range map[string]messages.Account{"alice": {Name: "alice"}, "pc1$": {Name: "pc1$", Machine: true}} {
+		evidence := must.OK(w.client.TicketForUser(t.Context(), w.account, tgt, user(name)))(t)
+		cred := must.OK(w.client.TicketOnBehalf(t.Context(), w.account, tgt, evidence, web))(t)
+		if evidence.Account == nil || *evidence.Account != want || cred.Account == nil || *cred.Account != want {
+			t.Errorf("%s: account %v, then %v, want %v", name, evidence.Account, cred.Account, want)
 		}
 	}
 }

@@ -10,10 +10,9 @@ import (
 
 // TicketForUser gets a ticket to the account itself in the name of a user who has not presented
 // one, by protocol transition ([MS-SFU] 3.1.5.1.1, S4U2Self). It is the evidence that
-// TicketOnBehalf takes. It may come back not forwardable, which is no refusal. If the account's
-// keys decrypt it, its client is verified; and once a KDC has bound its reply to the requested
-// user, later replies must be bound too. An account without keys (a credential cache) should use
-// FAST: otherwise it trusts the network up to the KDC.
+// TicketOnBehalf takes. It may come back not forwardable, which is no refusal. The user is proven by
+// the KDC's PA-S4U-X509-USER, or by the ticket and its PAC if one of the account's keys opens it;
+// else the error wraps [exchange.ErrUserNotProven].
 func (c *Client) TicketForUser(ctx context.Context, a *Account, tgt *messages.Credential, user messages.Principal) (*messages.Credential, error) {
 	cfg := exchange.S4U2SelfConfig{
 		Session: c.session(ctx, a, OpS4USelf, tgt),
@@ -21,19 +20,9 @@ func (c *Client) TicketForUser(ctx context.Context, a *Account, tgt *messages.Cr
 		User:    user,
 		Keys:    a.keys,
 		Hint:    a.hint.Load(),
-		Bound:   a.bound.Load(),
 		Options: messages.KDC_OPT_FORWARDABLE,
 	}
-	var self *exchange.S4U2Self
-	cred, err := c.ticket(ctx, a, OpS4USelf, tgt, user, func() (ticketMachine, error) {
-		var err error
-		self, err = exchange.NewS4U2Self(cfg)
-		return self, err
-	})
-	if err == nil && self.Bound() {
-		a.bound.Store(true)
-	}
-	return cred, err
+	return c.ticket(ctx, a, OpS4USelf, tgt, user, func() (ticketMachine, error) { return exchange.NewS4U2Self(cfg) })
 }
 
 // TicketOnBehalf gets a ticket for a service in a user's name, by evidence, the user's ticket to

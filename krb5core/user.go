@@ -141,10 +141,20 @@ var ErrEndUser = errors.New("not the name of a user")
 const maxEndUser = 512
 
 // oddInUser reports whether a character is part of no user's name: a slash, which separates a
-// service from its host, or an invisible one, which Active Directory ignores when it compares
-// names, so that one user could pass as another.
-func oddInUser(r rune) bool {
-	return r == '/' || unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
+// service from its host, or one that cannot be compared.
+func oddInUser(r rune) bool { return r == '/' || incomparable(r) }
+
+// incomparable reports whether a character is invisible, unassigned or for private use. Active
+// Directory ignores such characters when it compares names, so that one user could pass as another.
+func incomparable(r rune) bool {
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Cn, unicode.Co, unicode.Cs, unicode.Zl, unicode.Zp,
+		unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+}
+
+// Comparable reports whether a user's name can be compared with others: whether Active Directory
+// regards all of its characters.
+func Comparable(name string) bool {
+	return utf8.ValidString(name) && !strings.ContainsFunc(name, incomparable)
 }
 
 // ParseEndUser reads the name of a user to impersonate, as authentication providers return it:

@@ -29,10 +29,10 @@ type AttemptConfig struct {
 	MutualAuth MutualAuth
 	// Raw sends the Kerberos token without SPNEGO.
 	Raw bool
-	// Admit checks the client of an impersonated user's ticket, as the KDC names it.
-	// It returns an error that wraps ErrUserDenied for one who may not be impersonated.
-	// It is nil if users are not impersonated.
-	Admit func(client messages.Principal) error
+	// Admit checks the client and the account of an impersonated user's ticket, as the
+	// KDC names them. It returns an error that wraps ErrUserDenied for one who may not be
+	// impersonated. It is nil if users are not impersonated.
+	Admit func(*messages.Credential) error
 }
 
 // An Attempt authenticates one request to one upstream, and the one repeat of it after
@@ -167,7 +167,7 @@ func (a *Attempt) repeat(ctx context.Context, j *Judgement) {
 	if !a.withoutToken {
 		var ok bool
 		grant, offset, ok = a.Config.Initiator.Retry(ctx, &a.Target, a.Config.Delegation, a.grant, j.Verdict)
-		if !ok || !a.Target.User.IsZero() && a.Config.Admit(grant.Ticket.Credential().Client) != nil {
+		if !ok || !a.Target.User.IsZero() && a.Config.Admit(grant.Ticket.Credential()) != nil {
 			return
 		}
 	}

@@ -196,8 +196,8 @@ func TestAttempt_UserDenied(t *testing.T) {
 	denied := errors.New("denied")
 	for _, answers := range [][]error{{fmt.Errorf("%w: %w", negotiate.ErrUserDenied, denied)}, {nil, denied}, {nil, nil}} {
 		var asked []string
-		x.config.Admit = func(client messages.Principal) error {
-			asked = append(asked, client.String())
+		x.config.Admit = func(cred *messages.Credential) error {
+			asked = append(asked, cred.Client.String())
 			return answers[len(asked)-1]
 		}
 		a := &negotiate.Attempt{Config: &x.config, Target: negotiate.Target{SPN: x.target.SPN, User: alice}}

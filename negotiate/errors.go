@@ -1,6 +1,9 @@
 package negotiate
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // The errors of a request that is answered without asking a KDC or an upstream.
 var (
@@ -13,6 +16,9 @@ var (
 	ErrUserMissing = errors.New("impersonate yields no user: who is signed in?")
 	// ErrUserDenied is returned for a user that allow_users and deny_users exclude.
 	ErrUserDenied = errors.New("the user may not be impersonated by allow_users and deny_users")
+	// ErrAccountUnknown is an ErrUserDenied for a user whose account deny_users needs to
+	// know.
+	ErrAccountUnknown = fmt.Errorf("%w: no key of ours opens the user's ticket, which names the account", ErrUserDenied)
 	// ErrUpstreamName is returned for an upstream whose address is not a host name,
 	// so that no service principal follows from it.
 	ErrUpstreamName = errors.New("the upstream's address is no host name: set spn HTTP/host")

@@ -13,6 +13,10 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
+// adAccount is the account's type of authorization data; negative types are for local use
+// (RFC 4120, Section 5.2.6).
+const adAccount messages.ADType = -67
+
 // errNoTicket is returned for bytes that Marshal did not write.
 var errNoTicket = errors.New("not a stored ticket")
 
@@ -23,9 +27,18 @@ func (t *Ticket) Marshal() ([]byte, error) {
 
 // StoredTicket returns what Marshal returns for a credential: when it was obtained, by the
 // realm's clock, in nanoseconds since 1970 (8 bytes, big-endian), and then a credential
-// cache of one entry.
+// cache of one entry. The account of an impersonated user is in the entry's authorization
+// data: a byte, 1 for a machine's, and the name.
 func StoredTicket(cred *messages.Credential, obtained time.Time) ([]byte, error) {
-	file := ccache.CCache{DefaultPrincipal: cred.Client, Credentials: []messages.Credential{*cred}}
+	entry := *cred
+	if cred.Account != nil {
+		kind := byte(0)
+		if cred.Account.Machine {
+			kind = 1
+		}
+		entry.AuthData = append(slices.Clone(entry.AuthData), messages.AuthorizationDataElement{Type: adAccount, Value: append([]byte{kind}, cred.Account.Name...)})
+	}
+	file := ccache.CCache{DefaultPrincipal: cred.Client, Credentials: []messages.Credential{entry}}
 	return file.Append(binary.BigEndian.AppendUint64(nil, uint64(obtained.UnixNano())))
 }
 
@@ -42,7 +55,15 @@ func (id *Identity) Unmarshal(b []byte) (*Ticket, error) {
 	if len(file.Credentials) != 1 || file.Credentials[0].Key.IsZero() {
 		return nil, errNoTicket
 	}
-	t, err := id.ticket(&file.Credentials[0])
+	cred := &file.Credentials[0]
+	if n := len(cred.AuthData) - 1; n >= 0 && cred.AuthData[n].Type == adAccount && len(cred.AuthData[n].Value) > 0 {
+		value := cred.AuthData[n].Value
+		cred.Account = &messages.Account{Name: string(value[1:]), Machine: value[0] == 1}
+		if cred.AuthData = cred.AuthData[:n]; n == 0 {
+			cred.AuthData = nil
+		}
+	}
+	t, err := id.ticket(cred)
 	if err != nil {
 		return nil, err
 	}

@@ -69,6 +69,9 @@ func TestMarshal_RoundTrip(t *testing.T) {
 	if !again.Start().Equal(first.Start()) || !again.End().Equal(first.End()) || again.Client() != first.Client() {
 		t.Errorf("got %v since %v, want %v since %v", again, again.Start(), first, first.Start())
 	}
+	if a := again.Credential().Account; a == nil || *a != (messages.Account{Name: "DC1$", Machine: true}) {
+		t.Errorf("account %v", a)
+	}
 	if diff := cmp.Diff(first.Credential(), again.Credential(), cmp.Comparer(enctype.Key.Equal)); diff != "" {
 		t.Error(diff)
 	}
@@ -87,8 +90,9 @@ func storedTicket(t *testing.T, session enctype.Key, at time.Time) []byte {
 		Service:  messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_SRV_INST, "HTTP", "web.corp.example"), Realm: "CORP.EXAMPLE"},
 		Key:      session,
 		AuthTime: at.Local(), StartTime: at.Local(), EndTime: at.Add(10 * time.Hour).Local(), RenewTill: at.Add(24 * time.Hour).Local(),
-		Flags:  messages.TKT_FLG_OK_AS_DELEGATE | messages.TKT_FLG_FORWARDABLE,
-		Ticket: bytes.Repeat([]byte("ticket"), 200),
+		Flags:   messages.TKT_FLG_OK_AS_DELEGATE | messages.TKT_FLG_FORWARDABLE,
+		Ticket:  bytes.Repeat([]byte("ticket"), 200),
+		Account: &messages.Account{Name: "DC1$", Machine: true},
 	}, at)
 	if err != nil {
 		t.Fatal(err)

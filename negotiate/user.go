@@ -6,6 +6,7 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/cache"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
@@ -30,32 +31,43 @@ func (u User) IsZero() bool { return u.text == "" }
 // Principal is the name that the KDC is asked for.
 func (u User) Principal() messages.Principal { return u.principal }
 
-// Resolve returns the principal that the KDC has for the user, so that rules can be
-// applied to it before anything is requested in the user's name.
-func (i *Initiator) Resolve(ctx context.Context, u User) (messages.Principal, error) {
+// Resolve returns the user's evidence ticket, which has the KDC's name of the user, if
+// admit permits: rules apply before anything is requested in the user's name. An account
+// that an older ticket does not name (ErrAccountUnknown) is looked for in a new one,
+// because a key may have been added since.
+func (i *Initiator) Resolve(ctx context.Context, u User, admit func(*messages.Credential) error) (*messages.Credential, error) {
 	i.id.watch()
 	ticket, err := i.evidence(ctx, u)
 	if errors.Is(err, errOtherPrincipal) {
 		ticket, err = i.evidence(ctx, u)
 	}
 	if err != nil {
-		return messages.Principal{}, err
+		return nil, err
 	}
-	return ticket.cred.Client, nil
+	err = admit(ticket.cred)
+	if !errors.Is(err, ErrAccountUnknown) || i.id.recent(ticket) {
+		return ticket.cred, err
+	}
+	tickets, key := i.id.cfg.Tickets, i.evidenceKey(u)
+	fresh, _, errFresh := tickets.Successor(ctx, key, ticket, i.evidencePolicy(key, u))
+	if errFresh != nil {
+		return nil, err
+	}
+	if err = admit(fresh.cred); err == nil {
+		tickets.Confirm(key, fresh)
+	}
+	return fresh.cred, err
 }
 
 // GrantUser is Grant for a target with a user. admit reports whether the user may be
-// impersonated, by an error that wraps ErrUserDenied: it is called with the client that
-// the KDC returns for the user before a ticket for the service is requested, and with the
-// client of that ticket. Nothing is delegated.
-func (i *Initiator) GrantUser(ctx context.Context, t *Target, admit func(client messages.Principal) error) (Grant, error) {
+// impersonated, by an error that wraps ErrUserDenied: it is called with the user's
+// evidence ticket before a ticket for the service is requested, and with that ticket.
+// Nothing is delegated.
+func (i *Initiator) GrantUser(ctx context.Context, t *Target, admit func(*messages.Credential) error) (Grant, error) {
 	g, held := i.Held(t)
 	if !held {
 		// If the KDC cannot resolve the user now, a ticket that is held stays in use.
-		client, err := i.Resolve(ctx, t.User)
-		if err == nil {
-			err = admit(client)
-		}
+		_, err := i.Resolve(ctx, t.User, admit)
 		if errors.Is(err, ErrUserDenied) {
 			return Grant{}, err
 		}
@@ -63,7 +75,17 @@ func (i *Initiator) GrantUser(ctx context.Context, t *Target, admit func(client 
 			return Grant{}, err
 		}
 	}
-	return g, admit(g.Ticket.Credential().Client)
+	err := admit(g.Ticket.cred)
+	if errors.Is(err, ErrAccountUnknown) {
+		// The ticket is as old as evidence that no key opened. Its user is the same.
+		var evidence *messages.Credential
+		if evidence, err = i.Resolve(ctx, t.User, admit); err == nil {
+			named := *g.Ticket.cred
+			named.Account = evidence.Account
+			err = admit(&named)
+		}
+	}
+	return g, err
 }
 
 // evidence returns the evidence ticket of a user (S4U2Self), which all services share.
@@ -75,8 +97,31 @@ func (i *Initiator) evidence(ctx context.Context, u User) (*Ticket, error) {
 
 func (i *Initiator) evidencePolicy(key cache.Key, u User) cache.Policy[*Ticket] {
 	return i.ownPolicy(key, func(ctx context.Context, a *krb5core.Account, tgt *messages.Credential) (*messages.Credential, error) {
-		return i.settings.Client.TicketForUser(ctx, a, tgt, u.principal)
+		cred, err := i.settings.Client.TicketForUser(ctx, a, tgt, u.principal)
+		opened := err == nil && cred.Account != nil
+		if opened || err != nil && !errors.Is(err, exchange.ErrUserNotProven) || !i.relogin(ctx, a) {
+			return cred, err
+		}
+		return i.settings.Client.TicketForUser(ctx, i.id.source.account(), tgt, u.principal)
 	})
+}
+
+// relogin logs in again if the account may then open a ticket that it did not: its keys
+// have changed, or it has not learnt yet what its password is salted with. It reports
+// whether it did.
+func (i *Initiator) relogin(ctx context.Context, a *krb5core.Account) bool {
+	i.id.reload()
+	held, err := i.Login(ctx)
+	switch {
+	case err != nil:
+	case i.id.source.account() != a:
+		return true
+	case !a.Salted():
+		key := i.tgtKey()
+		_, _, err = i.id.cfg.Tickets.Successor(ctx, key, held, i.loginPolicy(key))
+		return err == nil
+	}
+	return false
 }
 
 // requestOnBehalf requests a service ticket in a user's name (S4U2Proxy). What the

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -117,16 +116,16 @@ func (c *check) checkImpersonation(ctx context.Context, a *checkedAccount, u *us
 		return grant, false
 	}
 	c.waiting("impersonating %s", user.Principal())
-	client, err := a.initiator.Resolve(ctx, user)
+	admit := admitAll
+	if rules != nil {
+		admit, err = rules.AdmitTicket, rules.Admit(user.Principal())
+	}
+	if err == nil {
+		_, err = a.initiator.Resolve(ctx, user, admit)
+	}
 	if err != nil {
 		c.failAs(stepDelegation, err.Error(), diagnosis.Of(err))
 		return grant, false
-	}
-	if rules != nil {
-		if err := cmp.Or(rules.Admit(user.Principal()), rules.AdmitClient(client)); err != nil {
-			c.failAs(stepDelegation, fmt.Sprintf("%s: %v", client, err), diagnosis.Of(err))
-			return grant, false
-		}
 	}
 	grant, err = a.initiator.Grant(ctx, &negotiate.Target{SPN: spn, User: user}, negotiate.DelegateNever)
 	if err != nil {
@@ -138,6 +137,9 @@ func (c *check) checkImpersonation(ctx context.Context, a *checkedAccount, u *us
 	return grant, true
 }
 
+// admitAll is for uses without rules.
+func admitAll(*messages.Credential) error { return nil }
+
 // endUser parses --user as the use would; the rules are nil if the use does not impersonate.
 func (c *check) endUser(a *checkedAccount, u *use) (user negotiate.User, rules *config.Impersonator, err error) {
 	realm := a.resolved.Principal.Realm
@@ -145,7 +147,7 @@ func (c *check) endUser(a *checkedAccount, u *use) (user negotiate.User, rules *
 		user, err = negotiate.ParseUser(c.user, a.resolved.Realms.UserForm("", realm))
 		return user, nil, err
 	}
-	if rules, err = u.Impersonation.Compile(a.resolved.Realms, realm); err != nil {
+	if rules, err = u.Impersonation.Compile(a.resolved.Realms, realm, a.resolved.Secret.Kind); err != nil {
 		return user, nil, err
 	}
 	user, err = rules.Parse(c.user)
@@ -168,7 +170,7 @@ func (c *check) reportProxyError(ctx context.Context, a *checkedAccount, user ne
 		// account in its own name.
 		own, ownErr := negotiate.ParseUser(e.Account, krb5core.UserForm{Default: a.resolved.Principal.Realm})
 		if ownErr == nil {
-			_, ownErr = a.initiator.Resolve(ctx, own)
+			_, ownErr = a.initiator.Resolve(ctx, own, admitAll)
 		}
 		if e.OwnKnown = ownErr == nil; e.OwnKnown {
 			e.OwnForwardable = a.forwardable(own)

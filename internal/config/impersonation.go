@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -33,14 +34,17 @@ type Impersonation struct {
 
 	// Who may be impersonated: `alice`, `alice@REALM`, `CORP\alice` or a UPN; `*`
 	// matches any characters, case does not matter. A name without a realm is a user
-	// of `user_realm`. Both the requested name and the name that the KDC returns
-	// have to match. Rules take no placeholders, and one that can never match is
+	// of `user_realm`. The requested name, the name that the KDC returns, and the
+	// account's name in the user's ticket, if a key of the proxy's account opens that,
+	// all have to match. Rules take no placeholders, and one that can never match is
 	// rejected, as is an empty list. Default: everyone that the KDC allows.
 	AllowUsers []string `json:"allow_users,omitempty"`
 
-	// Who may not be impersonated, in the same form, which is checked in the same way;
-	// takes precedence over `allow_users`. A name without a realm is that user in any
-	// realm, and the first part of any UPN. Default: no one.
+	// Who may not be impersonated, in the same form, which is checked in the same way:
+	// a user is denied if one of the three names matches, and if no key of the proxy's
+	// account opens the user's ticket. Takes precedence over `allow_users`; needs a
+	// keytab or a password. A name without a realm is that user in any realm, and the
+	// first part of any UPN. Default: no one.
 	DenyUsers []string `json:"deny_users,omitempty"`
 }
 
@@ -96,10 +100,13 @@ func (i *Impersonation) checkSource() error {
 }
 
 // Compile returns what impersonates users; nil if none are. The settings have been
-// checked; own is the account's realm.
-func (i *Impersonation) Compile(realms *RealmConfig, own string) (*Impersonator, error) {
+// checked; own is the account's realm, and kind what the account logs in with.
+func (i *Impersonation) Compile(realms *RealmConfig, own string, kind negotiate.SecretKind) (*Impersonator, error) {
 	if !i.Enabled() {
 		return nil, nil
+	}
+	if i.DenyUsers != nil && kind == negotiate.KindCCache {
+		return nil, Setting("deny_users", errors.New("needs a key of the account, which a ccache does not have, to read whose a user's ticket is; use allow_users, or a keytab"))
 	}
 	if err := RequireUnapproved("PA-FOR-USER (HMAC-MD5, [MS-SFU] 2.2.1)", "leave impersonate out"); err != nil {
 		return nil, Setting("impersonate", err)
@@ -164,18 +171,42 @@ func (m *Impersonator) Admit(user messages.Principal) error {
 		return nil
 	}
 	certain, possible := namesOf(user, m.form.Default)
-	if m.deny.matchAny(certain) || m.deny.matchAny(possible) || m.allow != nil && !m.allow.matchAny(certain) {
+	if m.denies(certain, possible) {
 		return fmt.Errorf("%w: %s", negotiate.ErrUserDenied, user)
 	}
 	return nil
 }
 
-// AdmitClient applies the rules to the name that the KDC returned for a user. Some
-// KDCs (Samba 4.17) repeat a UPN and do not name its account, which deny_users may
-// have; such users are denied.
-func (m *Impersonator) AdmitClient(client messages.Principal) error {
-	if m.deny != nil && isUPN(client) {
-		return fmt.Errorf("%w: the KDC does not name the account of the user principal name %s, so deny_users cannot be applied", negotiate.ErrUserDenied, client)
+// denies reports whether the rules exclude a user of these names. A name that cannot be
+// compared is no one's that they admit.
+func (m *Impersonator) denies(certain, possible []string) bool {
+	odd := func(name string) bool { return !krb5core.Comparable(name) }
+	return slices.ContainsFunc(certain, odd) || m.deny.matchAny(certain) || m.deny.matchAny(possible) ||
+		m.allow != nil && !m.allow.matchAny(certain)
+}
+
+// AdmitTicket applies the rules to the names in an impersonated user's ticket: that which
+// the KDC returned, and the account's, because KDCs repeat a requested name (Samba) and
+// find DC1$ by the name dc1. A user whose account deny_users cannot be applied to is
+// denied.
+func (m *Impersonator) AdmitTicket(cred *messages.Credential) error {
+	if m.allow == nil && m.deny == nil {
+		return nil
 	}
-	return m.Admit(client)
+	account := cred.Account
+	switch {
+	case m.deny != nil && account == nil:
+		etype := "an unknown type"
+		if ticket, err := messages.ParseTicket(cred.Ticket); err == nil {
+			etype = ticket.EncPart.EType.String()
+		}
+		return fmt.Errorf("%w: the ticket of %s is encrypted with %s", negotiate.ErrAccountUnknown, cred.Client, etype)
+	case account == nil || account.Name == "": // MIT and Heimdal
+		if m.deny != nil && isUPN(cred.Client) {
+			return fmt.Errorf("%w: the KDC does not name the account of the user principal name %s, so deny_users cannot be applied", negotiate.ErrUserDenied, cred.Client)
+		}
+	case m.denies(namesOfAccount(account, cred.Client.Realm, m.form.Default)):
+		return fmt.Errorf("%w: %s is the account %s", negotiate.ErrUserDenied, cred.Client, account.Name)
+	}
+	return m.Admit(cred.Client)
 }

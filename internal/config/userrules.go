@@ -105,21 +105,47 @@ func namesOf(user messages.Principal, home string) (certain, possible []string) 
 	return certain, []string{name[:at], name[:at] + "@" + user.Realm}
 }
 
+// namesOfAccount lists the names of an account in rules, as namesOf does. A machine's
+// account may be one whose name lacks the dollar sign, which rules that deny expect.
+func namesOfAccount(account *messages.Account, realm, home string) (certain, possible []string) {
+	certain = []string{account.Name + "@" + realm}
+	if realm == home {
+		certain = append(certain, account.Name)
+	} else {
+		possible = append(possible, account.Name)
+	}
+	if account.Machine && !strings.HasSuffix(account.Name, "$") {
+		possible = append(possible, account.Name+"$", account.Name+"$@"+realm)
+	}
+	return certain, possible
+}
+
 // isUPN reports whether the name is a user principal name, whatever name type the
 // KDC returned.
 func isUPN(user messages.Principal) bool {
 	return slices.ContainsFunc(user.Name.NameString, func(part string) bool { return strings.Contains(part, "@") })
 }
 
-// foldName maps all names that Active Directory treats as equal, though it may
-// return them as requested, to one: accents, the width of letters and invisible
-// characters do not count.
+// foldName maps names that Active Directory treats as equal to one. Letters become upper
+// case as in the table of [MS-UCODEREF], Section 3.1.5.3, whose entries are among
+// Unicode's simple mappings. Accents, the width of letters and the kind of kana do not
+// count, nor do symbols, some of which a domain controller may not know and ignore. It may
+// map more names to one than Active Directory does, so it is for rules that deny.
 func foldName(name string) string {
+	const katakana, hiragana = 'ァ', 'ぁ'
 	plain := strings.Map(func(r rune) rune {
-		if unicode.In(r, unicode.Mn, unicode.Cf, unicode.Cc) {
+		switch {
+		case unicode.In(r, unicode.Mn, unicode.So):
 			return -1
+		case katakana <= r && r <= 'ヶ':
+			return r - katakana + hiragana
 		}
-		return r
+		return unicode.ToUpper(r)
 	}, norm.NFKD.String(name))
-	return strings.Join(strings.Fields(plain), " ")
+	return strings.Join(strings.Fields(expansions.Replace(plain)), " ")
 }
+
+// expansions are Latin letters that Unicode does not decompose, and what Windows sorts them
+// with.
+var expansions = strings.NewReplacer("ß", "SS", "ẞ", "SS", "Æ", "AE", "Œ", "OE", "Þ", "TH",
+	"Ø", "O", "Ł", "L", "Đ", "D", "Ð", "D", "Ħ", "H", "Ŧ", "T")

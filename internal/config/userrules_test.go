@@ -21,7 +21,7 @@ import (
 func withRules(t *testing.T, allow, deny []string) *Impersonator {
 	t.Helper()
 	realms := newRealmConfig(map[string]*Realm{"CORP.EXAMPLE": {NetBIOS: "CORP"}, "BRANCH.EXAMPLE": {NetBIOS: "BRANCH"}}, new(krb5conf.Config), zap.NewNop())
-	m, err := (&Impersonation{Impersonate: "{http.auth.user.id}", AllowUsers: allow, DenyUsers: deny}).Compile(realms, "CORP.EXAMPLE")
+	m, err := (&Impersonation{Impersonate: "{http.auth.user.id}", AllowUsers: allow, DenyUsers: deny}).Compile(realms, "CORP.EXAMPLE", negotiate.KindKeytab)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,32 +102,99 @@ func TestUserRules_NameFromKDC(t *testing.T) {
 	bob := client(messages.KRB_NT_PRINCIPAL, "Bob", "CORP.EXAMPLE")
 	foreign := client(messages.KRB_NT_PRINCIPAL, "alice", "BRANCH.EXAMPLE")
 	unresolved := client(messages.KRB_NT_PRINCIPAL, "b.smith@mail.example", "CORP.EXAMPLE")
+	dc1 := client(messages.KRB_NT_PRINCIPAL, "dc1", "CORP.EXAMPLE")
+	odd := client(messages.KRB_NT_PRINCIPAL, "bo\u200bb", "CORP.EXAMPLE")
+	account := func(name string) *messages.Account { return &messages.Account{Name: name} }
+	machine := func(name string) *messages.Account { return &messages.Account{Name: name, Machine: true} }
+	unread := (*messages.Account)(nil)
 	for _, row := range []struct {
 		allow, deny []string
 		client      messages.Principal
+		account     *messages.Account
 		in          bool
 	}{
-		{nil, nil, unresolved, true},
-		{nil, []string{"bob"}, bob, false},
-		{nil, []string{`CORP\bob`}, bob, false},
-		{nil, []string{"carol"}, bob, true},
-		{nil, []string{"carol"}, unresolved, false}, // it may be carol's
-		{[]string{"bob", "alice"}, nil, bob, true},
-		{[]string{"bob", "alice"}, nil, foreign, false},
-		{[]string{"*@branch.example"}, nil, foreign, true},
-		{[]string{"*@mail.example"}, nil, unresolved, true},
-		{[]string{"*"}, []string{"b*"}, bob, false},
+		{nil, nil, unresolved, unread, true},
+		{nil, nil, odd, account(""), true},
+		{nil, []string{"bob"}, bob, account(""), false},
+		{nil, []string{`CORP\bob`}, bob, account(""), false},
+		{nil, []string{"carol"}, bob, account(""), true},
+		{nil, []string{"carol"}, bob, unread, false},
+		{nil, []string{"carol"}, unresolved, account(""), false}, // it may be carol's
+		{nil, []string{"carol"}, unresolved, account("carol"), false},
+		{nil, []string{`CORP\carol`}, unresolved, account("carol"), false},
+		{nil, []string{`BRANCH\carol`}, unresolved, account("carol"), true},
+		{nil, []string{"carol"}, unresolved, account("ben"), true},
+		{nil, []string{"*$"}, dc1, account("DC1$"), false},
+		{nil, []string{`CORP\*$`}, dc1, machine("DC1"), false},
+		{nil, []string{"*$"}, dc1, machine("DC1"), false},
+		{nil, []string{"*$"}, dc1, account("DC1"), true},
+		{nil, []string{"*$"}, foreign, account("PC1$"), false},
+		{nil, []string{"carol"}, odd, account("bob"), false},
+		{nil, []string{"carol"}, bob, account("bo\u0378b"), false},
+		{[]string{"bob", "alice"}, nil, bob, account(""), true},
+		{[]string{"bob", "alice"}, nil, bob, unread, true},
+		{[]string{"bob", "alice"}, nil, bob, account("carol"), false},
+		{[]string{"bob", "alice"}, nil, foreign, unread, false},
+		{[]string{"*@branch.example"}, nil, foreign, unread, true},
+		{[]string{"*@mail.example"}, nil, unresolved, unread, true},
+		{[]string{"*@mail.example"}, nil, unresolved, account("ben"), false},
+		{[]string{"*@mail.example", "ben"}, nil, unresolved, account("ben"), true},
+		{[]string{"*"}, []string{"b*"}, bob, account(""), false},
+		{[]string{"*"}, nil, odd, account(""), false},
 	} {
-		if err := withRules(t, row.allow, row.deny).AdmitClient(row.client); (err == nil) != row.in {
-			t.Errorf("allow %v deny %v: %s: %v", row.allow, row.deny, row.client, err)
+		err := withRules(t, row.allow, row.deny).AdmitTicket(&messages.Credential{Client: row.client, Account: row.account})
+		if (err == nil) != row.in || err != nil && !errors.Is(err, negotiate.ErrUserDenied) {
+			t.Errorf("allow %v deny %v: %s, account %v: %v", row.allow, row.deny, row.client, row.account, err)
 		}
+		if unreadable := errors.Is(err, negotiate.ErrAccountUnknown); unreadable != (row.account == nil && row.deny != nil) {
+			t.Errorf("deny %v: %s, account %v: %v", row.deny, row.client, row.account, err)
+		}
+	}
+}
+
+// What Active Directory takes for one name, and what it takes for two.
+func TestFoldName(t *testing.T) {
+	for _, row := range [][]string{
+		{"bob", "BOB", "bób", "ｂｏｂ", "bob\u0301"},
+		{"weiss", "weiß", "WEISS", "WEIẞ"},
+		{"soren", "søren", "Sören"},
+		{"lukasz", "łukasz"}, {"aesop", "æsop", "Ǽsop"}, {"thor", "þor"}, {"odin", "oðin", "ođin", "ođın"}, {"oeuvre", "œuvre"},
+		{"administrator", "administrator🫨", "admin\u2603istrator"},
+		{"たなか", "タナカ", "ﾀﾅｶ"},
+		{"ǆ", "Ǆ", "ǅ"}, {"ÿ", "Ÿ"}, {"ⱥ", "Ⱥ"}, {"ա", "Ա"}, {"я", "Я"}, {"ω", "Ω"},
+	} {
+		for _, name := range row {
+			if m := withRules(t, nil, []string{row[0]}); m.admitName(name) == nil {
+				t.Errorf("deny %s: %s is admitted", row[0], name)
+			}
+			if m := withRules(t, nil, []string{name}); m.admitName(row[0]) == nil {
+				t.Errorf("deny %s: %s is admitted", name, row[0])
+			}
+		}
+	}
+	for _, row := range [][2]string{{"bob", "bop"}, {"weis", "weiß"}, {"я", "r"}, {"たなか", "たなき"}} {
+		if err := withRules(t, nil, []string{row[0]}).admitName(row[1]); err != nil {
+			t.Errorf("deny %s: %s: %v", row[0], row[1], err)
+		}
+	}
+}
+
+func TestDenyUsers_NeedsKey(t *testing.T) {
+	i := &Impersonation{Impersonate: "{http.auth.user.id}", DenyUsers: []string{"bob"}}
+	_, err := i.Compile(new(RealmConfig), "CORP.EXAMPLE", negotiate.KindCCache)
+	if err == nil || !strings.Contains(err.Error(), "deny_users") || !strings.Contains(err.Error(), "allow_users") {
+		t.Errorf("with a ccache: %v", err)
+	}
+	i = &Impersonation{Impersonate: "{http.auth.user.id}", AllowUsers: []string{"bob"}}
+	if _, err := i.Compile(new(RealmConfig), "CORP.EXAMPLE", negotiate.KindCCache); err != nil {
+		t.Errorf("allow_users with a ccache: %v", err)
 	}
 }
 
 func TestUserNames_Invalid(t *testing.T) {
 	m := withRules(t, nil, nil)
 	for _, name := range []string{
-		"", " alice", "alice ", "alice\u00a0", "ali\u200bce", "al\u00adice", "alice\x00", "ali\nce", "alice\u202e", "\ufeffalice", "al\u2028ice",
+		"", " alice", "alice ", "alice\u00a0", "ali\u200bce", "al\u00adice", "alice\x00", "ali\nce", "alice\u202e", "\ufeffalice", "al\u2028ice", "ali\u0378ce", "ali\ue000ce", "ali\u3164ce", "ali\u034fce", "alice\ufe0f", "ali\u115fce",
 		"HTTP/web.corp.example", "krbtgt/CORP.EXAMPLE", "\xff\xfe", `CORP\`, `\alice`, `CORP\BRANCH\alice`, `CORP\alice@corp.example`,
 		"@corp.example", "alice@", "alice@mail@corp.example", "alice@@corp.example", strings.Repeat("a", 513),
 	} {
@@ -209,7 +276,7 @@ func TestUserRules_NeverMatching(t *testing.T) {
 		"bo\x00b", "bob\n", "bo\u200bb", `CORP\`, `CORP\bob@corp.example`, `CORP\BRANCH\bob`, "@corp.example", "bob@", "bob@mail@corp.example",
 	} {
 		i := &Impersonation{Impersonate: "{http.auth.user.id}", DenyUsers: []string{rule}}
-		_, err := i.Compile(new(RealmConfig), "CORP.EXAMPLE")
+		_, err := i.Compile(new(RealmConfig), "CORP.EXAMPLE", negotiate.KindKeytab)
 		if i.Check() == nil && err == nil {
 			t.Errorf("%q is accepted", rule)
 		}

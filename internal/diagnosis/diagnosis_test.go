@@ -46,6 +46,8 @@ func TestOf(t *testing.T) {
 		"upstream's name":  {errors.Join(negotiate.ErrUpstreamName, negotiate.ErrSPN), http.StatusBadGateway, BadSPN, true},
 		"no user":          {negotiate.ErrUserMissing, http.StatusForbidden, UserMissing, true},
 		"user denied":      {negotiate.ErrUserDenied, http.StatusForbidden, UserDenied, true},
+		"no account":       {fmt.Errorf("%w: aes256", negotiate.ErrAccountUnknown), http.StatusForbidden, UserDenied, true},
+		"user not proven":  {&krb5core.Error{Op: krb5core.OpS4USelf, Err: exchange.ErrUserNotProven}, http.StatusForbidden, DelegationRefused, true},
 		"no user name":     {krb5core.ErrEndUser, http.StatusForbidden, UserUnknown, true},
 		"no binding":       {negotiate.ErrNoBinding, http.StatusBadGateway, ChannelBindingFailed, true},
 		"mutual auth":      {fmt.Errorf("%w: no proof", negotiate.ErrMutualAuth), http.StatusBadGateway, MutualAuthFailed, true},

@@ -64,6 +64,11 @@ var requestRules = []rule{
 		remedy: "no user is signed in: does an authentication handler run before, and does impersonate name the placeholder that it sets?",
 	},
 	{
+		match: is(negotiate.ErrAccountUnknown), word: UserDenied, causes: []Cause{CauseConfiguration},
+		remedy: "deny_users is held against the account in the user's ticket: give the account's keytab with this encryption type " +
+			"(AD: ktpass /crypto ALL; MIT: kadmin ktadd), or use allow_users instead",
+	},
+	{
 		match: is(negotiate.ErrUserDenied), word: UserDenied, causes: []Cause{CauseConfiguration},
 		remedy: "allow_users and deny_users exclude the user",
 	},
@@ -103,6 +108,11 @@ var clientRules = []rule{
 		},
 		word: CredentialsRefused, causes: []Cause{CauseAccount},
 		remedy: "let the account log in by password or keytab: smart cards and second factors are not supported",
+	},
+	{
+		match: is(exchange.ErrUserNotProven), word: DelegationRefused, causes: []Cause{CauseConfiguration},
+		remedy: "nothing proves that the ticket is the user's: give a key of the account (keytab or password; with the encryption type of its " +
+			"tickets), or sign the user in by the plain name (alice) instead of a user principal name",
 	},
 	{
 		match: otherUser, word: UserUnknown, causes: []Cause{CauseUserUnknown},

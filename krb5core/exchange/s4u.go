@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/pac"
 )
 
 // s4uCore is what the machines for impersonated users have in common: an inner machine gets TGTs of
@@ -66,31 +67,48 @@ func (s *s4uCore) stepInner(reply []byte, done func(*messages.Credential) (*Requ
 	return done(r.Credential)
 }
 
-// checkUsersTicket decrypts the ticket to ourselves, if we hold its key, and verifies that it is the
-// one that the reply describes, and the user's. Without FAST nothing else shows that: the ticket and
-// cname are outside of the encrypted part of a reply (RFC 4120, Section 5.4.2), nothing ties
-// PA-FOR-USER to one request ([MS-SFU] 2.2.1), and S4U2Proxy accepts whatever ticket is its
-// evidence. So an attacker between client and KDC could substitute another user's ticket.
-func checkUsersTicket(a *tgsReply, keys KeySource, hint *PreAuthHint, self messages.Principal) error {
-	part, err := openTicket(&a.rep.Ticket, keys, hint, self)
+// openUsersTicket decrypts the ticket to ourselves, if we hold its key, and verifies that it is the
+// one that the reply describes, and that it and its PAC are of the reply's client. Without FAST
+// nothing else shows that: the ticket and cname are outside of the encrypted part of a reply (RFC
+// 4120, Section 5.4.2), nothing ties PA-FOR-USER to one request ([MS-SFU] 2.2.1), and S4U2Proxy
+// accepts whatever ticket is its evidence. So an attacker between client and KDC could substitute
+// another user's ticket. The PAC is nil if there is none; opened is false if none of the keys fits.
+func openUsersTicket(a *tgsReply, keys KeySource, hint *PreAuthHint, self messages.Principal) (p *pac.PAC, opened bool, err error) {
+	part, key, err := openTicket(&a.rep.Ticket, keys, hint, self)
 	if part == nil {
-		return err
+		return nil, false, err
 	}
 	if !part.Key.Equal(a.part.Key) {
-		return mismatch("ticket", "the one that the reply is about", "another")
+		return nil, false, mismatch("ticket", "the one that the reply is about", "another")
 	}
 	if !strings.EqualFold(part.CRealm, a.rep.CRealm) || !foldEqual(part.CName, a.rep.CName) {
-		return mismatch("ticket's client", messages.Principal{Name: a.rep.CName, Realm: a.rep.CRealm},
+		return nil, false, mismatch("ticket's client", messages.Principal{Name: a.rep.CName, Realm: a.rep.CRealm},
 			messages.Principal{Name: part.CName, Realm: part.CRealm})
 	}
-	return nil
+	if p, err = pac.OfTicket(part, key); err != nil {
+		return nil, false, malformed("ticket's PAC", err)
+	}
+	return p, true, nil
 }
 
-// openTicket decrypts a ticket to ourselves. It returns nil, nil if none of the keys fits: a keytab
-// may lack the account's newest one.
-func openTicket(ticket *messages.Ticket, keys KeySource, hint *PreAuthHint, self messages.Principal) (*messages.EncTicketPart, error) {
+// accountIn is the account that a PAC, which may be nil, describes.
+func accountIn(p *pac.PAC) *messages.Account {
+	if p == nil || p.Logon == nil {
+		return &messages.Account{}
+	}
+	return &messages.Account{Name: p.Logon.EffectiveName, Machine: p.Logon.UserAccountControl.Machine()}
+}
+
+// hasUPN reports whether a PAC, which may be nil, says that the account has the user principal name.
+func hasUPN(p *pac.PAC, upn messages.PrincipalName) bool {
+	return p != nil && p.UPN != nil && strings.EqualFold(p.UPN.UPN, strings.Join(upn.NameString, "/"))
+}
+
+// openTicket decrypts a ticket to ourselves, and returns the key that fits. It returns nil without
+// an error if none does: a keytab may lack the account's newest one.
+func openTicket(ticket *messages.Ticket, keys KeySource, hint *PreAuthHint, self messages.Principal) (*messages.EncTicketPart, enctype.Key, error) {
 	if keys == nil {
-		return nil, nil
+		return nil, enctype.Key{}, nil
 	}
 	enc := ticket.EncPart
 	info := KeyInfo{EType: enc.EType, Salt: DefaultSalt(self)}
@@ -113,11 +131,11 @@ func openTicket(ticket *messages.Ticket, keys KeySource, hint *PreAuthHint, self
 		}
 		part, err := messages.ParseEncTicketPart(plain)
 		if err != nil {
-			return nil, malformed("ticket", err)
+			return nil, key, malformed("ticket", err)
 		}
-		return part, nil
+		return part, key, nil
 	}
-	return nil, nil
+	return nil, enctype.Key{}, nil
 }
 
 // realmProbe finds a user's realm by AS-REQs without pre-authentication, which prove and lock

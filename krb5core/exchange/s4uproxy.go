@@ -24,7 +24,7 @@ type S4U2ProxyConfig struct {
 //
 // A target in another realm is reached by referrals: our KDC replies with a TGT of the user for the
 // next realm, which is the evidence there, together with a TGT of our own for that realm. The
-// credential's Client is the user.
+// credential's Client is the user, its Account that of the evidence.
 type S4U2Proxy struct {
 	s4uCore
 	cfg      S4U2ProxyConfig
@@ -103,6 +103,7 @@ func (s *S4U2Proxy) onReply(a *tgsReply) (*Request, error) {
 	next := a.referral
 	if next == "" {
 		s.result.Credential = a.cred
+		a.cred.Account = s.cfg.Evidence.Account
 		return nil, nil
 	}
 	if reason := notFollowed(s.via, next); reason != "" {

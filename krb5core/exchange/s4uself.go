@@ -21,16 +21,10 @@ type S4U2SelfConfig struct {
 	User messages.Principal
 
 	// Keys are our own, with which the ticket is decrypted to verify its client, and Hint describes
-	// them as our login learnt. A ticket that no key decrypts is accepted unverified, which is safe
-	// only with FAST. Both may be nil.
+	// them as our login learnt. Both may be nil; then the KDC's PA-S4U-X509-USER alone proves whose
+	// the ticket is.
 	Keys KeySource
 	Hint *PreAuthHint
-
-	// Bound requires the KDC's PA-S4U-X509-USER, which binds its reply to the user that this
-	// request names. It is to be set once our realm's KDCs have sent one (S4U2Self.Bound): without
-	// it, an attacker on the network can replay an older PA-FOR-USER, and only the KDC knows whose
-	// a user principal name is.
-	Bound bool
 
 	Options messages.KDCOptions // KDC_OPT_FORWARDABLE for a ticket that S4U2Proxy accepts without resource-based delegation
 }
@@ -42,7 +36,8 @@ type S4U2SelfConfig struct {
 // lead back to our realm, whose KDC issues the ticket. Every request names the user in PA-FOR-USER
 // and in PA-S4U-X509-USER.
 //
-// The credential's Client is the user as named by the KDC. The referrals in the result are those
+// The credential's Client is the user as named by the KDC, its Account the user's account as the
+// ticket's PAC describes it. The referrals in the result are those
 // got on the way to the user's realm, never those on the way back: these have our name and the
 // user's authorization data ([MS-SFU] 3.2.5.1.1), so any other request with them would be made as
 // the user.
@@ -52,8 +47,12 @@ type S4U2Self struct {
 	user  messages.Principal
 	probe *realmProbe // while looking for the user's realm
 	route route
-	bound bool // the final reply has the KDC's PA-S4U-X509-USER
 }
+
+// ErrUserNotProven is returned for an S4U2Self reply that is the KDC's own, and that nothing ties to
+// the requested user: an attacker on the network may have put an older PA-FOR-USER in the place of
+// ours.
+var ErrUserNotProven = errors.New("the KDC does not confirm the user, and no key of ours opens a ticket that proves it")
 
 // NewS4U2Self prepares an exchange. It fails if the TGT cannot serve for it.
 func NewS4U2Self(cfg S4U2SelfConfig) (*S4U2Self, error) {
@@ -72,9 +71,6 @@ func NewS4U2Self(cfg S4U2SelfConfig) (*S4U2Self, error) {
 	}
 	return s, nil
 }
-
-// Bound reports whether the KDC has bound the ticket to the requested user by a PA-S4U-X509-USER.
-func (s *S4U2Self) Bound() bool { return s.bound }
 
 func (s *S4U2Self) Check(reply []byte) error {
 	if s.probe != nil && !s.ended {
@@ -149,8 +145,10 @@ func (s *S4U2Self) onReply(a *tgsReply) (*Request, error) {
 		}
 		return s.askUser()
 	}
+	if a.unproven {
+		return nil, ErrUserNotProven
+	}
 	s.result.Credential = a.cred
-	_, s.bound = a.rep.PAData.Find(messages.PA_S4U_X509_USER) // verified before
 	return nil, nil
 }
 
@@ -188,9 +186,7 @@ func (s *S4U2Self) padata(nonce uint32, subkey enctype.Key) (messages.MethodData
 
 // checkUser compares the client of a reply with the requested user. A referral is for us or for the
 // user. The ticket itself is for the user: by the requested name, whose letter case the KDC may
-// correct, or, if that was an enterprise name, by the account's name. Neither is authenticated
-// unless the reply has a PA-S4U-X509-USER; checkUsersTicket verifies the client in the ticket
-// itself.
+// correct, or, if that was an enterprise name, by the account's name. verify makes sure of it.
 func (s *S4U2Self) checkUser(rep *messages.KDCRep, final bool) error {
 	if !final && sameClient(rep, s.cfg.TGT.Client) == nil {
 		return nil
@@ -220,41 +216,57 @@ func (s *S4U2Self) ourselves() bool {
 	return strings.EqualFold(name, s.cfg.TGT.Client.Name.String())
 }
 
-// verify checks the KDC's PA-S4U-X509-USER, which binds its reply to the requested user. KDCs that
-// do not support it answer PA-FOR-USER and send none.
+// verify finds out whether the final ticket is of the requested user, by one of three: the KDC's
+// PA-S4U-X509-USER, which is bound to this request; the ticket, opened, names the requested client,
+// which checkUser has compared; or, for a user principal name, its PAC has that name. Any reply's
+// PA-S4U-X509-USER is checked.
 func (s *S4U2Self) verify(a *tgsReply, q *tgsRequest) error {
 	if a.renamed || a.referral == "" && q.realm != s.home() { // only our own KDC issues tickets for us
 		return mismatch("sname", s.cfg.Service, a.part.SName)
 	}
-	if a.referral == "" {
-		if err := checkUsersTicket(a, s.cfg.Keys, s.cfg.Hint, s.cfg.TGT.Client); err != nil {
-			return err
-		}
+	confirmed, err := s.verifyX509(a, q)
+	if err != nil || a.referral != "" {
+		return err
 	}
+	p, opened, err := openUsersTicket(a, s.cfg.Keys, s.cfg.Hint, s.cfg.TGT.Client)
+	if err != nil {
+		return err
+	}
+	if opened {
+		a.account = accountIn(p)
+	}
+	plain := s.user.Name.NameType != messages.KRB_NT_ENTERPRISE
+	a.unproven = !confirmed && !(opened && plain) && !hasUPN(p, s.user.Name)
+	return nil
+}
+
+// verifyX509 checks the KDC's PA-S4U-X509-USER, which binds its reply to the requested user, and
+// reports whether there is one. KDCs that do not support it answer PA-FOR-USER and send none.
+func (s *S4U2Self) verifyX509(a *tgsReply, q *tgsRequest) (present bool, err error) {
 	const field = "PA-S4U-X509-USER"
 	enc, hasEnc := a.part.EncryptedPAData.Find(messages.PA_S4U_X509_USER)
 	value, ok := a.rep.PAData.Find(messages.PA_S4U_X509_USER)
 	if !ok {
-		if hasEnc || s.cfg.Bound && a.referral == "" {
-			return mismatch(field, "present, as in earlier answers", "absent")
+		if hasEnc {
+			return false, mismatch(field, "present, as inside of the reply", "absent")
 		}
-		return nil
+		return false, nil
 	}
 	got, err := messages.ParsePAS4UX509User(value)
 	if err != nil {
-		return malformed(field, err)
+		return false, malformed(field, err)
 	}
 	if got.UserID.Nonce != q.nonce {
-		return mismatch(field+" nonce", q.nonce, got.UserID.Nonce)
+		return false, mismatch(field+" nonce", q.nonce, got.UserID.Nonce)
 	}
 	usage := enctype.KEY_USAGE_PA_S4U_X509_USER_REQUEST
 	if got.UserID.Options&messages.KERB_S4U_OPTIONS_USE_REPLY_KEY_USAGE != 0 {
 		usage = enctype.KEY_USAGE_PA_S4U_X509_USER_REPLY
 	}
 	if err := s.verifySum(got, usage, q, enc, hasEnc); err != nil {
-		return malformed(field+" checksum", err)
+		return false, malformed(field+" checksum", err)
 	}
-	return s.checkUserID(&got.UserID, a)
+	return true, s.checkUserID(&got.UserID, a)
 }
 
 // verifySum verifies the checksum of a PA-S4U-X509-USER. If it has no key, the encrypted padata

@@ -69,19 +69,90 @@ func (i *issue) bind(t testing.TB, change func(*messages.PAS4UX509User)) {
 	i.rep.PAData = append(i.rep.PAData, messages.PAData{Type: messages.PA_S4U_X509_USER, Value: x509.Marshal()})
 }
 
-func TestS4U2Self(t *testing.T) {
-	for _, bound := range []bool{false, true} {
-		s := newSelf(t, nil)
-		requests := must.OK(run(t, s, impersonating(t, s.cfg.TGT, func(i *issue) {
-			i.part.Flags = 0 // not forwardable, which is no verdict
-			if bound {
-				i.bind(t, nil)
+// lock encrypts the ticket to us, as a KDC does, after a change of its inside.
+func (i *issue) lock(t testing.TB, key enctype.Key, change func(*messages.EncTicketPart)) {
+	t.Helper()
+	part := messages.EncTicketPart{
+		Key: i.part.Key, CRealm: i.rep.CRealm, CName: i.rep.CName, AuthTime: i.part.AuthTime, EndTime: i.part.EndTime,
+	}
+	if change != nil {
+		change(&part)
+	}
+	cipher := must.OK(key.Encrypt(testRand, enctype.KEY_USAGE_TICKET, part.Marshal()))(t)
+	i.rep.Ticket.EncPart = messages.EncryptedData{EType: key.EType(), KVNO: 1, HasKVNO: true, Cipher: cipher}
+}
+
+// A reply is believed if the KDC confirms the user, or if the ticket, which our key opens, names the user.
+func TestS4U2Self_Proofs(t *testing.T) {
+	key := newKey(t, aes256)
+	bind := func(i *issue) { i.bind(t, nil) }
+	lock := func(i *issue) { i.lock(t, key, nil) }
+	other := func(i *issue) { i.lock(t, newKey(t, aes256), nil) }
+	for name, c := range map[string]struct {
+		user         messages.Principal
+		keys         KeySource
+		change       func(*issue)
+		good, opened bool
+	}{
+		"confirmed":                 {alice, nil, bind, true, false},
+		"opened":                    {alice, heldKeys{{aes256, 0}: key}, lock, true, true},
+		"confirmed and opened":      {alice, heldKeys{{aes256, 0}: key}, func(i *issue) { bind(i); lock(i) }, true, true},
+		"neither":                   {alice, nil, lock, false, false},
+		"another key":               {alice, heldKeys{{aes256, 0}: key}, other, false, false},
+		"UPN confirmed":             {bobUPN, nil, bind, true, false},
+		"UPN opened, without a PAC": {bobUPN, heldKeys{{aes256, 0}: key}, lock, false, false},
+		"UPN neither":               {bobUPN, nil, lock, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSelf(t, func(cfg *S4U2SelfConfig) { cfg.User, cfg.Keys = c.user, c.keys })
+			answer := impersonating(t, s.cfg.TGT, func(i *issue) {
+				i.part.Flags = 0 // not forwardable, which is no verdict
+				c.change(i)
+			})
+			if c.user.Name.NameType == messages.KRB_NT_ENTERPRISE {
+				answer = inTurn(demanding(t), answer)
 			}
-		})))(t)
-		wantAsked(t, requests, "HTTP/proxy.krb5.test@KRB5.TEST canonicalize")
-		if c := s.Result().Credential; !c.Client.Equal(alice) || !c.Service.Equal(proxy) {
-			t.Errorf("ticket: %v", c)
-		}
+			requests, err := run(t, s, answer)
+			if !c.good {
+				if !errors.Is(err, ErrUserNotProven) || errors.Is(err, ErrForeign) || s.Result().Credential != nil {
+					t.Errorf("%v, %v", s.Result().Credential, err)
+				}
+				return
+			}
+			must.Do(t, err)
+			if n := len(requests); asked(t, requests)[n-1] != "HTTP/proxy.krb5.test@KRB5.TEST canonicalize" {
+				t.Errorf("asked %v", asked(t, requests))
+			}
+			cred := s.Result().Credential
+			if !cred.Client.Name.Equal(c.user.Name) || !cred.Service.Equal(proxy) || (cred.Account != nil) != c.opened {
+				t.Errorf("ticket: %v, account %v", cred, cred.Account)
+			}
+		})
+	}
+}
+
+// What is inside of a ticket that our key opens counts.
+func TestS4U2Self_SpoiltTickets(t *testing.T) {
+	key := newKey(t, aes256)
+	for name, c := range map[string]struct {
+		change func(*messages.EncTicketPart)
+		field  string
+	}{
+		"of another user":     {func(p *messages.EncTicketPart) { p.CName = bob.Name }, "ticket's client"},
+		"of a namesake":       {func(p *messages.EncTicketPart) { p.CRealm = other }, "ticket's client"},
+		"of another exchange": {func(p *messages.EncTicketPart) { p.Key = newKey(t, aes256) }, "ticket"},
+		"with a broken PAC": {func(p *messages.EncTicketPart) {
+			p.AuthorizationData = messages.AuthorizationData{{Type: messages.AD_WIN2K_PAC, Value: []byte{1}}}
+		}, "ticket's PAC"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSelf(t, func(cfg *S4U2SelfConfig) { cfg.Keys = heldKeys{{aes256, 0}: key} })
+			_, err := run(t, s, impersonating(t, s.cfg.TGT, func(i *issue) {
+				i.bind(t, nil)
+				i.lock(t, key, c.change)
+			}))
+			wantField(t, err, c.field)
+		})
 	}
 }
 
@@ -135,7 +206,10 @@ func TestS4U2Self_SpoiltReplies(t *testing.T) {
 
 func TestS4U2Self_LetterCase(t *testing.T) {
 	s := newSelf(t, func(c *S4U2SelfConfig) { c.User.Name = messages.NewPrincipalName(1, "ALICE") })
-	must.OK(run(t, s, impersonating(t, s.cfg.TGT, func(i *issue) { i.client(alice) })))(t)
+	must.OK(run(t, s, impersonating(t, s.cfg.TGT, func(i *issue) {
+		i.client(alice)
+		i.bind(t, nil)
+	})))(t)
 	if c := s.Result().Credential.Client; !c.Equal(alice) {
 		t.Errorf("client is %s", c)
 	}
@@ -239,7 +313,9 @@ func TestS4U2Self_UserWithoutPreAuth(t *testing.T) {
 				}
 				return i.seal(t)
 			}
-			return selfIssue(t, r.Message, s.cfg.TGT).seal(t)
+			i := selfIssue(t, r.Message, s.cfg.TGT)
+			i.bind(t, nil)
+			return i.seal(t)
 		})
 		if foreign {
 			wantField(t, err, "realm")
@@ -369,12 +445,18 @@ func TestTranscript_S4U2Self(t *testing.T) {
 				c.User = messages.Principal{Name: rep.CName, Realm: rep.CRealm}
 				c.User.Name.NameType = messages.KRB_NT_PRINCIPAL // its realm is known
 				c.Rand = &forced{nonce: body.Nonce}
+				// The KDC's PA-S4U-X509-USER is of MIT's subkey; the ticket proves the user.
+				id := enctype.ID(x.Expect.Ticket.EType)
+				c.Keys = heldKeys{{id, 0}: must.OK(enctype.NewKey(id, x.Expect.Ticket.ServiceKey))(t)}
 			})
 			must.OK(s.Step(nil))(t)
 			if _, err := s.Step(x.resealed(t, s.open.subkey)); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
 			x.wantRecorded(t, s.Result().Credential)
+			if a := s.Result().Credential.Account; a == nil || *a != (messages.Account{}) { // MIT's PAC has no LOGON_INFO
+				t.Errorf("account %v", a)
+			}
 			done++
 		}
 	}

@@ -65,6 +65,7 @@ func (c *tgsCore) checkReply(rep *messages.KDCRep) (*tgsReply, error) {
 		}
 	}
 	a.cred = messages.NewCredential(rep, a.part)
+	a.cred.Account = a.account
 	// ok-as-delegate of a foreign KDC counts only if all KDCs on the path have it.
 	if abroad && q.tgt.Flags&messages.TKT_FLG_OK_AS_DELEGATE == 0 && a.cred.Flags&messages.TKT_FLG_OK_AS_DELEGATE != 0 {
 		a.cred.Flags &^= messages.TKT_FLG_OK_AS_DELEGATE
@@ -163,7 +164,7 @@ func (c *tgsCore) take(a *tgsReply) {
 	}
 	if a.referral != "" {
 		c.Trace(Referral{q.realm, a.referral})
-	} else if !a.renamed {
+	} else if !a.renamed && !a.unproven {
 		c.traceTicket(a.cred, a.rep)
 	}
 }

@@ -58,10 +58,12 @@ type tgsReply struct {
 	rep        *messages.KDCRep
 	part       *messages.EncKDCRepPart
 	cred       *messages.Credential
-	referral   string // the realm referred to, if the ticket is not the one asked for
-	renamed    bool   // the ticket is for another service, which only the option canonicalize permits
-	sessionKey bool   // the KDC ignored our subkey
-	distrusted bool   // ok-as-delegate was removed
+	account    *messages.Account // with S4U2Self; nil if the ticket was not opened
+	unproven   bool              // with S4U2Self: nothing shows that the ticket is the requested user's
+	referral   string            // the realm referred to, if the ticket is not the one asked for
+	renamed    bool              // the ticket is for another service, which only the option canonicalize permits
+	sessionKey bool              // the KDC ignored our subkey
+	distrusted bool              // ok-as-delegate was removed
 }
 
 // tgsCore sends TGS-REQs and checks the replies for the machines built on it.

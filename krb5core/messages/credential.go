@@ -24,6 +24,16 @@ type Credential struct {
 	SecondTicket []byte // encoding of the ticket for user-to-user, nil for none
 	Addresses    []HostAddress
 	AuthData     AuthorizationData
+
+	// Account is the client's account if the ticket is for a user whom its owner impersonates. It
+	// is nil if none of the owner's keys opens the user's ticket to it.
+	Account *Account
+}
+
+// Account is an account of a directory, as the PAC of a ticket describes it.
+type Account struct {
+	Name    string // sAMAccountName; "" if the ticket does not have it
+	Machine bool   // the account is a computer's or a trust's
 }
 
 // NewCredential returns the credential in a KDC's reply and its decrypted part.

@@ -108,6 +108,8 @@ func TestSamba_Refusals(t *testing.T) {
 		// Samba 4.17 leaves a UPN as it is, Windows would caddytest.Answer with the account's name.
 		{"by UPN", "svc-proxy", "erin.smith@corp.test", "", 200, `erin.smith\@corp.test`, ""},
 		{"by UPN of another suffix", "svc-proxy", "frank@mail.example", "", 200, `frank\@mail.example`, ""},
+		// Samba does not confirm users, and the account's UPN is another.
+		{"by UPN that the PAC lacks", "svc-proxy", "erin@corp.test", "", 403, "delegation_refused", ""},
 		{"by domain", "svc-proxy", `CORP\bob`, "", 200, "bob", ""},
 		{"large PAC", "svc-proxy", "fat", "", 200, "", ""},
 		{"without protocol transition", "svc-kcd", "alice", "", 403, "delegation_refused", "13"},
@@ -161,7 +163,40 @@ func TestSamba_DenyUsers(t *testing.T) {
 			t.Errorf("%q: %v", name, a)
 		}
 	}
-	for _, name := range []string{"alice", "Alice", `CORP\ALICE`} {
+	for _, name := range []string{"alice", "Alice", `CORP\ALICE`, "alice@corp.test", "frank@mail.example"} {
+		if a := d.Get("/echo", asUser(name)); a.Status != http.StatusOK {
+			t.Errorf("%q: %v", name, a)
+		}
+	}
+}
+
+// The domain has no account dc1, only the domain controller's, DC1$: its KDC finds that by either name, and repeats the
+// name. The account's name is in the PAC.
+func TestSamba_DenyMachines(t *testing.T) {
+	d := newDomain(t)
+	d.run("svc-proxy", iisSPN, byHeader, "deny_users *$ administrator krbtgt")
+	for _, name := range []string{"dc1", "DC1", "dc1$", "DC1$", "dc1$@corp.test", "administrator", "krbtgt"} {
+		d.Get("/echo", asUser(name)).WantError(t, http.StatusForbidden, "user_denied", "")
+	}
+	// The domain controller's UPN is dc1$@corp.test: these prove nothing.
+	for _, name := range []string{"dc1@corp.test", "DC1@CORP.TEST"} {
+		d.Get("/echo", asUser(name)).WantError(t, http.StatusForbidden, "delegation_refused", "")
+	}
+	for _, name := range []string{"alice", "erin.smith@corp.test"} {
+		if a := d.Get("/echo", asUser(name)); a.Status != http.StatusOK {
+			t.Errorf("%q: %v", name, a)
+		}
+	}
+}
+
+// allow_users is held against the account, too.
+func TestSamba_AllowUsers(t *testing.T) {
+	d := newDomain(t)
+	d.run("svc-proxy", iisSPN, byHeader, "allow_users dc1 alice *@mail.example erin.smith@corp.test erin")
+	for _, name := range []string{"dc1", "frank@mail.example"} {
+		d.Get("/echo", asUser(name)).WantError(t, http.StatusForbidden, "user_denied", "")
+	}
+	for _, name := range []string{"alice", "erin.smith@corp.test"} {
 		if a := d.Get("/echo", asUser(name)); a.Status != http.StatusOK {
 			t.Errorf("%q: %v", name, a)
 		}
