@@ -1,6 +1,7 @@
 package negotiate
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/cache"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
@@ -66,6 +68,25 @@ type owner struct {
 // maxStamps bounds the clocks that an identity keeps, because a trusted realm's KDC may name any
 // realm in its tickets.
 const maxStamps = 256
+
+// ticketSource is where an identity's ticket-granting tickets come from: a login with
+// keys ([keyring]) or a credential cache that another program fills ([credentialCache]).
+type ticketSource interface {
+	// reload reads the file again if it has changed, and reports whether it had. A file
+	// that cannot be read leaves what is held in use.
+	reload() (changed bool, err error)
+	// principal is the client of the tickets, as far as known without a KDC.
+	principal() messages.Principal
+	// account is the account to request further tickets as.
+	account() *krb5core.Account
+	// tgt gets a ticket-granting ticket within the budget. It is not called twice at a
+	// time.
+	tgt(ctx context.Context, s *Settings, budget *exchange.Budget) (*messages.Credential, error)
+	// held returns a service ticket that is there without a request, nil if there is none.
+	held(s *Settings, spn SPN) *messages.Credential
+	// forget lets everything be tried again.
+	forget()
+}
 
 // NewIdentity returns an identity. It reads the secret, to fail early, and contacts no
 // KDC.

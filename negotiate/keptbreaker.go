@@ -110,7 +110,7 @@ func (k *keptBreaker) begin(ctx context.Context, rewritten bool) (end func()) {
 		before := k.tag
 		stored, ok := k.known[k.newestTag()]
 		// A file that was written again with the same content is to be tried.
-		if ok && !(rewritten && k.tag == before) {
+		if ok && (!rewritten || k.tag != before) {
 			k.breaker.restore(stored, k.ring.name, k.ring.secret.Kind)
 		}
 	}
@@ -146,7 +146,8 @@ func (k *keptBreaker) settle() {
 
 // save writes the breaker's state unless it is stored already.
 func (k *keptBreaker) save(store BreakerStore, flushed bool) {
-	if !k.changed() && !k.stale && !(flushed && len(k.known) > 0) {
+	flush := flushed && len(k.known) > 0
+	if !flush && !k.stale && !k.changed() {
 		return
 	}
 	time.Sleep(keptPause - time.Since(k.written))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -223,13 +224,8 @@ func TestKeptBreaker_Entries(t *testing.T) {
 	with := func(change map[string]any) string {
 		changed := make(map[string]map[string]any)
 		for tag, state := range entry {
-			changed[tag] = make(map[string]any)
-			for name, value := range state {
-				changed[tag][name] = value
-			}
-			for name, value := range change {
-				changed[tag][name] = value
-			}
+			changed[tag] = maps.Clone(state)
+			maps.Copy(changed[tag], change)
 		}
 		return string(must.OK(json.Marshal(changed))(t))
 	}

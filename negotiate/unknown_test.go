@@ -13,8 +13,8 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/identitytest"
 )
 
-// invented are the most services that are asked for at once, and TGS-REQs for each: by UDP, and by
-// TCP to confirm it, each time for another form of the name.
+// What is asked of the KDC for invented names: so many at once, and each over UDP and, to confirm
+// it, over TCP; more often on a busy machine.
 const (
 	inventedBurst = 50
 	perInvented   = 4

@@ -236,7 +236,7 @@ func (s *S4U2Self) verify(a *tgsReply, q *tgsRequest) error {
 		a.account = accountIn(p)
 	}
 	plain := s.user.Name.NameType != messages.KRB_NT_ENTERPRISE
-	a.unproven = !confirmed && !(opened && plain) && !hasUPN(p, s.user.Name)
+	a.unproven = !confirmed && (!opened || !plain) && !hasUPN(p, s.user.Name)
 	return nil
 }
 
