@@ -54,6 +54,7 @@ func TestKeptBreaker_WritesOnceASecond(t *testing.T) {
 			k.flush()
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		for i := 1; i < len(store.at); i++ {
 			if pause := store.at[i].Sub(store.at[i-1]); pause < time.Second {
 				t.Errorf("two writings within %v", pause)
