@@ -111,8 +111,10 @@ func TestEvents(t *testing.T) {
 	}{
 		{negotiate.LoggedIn{Credential: credential(t)}, zapcore.InfoLevel, "logged in", []string{"principal", "realm", "spn", "etype", "ticket_expires", "duration"}},
 		{
-			negotiate.NameCorrected{Configured: who, Principal: who}, zapcore.InfoLevel,
-			"the KDC knows the account by another name than the configured one", []string{"configured", "principal"},
+			negotiate.NameCorrected{Configured: who, Principal: who},
+			zapcore.InfoLevel,
+			"the KDC knows the account by another name than the configured one",
+			[]string{"configured", "principal"},
 		},
 		{negotiate.LoginFailed{Principal: who, Err: failure, Opened: time.Now()}, zapcore.ErrorLevel, "cannot log in", []string{"principal", "not_before", "remedy", "error"}},
 		{negotiate.GotTicket{Credential: credential(t)}, zapcore.DebugLevel, "got a service ticket", []string{"principal", "spn", "duration"}},
