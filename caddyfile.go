@@ -35,7 +35,7 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //		keytab            <file>
 //		password          <{env.NAME}|{file./path}>
 //		password_file     <file>
-//		ccache            <file>
+//		ccache            <name>
 //		kdc               <host[:port]>...
 //		use_tcp           [on|off]
 //		encryption_types  <type>...
@@ -46,7 +46,7 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //		kdc_options {
 //			...
 //		}
-//		fast_armor        keytab <file> [<principal>]|ccache <file>
+//		fast_armor        keytab <file> [<principal>]|ccache <name>
 //		login_at_start    [on|off]
 //		trace             [on|off|packets <file>]
 //

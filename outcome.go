@@ -105,11 +105,11 @@ func codeText(code messages.ErrorCode) string { return strconv.Itoa(int(code)) }
 
 // setErrorHeader sets the header fields that a failure's status requires.
 func setErrorHeader(header http.Header, d diagnosis.Diagnosis, err error) {
-	switch d.Status {
-	case http.StatusServiceUnavailable:
+	switch {
+	case d.Status == http.StatusServiceUnavailable, d.Word == diagnosis.CredentialsMissing:
 		seconds := (negotiate.RetryAfter(err, time.Now()) + time.Second - 1) / time.Second
 		header.Set("Retry-After", strconv.Itoa(max(1, int(seconds))))
-	case http.StatusMethodNotAllowed:
+	case d.Status == http.StatusMethodNotAllowed:
 		header.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 	}
 }

@@ -14,7 +14,7 @@ import (
 type Armor struct {
 	account func() (*Account, error)
 	guard   ArmorGuard
-	read    func(realm string) (*messages.Credential, error)
+	read    func(ctx context.Context, realm string) (*messages.Credential, error)
 
 	mu   sync.Mutex
 	held map[string]*messages.Credential // by realm
@@ -39,7 +39,7 @@ func KeytabArmor(account func() (*Account, error), guard ArmorGuard) *Armor {
 
 // CCacheArmor takes a ticket for the KDC of the realm out of a credential cache that another
 // program keeps filled.
-func CCacheArmor(read func(realm string) (*messages.Credential, error)) *Armor {
+func CCacheArmor(read func(ctx context.Context, realm string) (*messages.Credential, error)) *Armor {
 	return &Armor{read: read}
 }
 

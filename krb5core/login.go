@@ -94,7 +94,7 @@ func (c *Client) login(ctx context.Context, a *Account, armor *messages.Credenti
 func (c *Client) armor(ctx context.Context, a *Account) (tgt *messages.Credential, fresh bool, err error) {
 	realm, source := a.principal.Realm, c.cfg.Armor
 	if source.read != nil {
-		if tgt, err = source.read(realm); err != nil {
+		if tgt, err = source.read(ctx, realm); err != nil {
 			return nil, true, armorError(realm, err)
 		}
 		return tgt, true, nil

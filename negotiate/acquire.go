@@ -212,8 +212,8 @@ func (i *Initiator) getTGT(ctx context.Context) (*Ticket, error) {
 	case <-ctx.Done():
 		return nil, i.failed(fmt.Errorf("waiting for another login of %s to end: %w", id.Principal(), ctx.Err()))
 	}
-	changed, err := id.source.reload()
-	if err != nil {
+	changed, err := id.source.reload(ctx)
+	if err != nil && !errors.Is(err, ErrCCache) {
 		return nil, err
 	}
 	if changed {

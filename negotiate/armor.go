@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddy-negotiate/caddy-negotiate/internal/secretfile"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
@@ -55,7 +56,7 @@ func (g *armorGuard) run(ctx context.Context, login func(*exchange.Budget) error
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for another login with %s to end: %w", g.path, context.Cause(ctx))
 	}
-	if info, _ := os.Stat(g.path); !sameFile(info, g.info) {
+	if info, _ := os.Stat(g.path); !secretfile.Same(info, g.info) {
 		g.info = info
 		g.breaker.reset()
 	}

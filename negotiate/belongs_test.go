@@ -22,7 +22,7 @@ func TestPolicy_OtherPrincipal(t *testing.T) {
 	file := ccache.CCache{DefaultPrincipal: alice}
 	must.Do(t, os.WriteFile(path, must.OK(file.Marshal())(t), 0o600))
 	i := initiatorWith(t, krb5core.Config{})
-	i.id = must.OK(NewIdentity(IdentityConfig{Key: "ccache", Secret: CCacheSecret(path)}))(t)
+	i.id = must.OK(NewIdentity(IdentityConfig{Key: "ccache", Secret: CCacheSecret(ccache.File(path))}))(t)
 	for _, client := range []messages.Principal{alice, bob} {
 		policy := i.policy(i.tgtKey(), func(context.Context) (*Ticket, error) {
 			return i.id.ticket(&messages.Credential{Client: client})

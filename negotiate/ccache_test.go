@@ -28,7 +28,7 @@ func TestCCache_Pinned(t *testing.T) {
 	w := newWorld(t, byPassword("right"))
 	w.Realm.AddUser("second", "another")
 	path, _ := w.kinit("svc-proxy", "right")
-	id := w.Identity(negotiate.PinnedCCacheSecret(path, w.Principal()))
+	id := w.Identity(negotiate.PinnedCCacheSecret(ccache.File(path), w.Principal()))
 	initiator := id.Initiator(w.settings)
 	ticket, _, err := serviceTicket(t, initiator, &w.target)
 	must.Do(t, err)
@@ -68,7 +68,7 @@ func TestCCache_PinnedToAnother(t *testing.T) {
 	w := newWorld(t, byPassword("right"))
 	path, _ := w.kinit("svc-proxy", "right")
 	other := must.OK(krb5core.ParseUser("second@"+realmName, krb5core.UserForm{}))(t)
-	_, err := negotiate.NewIdentity(negotiate.IdentityConfig{Key: "ccache", Principal: other, Secret: negotiate.PinnedCCacheSecret(path, other)})
+	_, err := negotiate.NewIdentity(negotiate.IdentityConfig{Key: "ccache", Principal: other, Secret: negotiate.PinnedCCacheSecret(ccache.File(path), other)})
 	if err == nil {
 		t.Error("an identity of one principal with the credential cache of another")
 	}

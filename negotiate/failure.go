@@ -47,6 +47,7 @@ func (e *UserError) Unwrap() error { return e.Err }
 const (
 	outageShortest  = time.Second
 	outageLongest   = 15 * time.Second
+	missingLongest  = 10 * time.Second // a credential cache that is not filled
 	refusalShortest = 30 * time.Second // an unknown service, and the like
 	refusalLongest  = 10 * time.Minute
 )
@@ -67,6 +68,9 @@ func remembered(err error, now func() time.Time) error {
 	}
 	if _, ok := errors.AsType[*RefusedError](err); ok {
 		return err // the breaker remembers it
+	}
+	if errors.Is(err, ErrCCache) {
+		return &failure{err: err, shortest: outageShortest, longest: missingLongest, now: now}
 	}
 	var e *krb5core.Error
 	if errors.As(err, &e) && e.Refused && e.Confirmed && e.Code != messages.KDC_ERR_SVC_UNAVAILABLE {

@@ -52,7 +52,8 @@ type Identity struct {
 	owner   atomic.Pointer[owner]
 	client  atomic.Pointer[knownClient]        // of the ticket obtained last
 	proven  atomic.Pointer[messages.Principal] // the account's name in a ticket request that succeeded
-	watched atomic.Int64                       // when the credential cache was last checked, in nanoseconds since 1970
+	watched atomic.Int64                       // when the credential cache is checked next, in nanoseconds since 1970
+	pause   atomic.Int64                       // until then, in nanoseconds
 
 	mu        sync.Mutex
 	stamps    map[string]*gss.Clock // by realm, at most maxStamps
@@ -72,9 +73,9 @@ const maxStamps = 256
 // ticketSource is where an identity's ticket-granting tickets come from: a login with
 // keys ([keyring]) or a credential cache that another program fills ([credentialCache]).
 type ticketSource interface {
-	// reload reads the file again if it has changed, and reports whether it had. A file
-	// that cannot be read leaves what is held in use.
-	reload() (changed bool, err error)
+	// reload reads the file or the cache again if it has changed, and reports whether it
+	// had. One that cannot be read leaves what is held in use.
+	reload(ctx context.Context) (changed bool, err error)
 	// principal is the client of the tickets, as far as known without a KDC.
 	principal() messages.Principal
 	// account is the account to request further tickets as.
@@ -106,13 +107,14 @@ func NewIdentity(cfg IdentityConfig) (*Identity, error) {
 		logins:  make(chan struct{}, 1),
 		stamps:  make(map[string]*gss.Clock),
 	}
-	file := watchedFile{path: cfg.Secret.Path, observe: cfg.Observe}
+	late := false
 	if cfg.Secret.Kind == KindCCache {
-		id.source = &credentialCache{watched: file, pinned: cfg.Secret.Pinned, clock: clock}
+		id.source, late = newCredentialCache(&cfg, clock), cfg.Secret.ccache.Late()
 	} else {
+		file := watchedFile{path: cfg.Secret.Path, observe: cfg.Observe}
 		id.source = &keyring{name: cfg.Principal, secret: cfg.Secret, file: file, clock: clock}
 	}
-	if _, err := id.source.reload(); err != nil {
+	if _, err := id.source.reload(context.Background()); err != nil && !late {
 		return nil, err
 	}
 	id.kept = newKeptBreaker(cfg.Breakers, &id.breaker, id.source)
@@ -165,24 +167,41 @@ func (id *Identity) updateOwner() {
 	id.owner.Store(&o)
 }
 
-// watch checks, once a second, whether the credential cache has another principal:
+// How often a credential cache is checked, and how long a request that does so may wait for
+// what fills it. After a failure the pause doubles up to the longest.
+const (
+	watchPause   = time.Second
+	watchLongest = 8 * time.Second
+	watchTimeout = time.Second
+)
+
+// watch checks, from time to time, whether the credential cache has another principal:
 // tickets of the previous one must not be used any more. Keys need no such check, they
 // are read again when they are used.
 func (id *Identity) watch() {
 	if id.cfg.Secret.Kind != KindCCache {
 		return
 	}
-	now, last := id.cfg.Now().UnixNano(), id.watched.Load()
-	if now-last < int64(time.Second) && now >= last || !id.watched.CompareAndSwap(last, now) {
+	now, next := id.cfg.Now(), id.watched.Load()
+	// A clock that was set back must not keep it from being checked.
+	due := now.UnixNano() >= next || next-now.UnixNano() > int64(watchLongest)
+	if !due || !id.watched.CompareAndSwap(next, now.Add(watchLongest).UnixNano()) {
 		return
 	}
-	id.reload()
+	ctx, cancel := context.WithTimeout(context.Background(), watchTimeout)
+	defer cancel()
+	pause := watchPause
+	if err := id.reload(ctx); err != nil {
+		pause = min(2*max(time.Duration(id.pause.Load()), watchPause), watchLongest)
+	}
+	id.pause.Store(int64(pause))
+	id.watched.Store(now.Add(pause).UnixNano())
 }
 
-func (id *Identity) reload() {
-	changed, err := id.source.reload()
+func (id *Identity) reload(ctx context.Context) error {
+	changed, err := id.source.reload(ctx)
 	if err != nil || !changed {
-		return
+		return err
 	}
 	id.breaker.reset()
 	before := id.owner.Load().key
@@ -191,6 +210,7 @@ func (id *Identity) reload() {
 	id.cfg.Tickets.Drop(func(k cache.Key) bool {
 		return k.Identity == before && (before != id.owner.Load().key || k.SPN == tgtSPN)
 	})
+	return nil
 }
 
 // Flush removes all tickets of the identity and closes its breaker. It returns how many

@@ -24,7 +24,7 @@ type keyring struct {
 	refused bool              // the KDC refused fresh
 }
 
-func (k *keyring) reload() (changed bool, err error) {
+func (k *keyring) reload(context.Context) (changed bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.file.reload(func() error {

@@ -78,7 +78,7 @@ func TestServiceTicket_TGTNotRenewable(t *testing.T) {
 	file := ccache.CCache{DefaultPrincipal: tgt.Client, Credentials: []messages.Credential{tgt}}
 	content := must.OK(file.Marshal())(t)
 	id, err := negotiate.NewIdentity(negotiate.IdentityConfig{
-		Key: "ccache", Secret: negotiate.CCacheSecret(w.write("ccache", content)), Tickets: w.Tickets, Now: w.Clock.Now, Observe: w.Events.Observe,
+		Key: "ccache", Secret: negotiate.CCacheSecret(ccache.File(w.write("ccache", content))), Tickets: w.Tickets, Now: w.Clock.Now, Observe: w.Events.Observe,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -2,13 +2,13 @@ package negotiate
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 
+	"github.com/caddy-negotiate/caddy-negotiate/internal/secretfile"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/ccache"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/keytab"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
@@ -23,11 +23,13 @@ const (
 // A Secret is what an account logs in with.
 type Secret struct {
 	Kind SecretKind
-	// Path is the file, empty for a password in the configuration.
+	// Path is the file, or the name of the credential cache; empty for a password in the
+	// configuration.
 	Path string
 	// Pinned is the only principal whose tickets are used from a credential cache; zero for
 	// whichever the file has.
 	Pinned messages.Principal
+	ccache ccache.Source
 	read   func() (exchange.KeySource, error)
 }
 
@@ -42,13 +44,17 @@ const (
 	KindCCache       SecretKind = "ccache"
 )
 
-// CCacheSecret uses the tickets of a credential cache file in place of keys. If the file gets
-// another principal, so does the identity.
-func CCacheSecret(path string) Secret { return Secret{Kind: KindCCache, Path: path} }
+// CCacheSecret uses the tickets of a credential cache in place of keys. If the cache gets
+// another principal, so does the identity. A FILE or DIR cache must be readable when the
+// identity is made; another one may be filled later.
+func CCacheSecret(source ccache.Source) Secret {
+	return Secret{Kind: KindCCache, Path: source.String(), ccache: source}
+}
 
-// PinnedCCacheSecret is a CCacheSecret that is used only while the file has this principal.
-func PinnedCCacheSecret(path string, principal messages.Principal) Secret {
-	return Secret{Kind: KindCCache, Path: path, Pinned: principal}
+// PinnedCCacheSecret is a CCacheSecret that is used only while the cache has this principal;
+// of a collection, the cache that has.
+func PinnedCCacheSecret(source ccache.Source, principal messages.Principal) Secret {
+	return Secret{Kind: KindCCache, Path: source.String(), Pinned: principal, ccache: source}
 }
 
 // KeytabSecret uses the principal's keys of a keytab file.
@@ -86,24 +92,22 @@ func PasswordFileSecret(path string) Secret {
 }
 
 // ReadKeytab reads a keytab file.
-func ReadKeytab(path string) (*keytab.Keytab, error) { return parseFile(path, maxKeytab, keytab.Parse) }
-
-// parseFile parses a file of at most limit bytes.
-func parseFile[T any](path string, limit int64, parse func([]byte) (T, error)) (parsed T, err error) {
-	content, err := readFile(path, limit)
+func ReadKeytab(path string) (*keytab.Keytab, error) {
+	content, err := secretfile.Read(path, maxKeytab)
 	if err != nil {
-		return parsed, err
+		return nil, err
 	}
-	if parsed, err = parse(content); err != nil {
-		return parsed, fmt.Errorf("%s: %w", path, err)
+	file, err := keytab.Parse(content)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return parsed, nil
+	return file, nil
 }
 
 // ReadPassword reads a file that contains a password and nothing else, except for one
 // line end after it.
 func ReadPassword(path string) (string, error) {
-	content, err := readFile(path, maxPassword)
+	content, err := secretfile.Read(path, maxPassword)
 	if err != nil {
 		return "", err
 	}
@@ -117,36 +121,6 @@ func ReadPassword(path string) (string, error) {
 		return "", fmt.Errorf("%s: the file is empty; it must hold the password", path)
 	}
 	return string(content), nil
-}
-
-func readFile(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fileError(path, err)
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.IsDir() {
-		return nil, fmt.Errorf("%s: is a folder, not a file", path)
-	}
-	content, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, fileError(path, err)
-	}
-	if int64(len(content)) > limit {
-		return nil, fmt.Errorf("%s: larger than %d bytes: not the file that is meant?", path, limit)
-	}
-	return content, nil
-}
-
-// fileError adds a remedy to the error of a file that cannot be read.
-func fileError(path string, err error) error {
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s: no such file; is the path right, and visible to the user that Caddy runs as? (%w)", path, fs.ErrNotExist)
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%s: not readable for the user that Caddy runs as; let that user own it, mode 0600 (%w)", path, fs.ErrPermission)
-	}
-	return err
 }
 
 // watchedFile is a file that is read again when it changes. If it cannot be read again, what was
@@ -166,7 +140,7 @@ func (w *watchedFile) reload(read func() error) (changed bool, err error) {
 	if w.path != "" {
 		now, _ = os.Stat(w.path)
 	}
-	if w.loaded && sameFile(now, w.info) {
+	if w.loaded && secretfile.Same(now, w.info) {
 		return false, nil
 	}
 	err = read()
@@ -186,11 +160,4 @@ func (w *watchedFile) reload(read func() error) (changed bool, err error) {
 		w.observe(SecretBroken{Path: w.path, Err: err})
 	}
 	return changed, nil
-}
-
-func sameFile(a, b fs.FileInfo) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }

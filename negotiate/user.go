@@ -110,7 +110,7 @@ func (i *Initiator) evidencePolicy(key cache.Key, u User) cache.Policy[*Ticket] 
 // have changed, or it has not learnt yet what its password is salted with. It reports
 // whether it did.
 func (i *Initiator) relogin(ctx context.Context, a *krb5core.Account) bool {
-	i.id.reload()
+	_ = i.id.reload(ctx)
 	held, err := i.Login(ctx)
 	switch {
 	case err != nil:

@@ -12,8 +12,13 @@ import (
 // What operators may see of an identity and of the cache's keys. None of it is a secret.
 
 // Origin returns where the identity's tickets come from: the kind of its secret, and
-// the file if it is one.
+// the file or the credential cache if it is one; of a collection, the cache that is used.
 func (id *Identity) Origin() (kind SecretKind, path string) {
+	if c, ok := id.source.(*credentialCache); ok {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return KindCCache, c.name()
+	}
 	return id.cfg.Secret.Kind, id.cfg.Secret.Path
 }
 

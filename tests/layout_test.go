@@ -36,6 +36,7 @@ var (
 // the packages that only tests and examples use.
 var allowed = map[string]imports{
 	"internal/der":              {theirs: crypto},
+	"internal/secretfile":       {},
 	"krb5core/internal/filefmt": {},
 	"krb5core/enctype":          {theirs: crypto},
 	"krb5core/krb5conf":         {},
@@ -46,12 +47,12 @@ var allowed = map[string]imports{
 	"krb5core/exchange":         {ours: append([]string{"krb5core/exchange/spake", "krb5core/pac"}, pdus...), theirs: crypto},
 	"krb5core/gss":              {ours: pdus, theirs: crypto},
 	"krb5core/keytab":           {ours: append([]string{"krb5core/internal/filefmt"}, pdus...), theirs: crypto},
-	"krb5core/ccache":           {ours: append([]string{"krb5core/internal/filefmt"}, pdus...), theirs: crypto},
+	"krb5core/ccache":           {ours: append([]string{"krb5core/internal/filefmt", "internal/secretfile"}, pdus...), theirs: x},
 	"krb5core":                  {ours: []string{"krb5core/..."}, theirs: x},
 	"cache":                     {theirs: x},
 	"negotiate/spnego":          {ours: []string{"internal/der"}, theirs: crypto},
 	"negotiate/httpauth":        {ours: []string{"krb5core/gss"}},
-	"negotiate":                 {ours: []string{"negotiate/...", "krb5core", "krb5core/gss", "krb5core/keytab", "krb5core/ccache", "krb5core/messages", "krb5core/enctype", "krb5core/exchange", "cache"}, theirs: x},
+	"negotiate":                 {ours: []string{"negotiate/...", "internal/secretfile", "krb5core", "krb5core/gss", "krb5core/keytab", "krb5core/ccache", "krb5core/messages", "krb5core/enctype", "krb5core/exchange", "cache"}, theirs: x},
 	"internal/diagnosis":        {ours: core, theirs: x},
 	"internal/config":           {ours: core, theirs: anything},
 	"internal/metrics":          {ours: core, theirs: []string{"github.com/prometheus/..."}},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/ccache"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 )
 
@@ -43,10 +44,15 @@ type Credentials struct {
 	// break at its end is ignored. It is read again when it changes.
 	PasswordFile string `json:"password_file,omitempty"`
 
-	// Path of a credential cache (FILE type) that another program keeps filled,
-	// for instance `kinit` or SSSD. It is read again when it is replaced. If it then has
-	// another principal than `user`, the tickets that are held stay in use; without
-	// `user`, the new principal is used.
+	// A credential cache that another program keeps filled, for instance `kinit` or
+	// SSSD: a path, `FILE:path`, `DIR:folder`, `KCM:[NAME]` (SSSD's or Heimdal's daemon),
+	// `KEYRING:persistent:UID`, `KEYRING:user:NAME` or `KEYRING:session:NAME` (Linux), or
+	// `default`: the environment variable KRB5CCNAME, else krb5.conf's
+	// `default_ccache_name`, else the system's. It is only read. A change is noticed
+	// within 10 seconds. If the cache then has another principal than `user`, the tickets
+	// that are held stay in use; without `user`, the new principal is used. Of a
+	// collection (DIR, KCM, KEYRING), the cache of `user` is used, without `user` the
+	// primary one.
 	CCache string `json:"ccache,omitempty"`
 
 	// The realm's KDCs in order of preference: `host`, `host:port`, `tcp/host`,
@@ -127,8 +133,8 @@ type FASTArmor struct {
 	// The keytab's principal to use. Default: the only one.
 	Principal string `json:"principal,omitempty"`
 
-	// Path of a credential cache (FILE type) that another program keeps filled, in
-	// place of a keytab.
+	// A credential cache that another program keeps filled, in place of a keytab. It is
+	// named as in the `ccache` of the credentials.
 	CCache string `json:"ccache,omitempty"`
 }
 
@@ -160,7 +166,19 @@ func (c *Credentials) parse(r *Resolved) (err error) {
 	if r.Sockets, err = c.KDCOptions.parse(); err != nil {
 		return Setting("kdc_options", err)
 	}
+	if err := checkCCacheName(c.CCache); err != nil {
+		return Setting("ccache", err)
+	}
 	return Setting("fast_armor", c.FASTArmor.check())
+}
+
+// checkCCacheName rejects names of caches that cannot be read.
+func checkCCacheName(name string) error {
+	if name == "" || name == defaultCCache {
+		return nil
+	}
+	_, err := ccache.Open(name, ccache.Options{})
+	return err
 }
 
 // checkSecrets makes sure that exactly one secret is set.
@@ -176,7 +194,7 @@ func (c *Credentials) checkSecrets() error {
 	switch len(set) {
 	case 1:
 	case 0:
-		return errors.New("nothing to log in with: set one of keytab FILE, password {env.NAME}, password_file FILE or ccache FILE")
+		return errors.New("nothing to log in with: set one of keytab FILE, password {env.NAME}, password_file FILE or ccache NAME")
 	default:
 		return Setting(set[1], fmt.Errorf("%s is set too; keep one of them", set[0]))
 	}
@@ -216,7 +234,7 @@ func (f *FASTArmor) check() error {
 	case f.CCache != "" && f.Principal != "":
 		return errors.New("a ccache names its principal itself; leave the principal out")
 	case f.Keytab == "" && f.CCache == "":
-		return errors.New("nothing to protect the login with: set keytab FILE [PRINCIPAL] or ccache FILE")
+		return errors.New("nothing to protect the login with: set keytab FILE [PRINCIPAL] or ccache NAME")
 	}
-	return nil
+	return checkCCacheName(f.CCache)
 }

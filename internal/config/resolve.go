@@ -87,6 +87,8 @@ type Resolved struct {
 	Lifetime, MaxSkew time.Duration
 	Canonicalize      bool // false for a ccache, which never logs in
 
+	kcmSocket string // krb5.conf's, with ccache
+
 	Trace        bool
 	TracePackets string // absolute path of the file for raw messages, empty for none
 
@@ -119,7 +121,7 @@ func (c *Credentials) Resolve(env *Env) (*Resolved, error) {
 	if err := r.resolveLimits(c.Canonicalize); err != nil {
 		return nil, Setting("krb5_conf", err)
 	}
-	if r.Armor, err = c.FASTArmor.resolve(r, env.logger); err != nil {
+	if r.Armor, err = c.resolveArmor(r, env); err != nil {
 		return nil, Setting("fast_armor", err)
 	}
 	if c.TracePackets != "" {
@@ -180,6 +182,14 @@ func (r *Resolved) resolveLimits(canonicalize *bool) error {
 	r.Lifetime, r.MaxSkew = d.TicketLifetime, d.ClockSkew
 	r.Canonicalize = r.Secret.Kind != negotiate.KindCCache && *cmp.Or(canonicalize, d.Canonicalize, new(true))
 	return applySocketDefaults(&r.Sockets, r.Realms.conf, r.Principal.Realm)
+}
+
+// Title names the account: its principal, or the credential cache that has none yet.
+func (r *Resolved) Title() string {
+	if len(r.Principal.Name.NameString) == 0 {
+		return r.Secret.Path
+	}
+	return r.Principal.String()
 }
 
 // NewClient returns a client for the account's KDCs. The tracer may be nil; memory

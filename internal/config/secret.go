@@ -1,6 +1,8 @@
 package config
 
 import (
+	"cmp"
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -10,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 
@@ -17,6 +20,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/ccache"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/keytab"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/krb5conf"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
@@ -39,7 +43,7 @@ func (c *Credentials) resolveAccount(r *Resolved, env *Env) error {
 	case c.Keytab != "":
 		setting, err = "keytab", c.resolveKeytab(r)
 	case c.CCache != "":
-		setting, err = "ccache", c.resolveCCache(r)
+		setting, err = "ccache", c.resolveCCache(r, env)
 	case c.PasswordFile != "":
 		setting, err = "password_file", c.resolvePasswordFile(r)
 	default:
@@ -49,8 +53,9 @@ func (c *Credentials) resolveAccount(r *Resolved, env *Env) error {
 	if err != nil {
 		return Setting(setting, err)
 	}
-	r.PoolKey = poolKey(r.Principal, r.Secret, password)
+	r.PoolKey = poolKey(r.Principal, r.Secret, password+r.kcmSocket)
 	switch {
+	case c.CCache != "":
 	case r.Secret.Path != "":
 		warnOfReadable(env.logger, setting, r.Secret.Path)
 	case Literal(c.Password):
@@ -66,21 +71,82 @@ func (c *Credentials) resolveKeytab(r *Resolved) error {
 	return err
 }
 
-func (c *Credentials) resolveCCache(r *Resolved) error {
-	path, file, err := readCCache(c.CCache)
+// resolveCCache opens the cache and takes its principal. One that is filled after Caddy has
+// started does not keep Caddy from starting, if the realm is known.
+func (c *Credentials) resolveCCache(r *Resolved, env *Env) error {
+	source, err := c.openCCache(c.CCache, r, env)
 	if err != nil {
 		return err
 	}
-	owner := file.DefaultPrincipal
-	switch {
-	case c.User == "":
-		r.Principal, r.Secret = owner, negotiate.CCacheSecret(path)
-	case owner.Equal(r.Principal):
-		r.Secret = negotiate.PinnedCCacheSecret(path, r.Principal)
-	default:
-		return negotiate.OtherOwner(path, owner, r.Principal)
+	r.Secret = negotiate.CCacheSecret(source)
+	if c.User != "" {
+		r.Secret = negotiate.PinnedCCacheSecret(source, r.Principal)
 	}
+	ctx, cancel := r.readContext()
+	defer cancel()
+	cache, err := source.Read(ctx, r.Principal)
+	if err == nil && c.User != "" && !cache.DefaultPrincipal.Equal(r.Principal) {
+		err = negotiate.OtherOwner(cache.Name, cache.DefaultPrincipal, r.Principal)
+	}
+	switch {
+	case err == nil:
+		r.Principal = cache.DefaultPrincipal
+		warnOfReadable(env.logger, "ccache", strings.TrimPrefix(cache.Name, "DIR::"))
+		return nil
+	case !source.Late():
+		return err
+	case c.User == "":
+		if r.Principal.Realm = cmp.Or(c.Realm, r.Realms.DefaultRealm()); r.Principal.Realm == "" {
+			return fmt.Errorf("%w; to start without it, set user, or realm", err)
+		}
+	}
+	env.logger.Warn("credential cache cannot be used yet: requests fail until it is filled", zap.Stringer("path", source), zap.Error(err))
 	return nil
+}
+
+// openCCache opens a cache by its name; default is that of KRB5CCNAME, krb5.conf or the system.
+func (c *Credentials) openCCache(name string, r *Resolved, env *Env) (ccache.Source, error) {
+	if kind, _, _ := strings.Cut(name, ":"); name != defaultCCache && !strings.EqualFold(kind, "KCM") {
+		return ccache.Open(name, ccache.Options{})
+	}
+	conf, err := env.ccacheSettings(c, r)
+	if err != nil {
+		return nil, err
+	}
+	r.kcmSocket = conf.KCMSocket
+	options := ccache.Options{KCMSocket: conf.KCMSocket}
+	if name != defaultCCache {
+		return ccache.Open(name, options)
+	}
+	if name, err = ccache.DefaultName(conf.DefaultCCacheName); err != nil {
+		return nil, err
+	}
+	source, err := ccache.Open(name, options)
+	if err != nil {
+		return nil, fmt.Errorf("default is %w", err)
+	}
+	return source, nil
+}
+
+// defaultCCache is the name of what is configured outside of Caddy.
+const defaultCCache = "default"
+
+// ccacheSettings returns the settings of krb5.conf for caches. Where kdc takes the place of
+// the system's krb5.conf, that one still says which caches the system has.
+func (env *Env) ccacheSettings(c *Credentials, r *Resolved) (krb5conf.LibDefaults, error) {
+	if len(c.KDC) == 0 || cmp.Or(c.Krb5Conf, env.krb5Conf) != "" {
+		return r.Realms.conf.LibDefaults, nil
+	}
+	conf, err := loadKrb5Conf("")
+	if err != nil {
+		return krb5conf.LibDefaults{}, err
+	}
+	return conf.LibDefaults, nil
+}
+
+// readContext bounds the reading of a cache when the configuration is loaded.
+func (r *Resolved) readContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), cmp.Or(r.Timeout, krb5core.DefaultTimeout))
 }
 
 func (c *Credentials) resolvePasswordFile(r *Resolved) error {
@@ -97,27 +163,15 @@ func (c *Credentials) resolvePasswordFile(r *Resolved) error {
 var poolSecret = []byte(rand.Text())
 
 // poolKey identifies an account by principal, realm and source of keys.
-func poolKey(principal messages.Principal, secret negotiate.Secret, password string) string {
+// more is what else the keys depend on.
+func poolKey(principal messages.Principal, secret negotiate.Secret, more string) string {
 	mac := hmac.New(sha256.New, poolSecret)
-	mac.Write([]byte(secret.Path + password))
+	mac.Write([]byte(secret.Path + more))
 	if secret.Kind == negotiate.KindCCache && secret.Pinned.IsZero() {
 		// The cache may get another owner, and the identity follows it.
 		return fmt.Sprintf("%s %x", secret.Kind, mac.Sum(nil)[:16])
 	}
 	return fmt.Sprintf("%s %d %s %x", principal, principal.Name.NameType, secret.Kind, mac.Sum(nil)[:16])
-}
-
-// readCCache reads a credential cache and returns its absolute path.
-func readCCache(name string) (string, *ccache.CCache, error) {
-	path, err := negotiate.CCachePath(name)
-	if err != nil {
-		return "", nil, err
-	}
-	if path, err = filepath.Abs(path); err != nil {
-		return "", nil, err
-	}
-	file, err := negotiate.ReadCCache(path)
-	return path, file, err
 }
 
 // readKeytab reads a keytab, which must have a usable key of the principal. A zero

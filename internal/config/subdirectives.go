@@ -52,7 +52,7 @@ func (c *Credentials) readFASTArmor(d *caddyfile.Dispenser) error {
 	case len(args) == 2 && args[0] == "ccache":
 		c.FASTArmor = &FASTArmor{CCache: args[1]}
 	default:
-		return d.Err("fast_armor takes keytab FILE [PRINCIPAL], or ccache FILE")
+		return d.Err("fast_armor takes keytab FILE [PRINCIPAL], or ccache NAME")
 	}
 	return nil
 }

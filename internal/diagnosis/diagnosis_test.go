@@ -56,7 +56,7 @@ func TestOf(t *testing.T) {
 		"second factor":    {&krb5core.Error{Op: krb5core.OpLogin, Err: exchange.ErrSecondFactor}, http.StatusBadGateway, CredentialsRefused, true},
 		"other user":       {&krb5core.Error{Op: krb5core.OpS4USelf, Err: &exchange.ReplyError{Field: "cname"}}, http.StatusForbidden, UserUnknown, true},
 		"wrong key":        {&krb5core.Error{Op: krb5core.OpLogin, Err: &exchange.WrongKeyError{}}, http.StatusBadGateway, CredentialsRefused, true},
-		"ccache":           {&krb5core.Error{Op: krb5core.OpLogin, Err: negotiate.ErrCCache}, http.StatusBadGateway, CredentialsRefused, true},
+		"ccache":           {&krb5core.Error{Op: krb5core.OpLogin, Err: negotiate.ErrCCache}, http.StatusBadGateway, CredentialsMissing, true},
 		"breaker":          {&negotiate.RefusedError{Err: refused(krb5core.OpLogin, messages.KDC_ERR_PREAUTH_FAILED, 0)}, http.StatusBadGateway, CredentialsRefused, true},
 		"silent breaker":   {&negotiate.RefusedError{Err: &krb5core.Error{Op: krb5core.OpLogin, Err: noAnswer}}, http.StatusServiceUnavailable, KDCUnreachable, true},
 		"another realm":    {referredTo("X.EXAMPLE"), http.StatusBadGateway, CredentialsRefused, true},

@@ -215,8 +215,8 @@ var refusalRules = []rule{
 // localRules are for failures without a KDC's refusal.
 var localRules = []rule{
 	{
-		match: is(negotiate.ErrCCache), word: CredentialsRefused, causes: []Cause{CauseAccount},
-		remedy: "fill the credential cache again: kinit -c FILE, or let cron or SSSD do it",
+		match: is(negotiate.ErrCCache), word: CredentialsMissing, causes: []Cause{CauseAccount},
+		remedy: "fill the credential cache, as the user that Caddy runs as: kinit -c NAME, or let cron or SSSD do it",
 	},
 	{
 		match: as[*exchange.WrongKeyError],

@@ -12,6 +12,7 @@ type Word string
 const (
 	KDCUnreachable       Word = "kdc_unreachable"
 	CredentialsRefused   Word = "credentials_refused"
+	CredentialsMissing   Word = "credentials_missing"
 	UnknownService       Word = "unknown_service"
 	NoCommonEType        Word = "no_common_etype"
 	BadSPN               Word = "bad_spn"
@@ -31,6 +32,7 @@ const (
 var statuses = map[Word]int{
 	KDCUnreachable:       http.StatusServiceUnavailable,
 	CredentialsRefused:   http.StatusBadGateway,
+	CredentialsMissing:   http.StatusBadGateway,
 	UnknownService:       http.StatusBadGateway,
 	NoCommonEType:        http.StatusBadGateway,
 	BadSPN:               http.StatusBadGateway,

@@ -57,7 +57,7 @@ func (p *Pool) Open(resolved *config.Resolved, name string, logger *zap.Logger) 
 	if err != nil {
 		return nil, err
 	}
-	name = cmp.Or(name, resolved.Principal.String())
+	name = cmp.Or(name, resolved.Title())
 	id := value.(*Identity)
 	return p.newRef(id, resolved, id.Initiator(negotiate.NewSettings(name, client)), kdcs), nil
 }

@@ -80,9 +80,9 @@ func events(principal messages.Principal, logger func() *zap.Logger) func(negoti
 			// The only place where the stack is logged.
 			log.Error("getting a ticket panicked", ErrorFields(e.Err, who, zap.ByteString(fieldStack, e.Err.Stack))...)
 		case negotiate.SecretChanged:
-			log.Info("credential file has changed", who, zap.String(fieldPath, e.Path))
+			log.Info("credentials have changed", who, zap.String(fieldPath, e.Path))
 		case negotiate.SecretBroken:
-			log.Warn("credential file has changed and cannot be used; its previous content stays in use", who, zap.String(fieldPath, e.Path), zap.Error(e.Err))
+			log.Warn("credentials cannot be read again; what was read before stays in use", who, zap.String(fieldPath, e.Path), zap.Error(e.Err))
 		case negotiate.RenewFailed:
 			log.Warn("cannot renew the ticket of the credential cache; it stays in use until it ends",
 				ErrorFields(e.Err, zap.String(fieldPath, e.Path), zap.Time(fieldExpires, e.Ends))...)

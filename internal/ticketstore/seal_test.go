@@ -173,7 +173,7 @@ func ccacheIdentity(t *testing.T, owner messages.Principal) (id *negotiate.Ident
 	}
 	write(owner)
 	id, err := negotiate.NewIdentity(negotiate.IdentityConfig{
-		Key: "ccache", Secret: negotiate.CCacheSecret(path), Tickets: cache.New[*negotiate.Ticket](cache.Config{}),
+		Key: "ccache", Secret: negotiate.CCacheSecret(ccache.File(path)), Tickets: cache.New[*negotiate.Ticket](cache.Config{}),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,10 @@ import (
 
 // A CCache is the contents of a credential cache.
 type CCache struct {
+	// Name is that of the cache that a Source read, which is one of a collection perhaps;
+	// empty after Parse.
+	Name string
+
 	// Version is that of the file that was read, 1 to 4.
 	Version int
 

@@ -53,17 +53,22 @@ func parse(b []byte, order binary.ByteOrder) (*CCache, *FormatError) {
 	}
 	cache.DefaultPrincipal = r.principal("default principal")
 	for r.Err == nil && r.At < len(b) {
-		cred, removed := r.credential()
-		if r.Err != nil || removed {
-			continue
-		}
-		if key, ok := configKey(&cred); ok {
-			cache.Config[key] = cred.Ticket
-			continue
-		}
-		cache.Credentials = append(cache.Credentials, cred)
+		r.add(cache)
 	}
 	return cache, r.Err
+}
+
+// add reads a credential into the cache, unless it is marked as removed.
+func (r *reader) add(cache *CCache) {
+	cred, removed := r.credential()
+	if r.Err != nil || removed {
+		return
+	}
+	if key, ok := configKey(&cred); ok {
+		cache.Config[key] = cred.Ticket
+		return
+	}
+	cache.Credentials = append(cache.Credentials, cred)
 }
 
 type reader struct {

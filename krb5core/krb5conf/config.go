@@ -57,6 +57,11 @@ type LibDefaults struct {
 
 	TicketLifetime time.Duration // ticket_lifetime; 0 if absent
 	Canonicalize   *bool         // canonicalize in AS-REQs; nil if absent
+
+	// DefaultCCacheName is default_ccache_name, its parameters not replaced; "" if absent.
+	DefaultCCacheName string
+
+	KCMSocket string // kcm_socket; "" if absent, "-" where KCM must not be used
 }
 
 // A Realm is a subsection of [realms].

@@ -23,6 +23,8 @@ func (c *Config) readLibDefaults(s *Section) error {
 		DNSLookupKDC:       r.boolean("dns_lookup_kdc", r.boolean("dns_fallback", true)),
 		UDPPreferenceLimit: r.integer("udp_preference_limit", defaultUDPPreferenceLimit, maxUDPPreferenceLimit),
 		RequestTimeout:     r.duration("request_timeout", r.duration("kdc_timeout", 0)),
+		DefaultCCacheName:  r.text("default_ccache_name"),
+		KCMSocket:          r.text("kcm_socket"),
 	}
 	r.realmOptions(&c.LibDefaults)
 	for _, n := range s.Nodes() {

@@ -28,7 +28,7 @@ type identity struct {
 // newCCacheIdentity is an identity that uses a credential cache.
 func newCCacheIdentity(t *testing.T, client *krb5core.Client, path string) *identity {
 	t.Helper()
-	return newIdentity(t, client, messages.Principal{}, negotiate.CCacheSecret(path))
+	return newIdentity(t, client, messages.Principal{}, negotiate.CCacheSecret(ccache.File(path)))
 }
 
 func newIdentity(t *testing.T, client *krb5core.Client, principal messages.Principal, secret negotiate.Secret) *identity {

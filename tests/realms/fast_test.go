@@ -1,6 +1,7 @@
 package realms
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -9,7 +10,6 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/ccache"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
-	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
 )
 
@@ -75,8 +75,9 @@ func TestMIT_FASTCCacheArmor(t *testing.T) {
 	m := fastRealm(t)
 	x := lab.NewTools(t, m)
 	x.KinitKeytab("host/proxy.fast.test", m.Keytab(t, "host/proxy.fast.test"))
-	read := func(realm string) (*messages.Credential, error) {
-		file, err := negotiate.ReadCCache(x.CCache())
+	source := ccache.File(x.CCache())
+	read := func(ctx context.Context, realm string) (*messages.Credential, error) {
+		file, err := source.Read(ctx, messages.Principal{})
 		if err != nil {
 			return nil, err
 		}

@@ -1,0 +1,50 @@
+// Package secretfile reads the files that credentials come from: keytabs, passwords,
+// credential caches. They are small, and what cannot be read gets an error with the remedy.
+package secretfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+)
+
+// Read reads a file of at most limit bytes.
+func Read(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, explain(path, err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return nil, fmt.Errorf("%s: is a folder, not a file", path)
+	}
+	content, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, explain(path, err)
+	}
+	if int64(len(content)) > limit {
+		return nil, fmt.Errorf("%s: larger than %d bytes: not the file that is meant?", path, limit)
+	}
+	return content, nil
+}
+
+// explain adds a remedy to the error of a file that cannot be read.
+func explain(path string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s: no such file; is the path right, and visible to the user that Caddy runs as? (%w)", path, fs.ErrNotExist)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%s: not readable for the user that Caddy runs as; let that user own it, mode 0600 (%w)", path, fs.ErrPermission)
+	}
+	return err
+}
+
+// Same reports whether a file is as it was. nil is a file that is not there.
+func Same(a, b fs.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}
