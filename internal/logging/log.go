@@ -56,6 +56,9 @@ func Events(principal messages.Principal) func(negotiate.Event) { return events(
 
 func events(principal messages.Principal, logger func() *zap.Logger) func(negotiate.Event) {
 	who := zap.String(fieldPrincipal, principal.String())
+	if len(principal.Name.NameString) == 0 { // not known before the credential cache is filled
+		who = zap.Skip()
+	}
 	return func(e negotiate.Event) {
 		log := logger()
 		switch e := e.(type) {

@@ -4,7 +4,7 @@
 // [StartMIT] makes a realm with the test's principals, [MIT.Trust] joins two realms.
 // [SharedSamba] is one Active Directory domain for a whole test process, because it
 // takes ten seconds to make. [StartApache] is an acceptor for a [Realm], either of the
-// two. [Tools] runs kinit, kvno, klist and curl as clients of a realm. [Require] skips
+// two. [StartKCM] is a daemon that keeps credential caches. [Tools] runs kinit, kvno, klist and curl as clients of a realm. [Require] skips
 // a test whose peer is not installed. [CaddyBinary] is Caddy with this plugin.
 //
 // Everything listens on a loopback address of the test process's own, on unprivileged

@@ -69,6 +69,13 @@ func Require(t testing.TB, peers ...Peer) {
 	}
 }
 
+// NotHere skips the test, with a line `LEFT OUT: <what> (not on this system)`: nothing that could
+// be installed would let it run.
+func NotHere(t testing.TB, what string) {
+	t.Helper()
+	t.Skipf("LEFT OUT: %s (not on this system)", strings.ReplaceAll(strings.TrimSpace(what), "\n", " "))
+}
+
 // missing describes what the peer lacks and how to install it; "" if complete.
 func (p Peer) missing() string {
 	for _, n := range p.needs {

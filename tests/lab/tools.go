@@ -3,6 +3,7 @@ package lab
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -33,6 +34,16 @@ func NewTools(t testing.TB, realm Realm, libdefaults ...string) *Tools {
 
 // CCache returns the path of the credential cache, which exists after a login.
 func (x *Tools) CCache() string { return filepath.Join(x.dir, "ccache") }
+
+// In returns the tools with another credential cache.
+func (x *Tools) In(ccache string) *Tools {
+	other := *x
+	other.env = append(slices.Clone(x.env), "KRB5CCNAME="+ccache) // the last one counts
+	return &other
+}
+
+// Krb5Conf returns the path of their krb5.conf.
+func (x *Tools) Krb5Conf() string { return filepath.Join(x.dir, "krb5.conf") }
 
 // Try runs a program and returns its output.
 func (x *Tools) Try(stdin, name string, args ...string) (string, error) {
