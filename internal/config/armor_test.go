@@ -88,7 +88,7 @@ func TestFASTArmor_Resolve(t *testing.T) {
 		"nothing":              {FASTArmor{}, "keytab FILE"},
 		"both":                 {FASTArmor{Keytab: one, CCache: one}, "keep one"},
 		"no ccache":            {FASTArmor{CCache: one}, one},
-		"another kind of file": {FASTArmor{CCache: "KCM:0"}, "KCM"},
+		"another kind of file": {FASTArmor{CCache: "MEMORY:0"}, "MEMORY"},
 		"whose ccache":         {FASTArmor{CCache: one, Principal: "alice"}, "leave the principal out"},
 	} {
 		creds := &Credentials{User: "svc@CORP.EXAMPLE", Password: "{env.HOME}", KDC: []string{"kdc"}, FASTArmor: &c.armor}

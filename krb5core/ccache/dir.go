@@ -98,13 +98,14 @@ func (d *dir) Read(ctx context.Context, owner messages.Principal) (*CCache, erro
 
 // primary returns the name of the primary cache, tkt unless a file says otherwise.
 func (d *dir) primary() (string, error) {
+	switch info, err := os.Stat(d.path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("%w: %s is not there; let the program that fills it make the folder (%w)", ErrEmpty, d, err)
+	case err == nil && !info.IsDir():
+		return "", fmt.Errorf("%s: is not a folder; use FILE:%s", d, d.path)
+	}
 	content, err := secretfile.Read(filepath.Join(d.path, primaryFile), maxMemberName)
 	if errors.Is(err, fs.ErrNotExist) {
-		if info, errDir := os.Stat(d.path); errDir != nil {
-			return "", fmt.Errorf("%w: %s is not there; let the program that fills it make the folder (%w)", ErrEmpty, d, errDir)
-		} else if !info.IsDir() {
-			return "", fmt.Errorf("%s: is not a folder; use FILE:%s", d, d.path)
-		}
 		return memberPrefix, nil
 	}
 	if err != nil {

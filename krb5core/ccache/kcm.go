@@ -90,15 +90,5 @@ func (k *kcm) ask(ctx context.Context, owner messages.Principal, byUUID bool) (*
 		return nil, err
 	}
 	defer c.close()
-	name, principal, err := c.choose(k.name, owner)
-	if err != nil {
-		return nil, err
-	}
-	p := &parts{name: "KCM:" + name, principal: principal}
-	if byUUID {
-		p.credentials, err = c.credentialsByUUID(name)
-	} else {
-		p.credentials, err = c.credentials(name)
-	}
-	return p, err
+	return c.cache(k.name, owner, byUUID)
 }

@@ -136,8 +136,23 @@ func (c *kcmConn) callUUIDs(operation uint16, arguments []byte) ([][]byte, error
 	return list, nil
 }
 
-// choose returns the named cache, and its principal as it is encoded. Without a name it is
-// the owner's cache, else the primary one.
+// cache gets the parts of the named cache. Without a name it is the owner's, else the primary one.
+func (c *kcmConn) cache(name string, owner messages.Principal, byUUID bool) (*parts, error) {
+	name, principal, err := c.choose(name, owner)
+	if err != nil {
+		return nil, err
+	}
+	p := &parts{name: "KCM:" + name, principal: principal}
+	if byUUID {
+		p.credentials, err = c.credentialsByUUID(name)
+	} else {
+		p.credentials, err = c.credentials(name)
+	}
+	return p, err
+}
+
+// choose returns the named cache, and its principal as it is encoded; without a name, the
+// owner's, else the primary one.
 func (c *kcmConn) choose(name string, owner messages.Principal) (_ string, principal []byte, err error) {
 	collection := name == ""
 	if collection {

@@ -186,7 +186,7 @@ func (r *reader) count(what string, size int) uint32 {
 	at := r.At
 	n := r.Uint32("number of " + what)
 	if uint64(n)*uint64(size) > uint64(r.Left()) {
-		r.Fail(at, "%d %s do not fit into the %d bytes that follow; the file is damaged or being written", n, what, r.Left())
+		r.Fail(at, "%d %s do not fit into the %d bytes that follow: damaged or cut short; %s", n, what, r.Left(), r.Remedy)
 		return 0
 	}
 	return n
