@@ -42,6 +42,23 @@ func TestCheck_RealServers(t *testing.T) {
 		text, c := l.check(site(apache.Addr(), "HTTP/app.lab.test", good...))
 		l.wantOK(text, c)
 	})
+	run("ccache of a collection", func(l *commandLab) {
+		dir := l.T.TempDir()
+		lab.NewTools(l.T, kdc).In("DIR:"+dir).Kinit(labAccount, labPassword)
+		text, c := l.check(site(apache.Addr(), "HTTP/app.lab.test", "ccache DIR:"+dir))
+		l.wantOK(text, c)
+		if want := "ccache DIR::" + dir + "/tkt of " + labAccount + "@" + kdc.Name(); !strings.Contains(strings.Join(strings.Fields(text), " "), want) {
+			l.T.Errorf("the report does not say %q:\n%s", want, text)
+		}
+	})
+	run("ccache without a daemon", func(l *commandLab) {
+		x := lab.NewTools(l.T, kdc, "kcm_socket = "+l.Dir+"/none")
+		text, c := l.check(site(apache.Addr(), "HTTP/app.lab.test", "ccache KCM:", "krb5_conf "+x.Krb5Conf()))
+		l.wantCauses(c, "FAIL", "files", diagnosis.CauseAccount)
+		if want := "KCM daemon at " + l.Dir + "/none"; !strings.Contains(strings.Join(strings.Fields(text), " "), want) {
+			l.T.Errorf("the report does not say %q:\n%s", want, text)
+		}
+	})
 	run("wrong password", func(l *commandLab) {
 		_, c := l.check(site(apache.Addr(), "HTTP/app.lab.test", "user "+labAccount+"@"+kdc.Name(), "password_file "+l.Write("wrong", []byte("wrong"))))
 		l.wantCauses(c, "FAIL", "login", diagnosis.CauseWrongPassword)

@@ -35,6 +35,10 @@ func (c *check) checkFiles(a *checkedAccount) bool {
 		c.fail(stepFiles, a.err.Error(), "", cause)
 		return false
 	}
+	if missing := a.resolved.Missing; missing != nil {
+		c.failAs(stepFiles, missing.Error(), diagnosis.Of(missing))
+		return false
+	}
 	kind, path := a.identity().Origin()
 	switch {
 	case kind == negotiate.KindKeytab:

@@ -92,7 +92,8 @@ type Credentials struct {
 	// It is used where Caddy's configuration has no setting of its own: from
 	// `[libdefaults]` `default_realm`, `permitted_enctypes` (as a limit on the strong
 	// types), `request_timeout` or `kdc_timeout`, `ticket_lifetime`, `clockskew`,
-	// `canonicalize`, `udp_preference_limit`, `dns_lookup_kdc`; from `[realms]` `kdc`,
+	// `canonicalize`, `udp_preference_limit`, `dns_lookup_kdc`, `default_ccache_name`,
+	// `kcm_socket`; from `[realms]` `kdc`,
 	// `primary_kdc`, `http_anchors`, `sitename`; `[domain_realm]` and `[capaths]`.
 	// The rest is ignored, for example `allow_weak_crypto` (set it here),
 	// `default_tkt_enctypes`, `forwardable` and the resolving of host names.

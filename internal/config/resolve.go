@@ -71,6 +71,7 @@ type Resolved struct {
 	Principal messages.Principal
 	Secret    negotiate.Secret
 	Keytab    *keytab.Keytab // as it was read; nil for other secrets
+	Missing   error          // why the credential cache cannot be used yet; nil if it can
 
 	Realms  *RealmConfig
 	Servers []kdc.Server // those that the credentials name for the account's realm

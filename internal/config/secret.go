@@ -100,7 +100,7 @@ func (c *Credentials) resolveCCache(r *Resolved, env *Env) error {
 			return fmt.Errorf("%w; to start without it, set user, or realm", err)
 		}
 	}
-	env.logger.Warn("credential cache cannot be used yet: requests fail until it is filled", zap.Stringer("path", source), zap.Error(err))
+	r.Missing = fmt.Errorf("%w: %w", negotiate.ErrCCache, err)
 	return nil
 }
 

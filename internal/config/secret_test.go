@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/ccache"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
@@ -56,8 +55,7 @@ func TestResolve_CCacheFilledLater(t *testing.T) {
 		{"a folder", Credentials{User: "alice@CORP.EXAMPLE", CCache: "DIR:" + gone}, "error: is not there"},
 		{"a type", Credentials{User: "alice@CORP.EXAMPLE", CCache: "MSLSA:"}, "error: ccache: MSLSA:"},
 	} {
-		core, logs := observer.New(zap.WarnLevel)
-		env := must.OK(NewEnv(nil, conf, zap.New(core)))(t)
+		env := must.OK(NewEnv(nil, conf, zap.NewNop()))(t)
 		r, err := x.creds.Resolve(env)
 		if message, fails := strings.CutPrefix(x.want, "error: "); fails {
 			if err == nil || !strings.Contains(err.Error(), message) {
@@ -65,8 +63,8 @@ func TestResolve_CCacheFilledLater(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || r.Principal.String() != x.want || logs.Len() != 1 {
-			t.Errorf("%s: %+v, %v, warnings %v", x.name, r, err, logs.All())
+		if err != nil || r.Principal.String() != x.want || r.Missing == nil {
+			t.Errorf("%s: %+v, %v", x.name, r, err)
 		}
 	}
 }

@@ -57,6 +57,9 @@ func (p *Pool) Open(resolved *config.Resolved, name string, logger *zap.Logger) 
 	if err != nil {
 		return nil, err
 	}
+	if resolved.Missing != nil {
+		logger.Warn("credential cache cannot be used yet: requests fail until it is filled", zap.Error(resolved.Missing))
+	}
 	name = cmp.Or(name, resolved.Title())
 	id := value.(*Identity)
 	return p.newRef(id, resolved, id.Initiator(negotiate.NewSettings(name, client)), kdcs), nil
