@@ -1,9 +1,11 @@
 package lab
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -48,15 +50,15 @@ func StartKCM(t testing.TB, d KCMDaemon) *KCM {
 	if out, err := run(environment(dir), dir, "", "unshare", "--mount", "true"); err != nil {
 		NotHere(t, d.peer.name+", because mount namespaces cannot be made: "+out)
 	}
-	script := ""
+	var script strings.Builder
 	for _, folder := range d.folders {
 		own := filepath.Join(dir, filepath.Base(folder))
 		if err := os.Mkdir(own, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		script += "mount --bind '" + own + "' " + folder + " && "
+		fmt.Fprintf(&script, "mount --bind '%s' %s && ", own, folder)
 	}
-	proc, err := start(filepath.Join(dir, "log"), environment(dir), "unshare", "--mount", "--propagation", "private", "sh", "-c", script+"exec "+d.command)
+	proc, err := start(filepath.Join(dir, "log"), environment(dir), "unshare", "--mount", "--propagation", "private", "sh", "-c", script.String()+"exec "+d.command)
 	if err != nil {
 		t.Fatal(err)
 	}
