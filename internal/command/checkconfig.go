@@ -154,6 +154,11 @@ func (c *check) inspect(u *use) {
 }
 
 func (c *check) inspectHandler(u *use) {
+	if len(u.proxies) > 0 && !slices.ContainsFunc(u.proxies, sendsTokens) {
+		c.fail(stepConfig, u.where+": no reverse_proxy behind negotiate has transport http with HTTP/1.1, so Caddy rejects the configuration",
+			"use transport negotiate instead of the negotiate directive", diagnosis.CauseConfiguration)
+		return
+	}
 	for _, p := range u.proxies {
 		c.inspectProxy(u, p)
 	}
@@ -170,11 +175,6 @@ func (c *check) inspectHandler(u *use) {
 
 // inspectProxy looks at a reverse_proxy behind a negotiate handler.
 func (c *check) inspectProxy(u *use, p *reverseproxy.Handler) {
-	if protocolOf(p) == "negotiate" {
-		c.warn(stepConfig, u.where+": the reverse_proxy behind negotiate has transport negotiate, which makes tokens of its own",
-			"remove one of them; the transport is the better one")
-		return
-	}
 	if !sendsTokens(p) {
 		c.warn(stepConfig, u.where+": a reverse_proxy behind negotiate sends no token, because its transport is not http with HTTP/1.1",
 			"use transport negotiate in that reverse_proxy instead of the negotiate directive")
