@@ -41,7 +41,7 @@ func TestSeparate_Shapes(t *testing.T) {
 	}{
 		{"matcher", func(s *site, proxy, negotiate string) []string {
 			return []string{strings.Replace(negotiate, "negotiate", "negotiate /secured", 1), proxy}
-		}, caddytest.Long(1000, 10_000)},
+		}, caddytest.Long(500, 10_000)},
 		{"route", func(s *site, proxy, negotiate string) []string {
 			return []string{caddytest.Block("route", caddytest.Block("handle /secured", negotiate), proxy)}
 		}, 200},
