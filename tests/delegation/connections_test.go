@@ -19,12 +19,12 @@ import (
 func TestConnections_ManyUsers(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run(strings.ReplaceAll(tls.VersionName(version), " ", ""), func(t *testing.T) {
-			manyConnections(t, caddytest.Long(300, 5000), caddytest.Long(50, 2000), version)
+			manyConnections(t, caddytest.Long(150, 5000), caddytest.Long(30, 2000), version)
 		})
 	}
-	t.Run("20000", func(t *testing.T) {
-		manyConnections(t, caddytest.Long(500, 20_000), caddytest.Long(50, 2000), tls.VersionTLS13)
-	})
+	if most := caddytest.Long(0, 20_000); most > 0 {
+		t.Run("20000", func(t *testing.T) { manyConnections(t, most, 2000, tls.VersionTLS13) })
+	}
 }
 
 func manyConnections(t *testing.T, users, bound int, version uint16) {
@@ -37,15 +37,15 @@ func manyConnections(t *testing.T, users, bound int, version uint16) {
 	descriptors := openDescriptors()
 	const width = 16
 	caddytest.All(t, users, width, ask)
-	caddytest.All(t, 4*users, width, func(int) error { return ask(rand.IntN(users)) })
+	caddytest.All(t, 3*users, width, func(int) error { return ask(rand.IntN(users)) })
 	client.CloseIdleConnections()
 	caddytest.WaitFor(t, "no more connections are open than the bound", func() bool { return e.Upstream.Open.Load() <= int64(bound) })
 
 	u := e.Upstream
 	full, resumed := u.FullHandshakes.Load(), u.Resumptions.Load()
 	t.Logf("%d requests of %d users over %d connections, %d idle at the end; %d handshakes resumed, %d full, heap %d MiB",
-		5*users, users, u.Connections.Load(), u.Open.Load(), resumed, full, heap()>>20)
-	if resumed < 19*full {
+		4*users, users, u.Connections.Load(), u.Open.Load(), resumed, full, heap()>>20)
+	if resumed < 19*full { // the first ones come at once, before there is a session
 		t.Errorf("%d of %d handshakes were resumed, want 95 %%", resumed, full+resumed)
 	}
 	if u.Open.Load() < int64(bound)/2 {

@@ -275,12 +275,10 @@ func (e *env) runTLS(address, certificates string, more ...string) {
 	}, more...)...)))
 }
 
-const sharingUsers = 200
-
 // requests is how many requests the random tests make.
-func requests() int { return caddytest.Long(1500, 1_000_000) }
+func requests() int { return caddytest.Long(1000, 1_000_000) }
 
-func users() int { return caddytest.Long(sharingUsers, 1000) }
+func users() int { return caddytest.Long(100, 1000) }
 
 // Users drawn at random; no answer is another's, and nothing is served as another's.
 func TestSharing_Random(t *testing.T) {
