@@ -128,6 +128,7 @@ type userCaddy struct {
 	*variant
 	upstream string // URL
 	empty    int64  // memory without users
+	asked    int    // exchanges with the KDC for the first request of each user
 }
 
 // caddyFor starts a Caddy with an upstream. Without a line for the transport it sends the
@@ -170,7 +171,10 @@ func (u *manyUsers) caddyFor(scheme, name, line string, users int, proven bool, 
 	u.started = append(u.started, c.load.close)
 	c.load.users = users
 	c.side = &side{name: name, n: pick(u.bench, 8000, 320), run: c.run}
-	return c, c.load.sendOf(users) // each user's tickets
+	u.site.kdc.ResetCounts()
+	err = c.load.sendOf(users) // to get each user's tickets
+	c.asked = u.site.exchanges()
+	return c, err
 }
 
 // run returns the processor time of n requests.
@@ -265,7 +269,6 @@ func (u *manyUsers) header(scheme string) (string, error) {
 
 // cell measures one line of the table and writes it.
 func (u *manyUsers) cell(scheme, how string, users int, c, against *userCaddy, bound float64) error {
-	first := u.site.exchanges()
 	u.site.kdc.ResetCounts()
 	if err := c.load.send(c.side.n / 2); err != nil {
 		return err
@@ -284,7 +287,6 @@ func (u *manyUsers) cell(scheme, how string, users int, c, against *userCaddy, b
 		return err
 	}
 	later := u.site.exchanges()
-	u.site.kdc.ResetCounts()
 	memory, err := c.split(u.Quick)
 	if err != nil {
 		return err
@@ -297,7 +299,7 @@ func (u *manyUsers) cell(scheme, how string, users int, c, against *userCaddy, b
 	ratio := c.side.to(against.side)
 	u.rows = append(u.rows, []string{
 		scheme, strconv.Itoa(users), how, micros(c.side.result().median), ratio.String(), fmt.Sprintf("%.1f", 1000*float64(opened)/float64(requests)), resumed,
-		fmt.Sprintf("%.2f + %d", float64(first)/float64(users), later), mebibytes(memory.tickets), mebibytes(memory.own),
+		fmt.Sprintf("%.2f + %d", float64(c.asked)/float64(users), later), mebibytes(memory.tickets), mebibytes(memory.own),
 		fmt.Sprintf("%d, %s", memory.idle, mebibytes(memory.connections)), memory.ofOne(),
 	})
 	if scheme != "https" {
