@@ -117,9 +117,17 @@ func TestPool_KeptApart(t *testing.T) {
 	p := newPool(t, &http.Transport{MaxIdleConnsPerHost: 32})
 	at := u.address()
 	routes := []Route{
-		{Upstream: at}, {Upstream: at, Owner: "alice@A"}, {Upstream: at, Owner: "alice@B"}, {Upstream: at, Owner: "Alice@A"}, {Upstream: at, Owner: "ä@A"},
-		{Upstream: at, Owner: "a"}, {Upstream: at, Owner: "61"}, {Upstream: at, Owner: "a!"}, {Upstream: at, Owner: "HTTP/a"},
-		{Upstream: at, Service: "HTTP/a", Shared: true}, {Upstream: at, Service: "HTTP/b", Shared: true},
+		{Upstream: at},
+		{Upstream: at, Owner: "alice@A"},
+		{Upstream: at, Owner: "alice@B"},
+		{Upstream: at, Owner: "Alice@A"},
+		{Upstream: at, Owner: "ä@A"},
+		{Upstream: at, Owner: "a"},
+		{Upstream: at, Owner: "61"},
+		{Upstream: at, Owner: "a!"},
+		{Upstream: at, Owner: "HTTP/a"},
+		{Upstream: at, Service: "HTTP/a", Shared: true},
+		{Upstream: at, Service: "HTTP/b", Shared: true},
 	}
 	owner := make(map[string]Route)
 	for range 20 {
