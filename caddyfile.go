@@ -72,13 +72,15 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //
 //	transport negotiate [<identity>] {
 //		# all of the negotiate directive's, with spn optional, and:
-//		channel_binding  auto|off|required|cert <file>
-//		per_connection   [on|off]
-//		impersonate      <placeholder>
-//		trust_header     <header>
-//		user_realm       <REALM>
-//		allow_users      <glob>...
-//		deny_users       <glob>...
+//		channel_binding   auto|off|required|cert <file>
+//		per_connection    [on|off]
+//		impersonate       <placeholder>
+//		trust_header      <header>
+//		user_realm        <REALM>
+//		allow_users       <glob>...
+//		deny_users        <glob>...
+//		user_connections  <number>
+//		share_connections [on|off]
 //
 //		# all of transport http's
 //	}

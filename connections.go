@@ -2,111 +2,12 @@ package caddynegotiate
 
 import (
 	"net"
-	"net/http"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
-
-const (
-	// maxConnectionPools is how many users can have connections at a time.
-	maxConnectionPools = 512
-	// userIdleTimeout is how long idle connections of a user are kept: between two
-	// pages the user reads for longer than that.
-	userIdleTimeout = 15 * time.Second
-	// userIdleConns is how many idle connections of a user are kept per upstream.
-	userIdleConns    = 4
-	userIdleConnsAll = 2 * userIdleConns
-)
-
-// connectionPools keeps the connections of different client principals apart. An
-// upstream may consider a connection authenticated as the client of its first request
-// (IIS's authPersistNonNTLM, Apache's GssapiConnectionBound), so that no two principals
-// may share one. Each principal has a clone of the transport that Caddy built.
-type connectionPools struct {
-	base      *http.Transport
-	unlimited bool // each has as many connections, for as long, as base
-
-	mu    sync.RWMutex
-	pools map[string]*connectionPool // by client principal
-}
-
-// connectionPool is one principal's connections.
-type connectionPool struct {
-	*http.Transport
-	used atomic.Int64 // time of the last use, in nanoseconds since 1970
-}
-
-// of returns the transport of a client principal.
-func (p *connectionPools) of(client string) *http.Transport {
-	p.mu.RLock()
-	pool := p.pools[client]
-	p.mu.RUnlock()
-	if pool == nil {
-		pool = p.open(client)
-	}
-	pool.used.Store(time.Now().UnixNano())
-	return pool.Transport
-}
-
-func (p *connectionPools) open(client string) *connectionPool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if pool := p.pools[client]; pool != nil {
-		return pool
-	}
-	if p.pools == nil {
-		p.pools = make(map[string]*connectionPool)
-	}
-	if len(p.pools) >= maxConnectionPools {
-		p.closeLeastRecent()
-	}
-	pool := &connectionPool{Transport: p.base.Clone()}
-	if !p.unlimited {
-		pool.limit()
-	}
-	pool.used.Store(time.Now().UnixNano())
-	p.pools[client] = pool
-	return pool
-}
-
-// limit keeps the number of idle connections low when there are many users.
-func (p *connectionPool) limit() {
-	if p.IdleConnTimeout <= 0 || p.IdleConnTimeout > userIdleTimeout {
-		p.IdleConnTimeout = userIdleTimeout
-	}
-	p.MaxIdleConnsPerHost = min(p.MaxIdleConnsPerHost, userIdleConns)
-	if p.MaxIdleConns == 0 || p.MaxIdleConns > userIdleConnsAll {
-		p.MaxIdleConns = userIdleConnsAll
-	}
-}
-
-// closeLeastRecent drops the pool whose last use is longest ago. Its requests in
-// progress continue; their connections are closed when they become idle.
-func (p *connectionPools) closeLeastRecent() {
-	var oldest string
-	var least int64
-	for client, pool := range p.pools {
-		if used := pool.used.Load(); oldest == "" || used < least {
-			oldest, least = client, used
-		}
-	}
-	p.pools[oldest].CloseIdleConnections()
-	delete(p.pools, oldest)
-}
-
-func (p *connectionPools) close() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for client, pool := range p.pools {
-		pool.CloseIdleConnections()
-		delete(p.pools, client)
-	}
-}
 
 // connAuthState is for `per_connection`: it knows which connections and services accept
 // requests without a token.

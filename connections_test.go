@@ -1,15 +1,9 @@
 package caddynegotiate
 
 import (
-	"fmt"
-	"io"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"net/http/httptrace"
-	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
@@ -17,135 +11,6 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/internal/config"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
-
-// openConnections counts the open connections of a server.
-type openConnections struct {
-	mu   sync.Mutex
-	open map[net.Conn]bool
-}
-
-func countingServer(t *testing.T) (*httptest.Server, *openConnections) {
-	t.Helper()
-	c := &openConnections{open: make(map[net.Conn]bool)}
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.RemoteAddr) }))
-	s.Config.ConnState = func(conn net.Conn, state http.ConnState) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		switch state {
-		case http.StateNew:
-			c.open[conn] = true
-		case http.StateClosed:
-			delete(c.open, conn)
-		}
-	}
-	s.Start()
-	t.Cleanup(s.Close)
-	return s, c
-}
-
-func (c *openConnections) count() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.open)
-}
-
-// settle waits until at most so many are open.
-func (c *openConnections) settle(t *testing.T, most int) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); c.count() > most; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%d connections are open after a minute, want %d at most", c.count(), most)
-		}
-	}
-}
-
-func newPools(t *testing.T) *connectionPools {
-	t.Helper()
-	p := &connectionPools{base: &http.Transport{MaxIdleConnsPerHost: 32, IdleConnTimeout: 2 * time.Minute}}
-	t.Cleanup(p.close)
-	return p
-}
-
-func (p *connectionPools) get(t *testing.T, client, url string) string {
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := p.of(client).RoundTrip(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(body)
-}
-
-func TestConnectionPools_NotShared(t *testing.T) {
-	s, _ := countingServer(t)
-	p := newPools(t)
-	owner := make(map[string]string)
-	for range 20 {
-		for _, client := range []string{"alice@A", "alice@B", "Alice@A", "bob@A"} {
-			conn := p.get(t, client, s.URL)
-			if before := owner[conn]; before != "" && before != client {
-				t.Fatalf("%s was sent over the connection of %s", client, before)
-			}
-			owner[conn] = client
-		}
-	}
-	// On a busy machine net/http may close one: it had not yet seen that the request was written.
-	if len(owner) > 8 {
-		t.Errorf("%d connections for 4 users: they are not kept", len(owner))
-	}
-}
-
-func TestConnectionPools_Bounded(t *testing.T) {
-	s, open := countingServer(t)
-	p := newPools(t)
-	first := p.get(t, "first", s.URL)
-	for i := range maxConnectionPools + 100 {
-		p.get(t, fmt.Sprint("user", i), s.URL)
-		if i%100 == 0 && p.get(t, "first", s.URL) != first {
-			t.Fatal("an active user has lost the connection")
-		}
-	}
-	if len(p.pools) != maxConnectionPools {
-		t.Errorf("%d users have connections, want %d", len(p.pools), maxConnectionPools)
-	}
-	open.settle(t, maxConnectionPools)
-	p.close()
-	open.settle(t, 0)
-	if p.get(t, "first", s.URL) == first { // a request that is late
-		t.Error("a closed connection is in use")
-	}
-}
-
-func TestConnectionPools_Limits(t *testing.T) {
-	p := newPools(t)
-	for _, row := range []struct {
-		base         *http.Transport
-		perHost, all int
-		idle         time.Duration
-		disabled     bool
-		most         int
-	}{
-		{base: &http.Transport{MaxIdleConnsPerHost: 32, IdleConnTimeout: 2 * time.Minute}, perHost: 4, all: 8, idle: 15 * time.Second},
-		{base: &http.Transport{MaxIdleConnsPerHost: 2, MaxIdleConns: 3, IdleConnTimeout: time.Second}, perHost: 2, all: 3, idle: time.Second},
-		{base: &http.Transport{MaxIdleConnsPerHost: 32, IdleConnTimeout: -1}, perHost: 4, all: 8, idle: 15 * time.Second}, // net/http keeps them forever
-		{base: &http.Transport{MaxIdleConnsPerHost: -1, DisableKeepAlives: true, MaxConnsPerHost: 7}, perHost: -1, all: 8, idle: 15 * time.Second, disabled: true, most: 7},
-	} {
-		p.base, p.pools = row.base.Clone(), nil
-		got := p.of("alice")
-		if got.MaxIdleConnsPerHost != row.perHost || got.MaxIdleConns != row.all || got.IdleConnTimeout != row.idle ||
-			got.DisableKeepAlives != row.disabled || got.MaxConnsPerHost != row.most {
-			t.Errorf("%d per host, %d in all, for %v", got.MaxIdleConnsPerHost, got.MaxIdleConns, got.IdleConnTimeout)
-		}
-	}
-}
 
 // net/http also reuses connections that were opened for one request, which then got
 // another: only one that carried a token is authenticated.

@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-negotiate/caddy-negotiate/internal/connections"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/httpauth"
 )
 
@@ -29,7 +30,7 @@ const handlerProtocol = "negotiate_handler"
 type handlerTransport struct {
 	reverseproxy.HTTPTransport                            // for requests without a token
 	tokens                     reverseproxy.HTTPTransport // the same, with HTTP/1.1
-	pools                      connectionPools            // clones of tokens
+	pool                       *connections.Pool          // of tokens, by account
 }
 
 // CaddyModule returns the Caddy module information.
@@ -58,13 +59,12 @@ func (t *handlerTransport) Provision(ctx caddy.Context) error {
 	if err := t.tokens.Provision(ctx); err != nil {
 		return err
 	}
-	t.pools = connectionPools{base: t.tokens.Transport, unlimited: true}
+	t.pool = connections.New(t.tokens.Transport)
 	return nil
 }
 
 // Cleanup closes idle connections.
 func (t *handlerTransport) Cleanup() error {
-	t.pools.close()
 	return errors.Join(t.tokens.Cleanup(), t.HTTPTransport.Cleanup())
 }
 
@@ -77,7 +77,8 @@ func (t *handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	out := httpauth.CloneRequest(r.Context(), r)
 	out.Header["Authorization"] = []string{s.token}
 	t.tokens.SetScheme(out)
-	return t.pools.of(s.client).RoundTrip(out)
+	info, _ := reverseproxy.GetDialInfo(r.Context())
+	return t.pool.RoundTrip(out, connections.Route{Upstream: info.Address, Owner: s.client})
 }
 
 // sending is one sending of a request by Handler. The request's context has it. The first

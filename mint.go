@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/config"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/connections"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/httpauth"
@@ -23,15 +24,18 @@ type minter struct {
 	ctx       context.Context
 	attempt   negotiate.Attempt
 	header    http.Header // of the current sending
+	shared    bool        // the current sending uses a connection that users share
+	conn      *connections.Conn
 	bindings  gss.ChannelBindings
+	resumed   bool  // they are those of a resumed TLS session
 	mustToken bool  // never send without a token
 	err       error // why there is no token
 }
 
 // traced returns the context of the request to the upstream. Its trace is
 // reverse_proxy's, with two functions in front: gotConn, and one that removes challenges
-// from informational responses. With `mutual_auth required` these are not passed on: the
-// upstream proves itself in the final response.
+// from informational responses. With `mutual_auth required`, and on connections that users
+// share, these are not passed on: the upstream proves itself in the final response.
 //
 // The trace replaces reverse_proxy's instead of being composed with it:
 // httptrace.WithClientTrace composes functions by reflection.
@@ -49,7 +53,7 @@ func (m *minter) traced() context.Context {
 	}
 	trace.Got1xxResponse = func(code int, header textproto.MIMEHeader) error {
 		httpauth.DropChallenges(http.Header(header))
-		if outer.Got1xxResponse == nil || m.transport.attempts.MutualAuth == negotiate.MutualAuthRequired {
+		if outer.Got1xxResponse == nil || m.shared || m.transport.attempts.MutualAuth == negotiate.MutualAuthRequired {
 			return nil
 		}
 		return outer.Got1xxResponse(code, header)
@@ -96,6 +100,7 @@ func preventSending(conn net.Conn, header http.Header, h2c bool) {
 func (m *minter) mint(info httptrace.GotConnInfo) error {
 	t := m.transport
 	delete(m.header, "Authorization")
+	m.conn, m.resumed = connections.Of(info.Conn), false
 	t.warnIfPlain(info)
 	if !m.mustToken && !m.attempt.Repeated() && info.Reused && t.connAuth.skipToken(m.attempt.Target.SPN, info.Conn) {
 		m.attempt.WithoutToken()
@@ -150,6 +155,7 @@ func (m *minter) bindingsOf(info httptrace.GotConnInfo) (*gss.ChannelBindings, e
 	m.bindings, err = t.bindings.Of(&state)
 	switch {
 	case err == nil:
+		m.resumed = state.DidResume
 		return &m.bindings, nil
 	case required:
 		return nil, errors.Join(negotiate.ErrNoBinding, err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -11,7 +12,9 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/caddy-negotiate/caddy-negotiate/internal/connections"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/diagnosis"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/httpauth"
@@ -36,6 +39,7 @@ type roundTrip struct {
 	healthCheck bool // the request is an active health check of reverse_proxy
 	out         *outcome
 	request     *http.Request // for the first attempt; a repeat gets a copy
+	url         *url.URL      // of the request; the pool replaces it
 }
 
 // take copies the request, drops the client's Authorization from the copy, and prepares
@@ -43,6 +47,7 @@ type roundTrip struct {
 func (x *roundTrip) take(r *http.Request) {
 	t := x.transport
 	x.request = httpauth.CloneRequest(x.traced(), r)
+	x.url = x.request.URL
 	httpauth.DropAuthorization(x.request)
 	empty := r.Body == nil || r.Body == http.NoBody
 	// Only a request that certainly can be repeated is sent without a token.
@@ -134,31 +139,101 @@ func (x *roundTrip) repeatRequest() *http.Request {
 	return out
 }
 
-// send sends the request, with a token for its connection, and judges the response. If a
-// kept connection turns out to be closed, net/http sends the request again on another
-// one, with another token.
+// send sends the request, with a token for its connection, and judges the response.
 func (x *roundTrip) send(out *http.Request, content io.ReadCloser) (response *http.Response, j negotiate.Judgement, err error) {
 	t := x.transport
-	x.err, x.header = nil, out.Header
 	out.Body, out.GetBody = content, x.attempt.Body.GetBody(x.ctx)
-	if t.perPrincipal {
-		t.SetScheme(out)
-		response, err = t.pools.of(x.attempt.Grant().Ticket.Client()).RoundTrip(out)
-	} else {
-		response, err = t.HTTPTransport.RoundTrip(out)
-	}
-	if err != nil {
-		if x.err != nil {
-			err = x.err
-		}
+	route := x.route(out)
+	if response, err = x.sendBy(out, route); err != nil {
 		return nil, j, err
 	}
-	j = x.attempt.Judge(x.ctx, response.StatusCode, response.Header)
+	verdict := x.attempt.Verdict(response.StatusCode, response.Header)
+	if route.Shared && !verdict.Proven {
+		x.withhold(response, route)
+		route.Shared = false
+		if response, err = x.sendBy(x.repeatRequest(), route); err != nil {
+			return nil, j, err
+		}
+		verdict = x.attempt.Verdict(response.StatusCode, response.Header)
+	}
+	if t.ShareConnections && !route.Shared {
+		x.learn(route, verdict)
+	}
+	verdict.Unbound = x.resumed && verdict.MayBeUnbound() && x.conn.DropSessions()
+	j = x.attempt.Decide(x.ctx, response.StatusCode, verdict)
 	x.out.judged(&x.attempt, &j)
 	if j.Decision == negotiate.Repeat && !x.attempt.HasToken() {
 		t.connAuth.refused(t.logger, x.out.spn)
 	}
 	return response, j, nil
+}
+
+// route chooses the connections for the request.
+func (x *roundTrip) route(out *http.Request) (route connections.Route) {
+	t := x.transport
+	if t.pool == nil {
+		return route
+	}
+	info, _ := reverseproxy.GetDialInfo(x.ctx)
+	route.Upstream = info.Address
+	if t.perPrincipal {
+		route.Owner = x.attempt.Grant().Ticket.Client()
+	}
+	if t.ShareConnections && !x.healthCheck {
+		route.Service = x.out.spn.String()
+		route.Shared = !x.attempt.Repeated() && sharable(out) && t.pool.Shares(route)
+	}
+	return route
+}
+
+// sharable reports whether the request changes nothing and leaves nothing behind on its
+// connection, so that it may use one that users share.
+func sharable(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return (r.Body == nil || r.Body == http.NoBody) && r.Header["Upgrade"] == nil
+	}
+	return false
+}
+
+// sendBy sends the request over connections of the route. If a kept connection turns out
+// to be closed, net/http sends the request again on another one, with another token.
+func (x *roundTrip) sendBy(out *http.Request, route connections.Route) (response *http.Response, err error) {
+	t := x.transport
+	x.err, x.header, x.shared = nil, out.Header, route.Shared
+	if t.pool == nil {
+		response, err = t.HTTPTransport.RoundTrip(out)
+	} else {
+		out.URL = x.url
+		t.SetScheme(out)
+		response, err = t.pool.RoundTrip(out, route)
+	}
+	if x.err != nil && err != nil {
+		err = x.err
+	}
+	return response, err
+}
+
+// learn records whether the response proves that the upstream has read the token.
+func (x *roundTrip) learn(route connections.Route, v negotiate.Verdict) {
+	if !v.Proven {
+		x.conn.Unproven()
+	} else if x.conn.Proven(route.Service) {
+		x.transport.logger.Info("users share connections to the upstream, which has proven each token",
+			zap.String("upstream", route.Upstream), zap.String("spn", route.Service))
+	}
+}
+
+// withhold discards a response without a proof that came over a shared connection: it may
+// be for another user.
+func (x *roundTrip) withhold(response *http.Response, route connections.Route) {
+	x.conn.Abort()
+	_ = response.Body.Close()
+	if x.transport.pool.Withdraw(route) {
+		x.transport.logger.Warn("the upstream has not proven a token on a connection that users share; from now on it has connections for each user",
+			zap.String("upstream", route.Upstream), zap.String("spn", route.Service), zap.Int("status", response.StatusCode),
+			zap.String("remedy", "remove share_connections, unless the configuration or key of the upstream has changed; then load the configuration again"))
+	}
 }
 
 // discard reads the rest of a short response, so that its connection can be reused, and

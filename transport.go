@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/config"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/connections"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/identitypool"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
@@ -64,8 +66,8 @@ type Transport struct {
 	pinned         *gss.ChannelBindings
 	bindings       httpauth.Bindings
 	h2c            bool
-	perPrincipal   bool // client principals do not share connections
-	pools          connectionPools
+	perPrincipal   bool              // client principals do not share connections
+	pool           *connections.Pool // nil if HTTP versions beside 1.1 are spoken
 	connAuth       connAuthState
 	once           warnOnce
 	chosenByClient bool // requests determine the dynamic upstreams
@@ -107,6 +109,8 @@ func (t *Transport) check() error {
 		return config.Setting("delegate", errors.New("forwards the account's own ticket, but requests are made as the user (impersonate); remove one of them"))
 	case impersonated && t.PerConnection:
 		return config.Setting("per_connection", errors.New("excludes impersonate: each request of a user carries a token"))
+	case t.ShareConnections && t.MutualAuth == "off":
+		return config.Setting("share_connections", errors.New("expects a proof in each response; remove mutual_auth off"))
 	}
 	return nil
 }
@@ -138,9 +142,15 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if err := t.HTTPTransport.Provision(ctx); err != nil {
 		return err
 	}
-	t.pools.base = t.HTTPTransport.Transport
+	if slices.Equal(t.Versions, []string{"1.1"}) {
+		t.pool = connections.New(t.HTTPTransport.Transport)
+	}
 	return places.Locate(t.provision(ctx))
 }
+
+// userIdleTimeout is how long idle connections of users are kept: between two pages a user
+// reads for longer than that.
+const userIdleTimeout = caddy.Duration(15 * time.Second)
 
 // setDefaults sets defaults that differ from those of transport http.
 func (t *Transport) setDefaults() {
@@ -154,6 +164,23 @@ func (t *Transport) setDefaults() {
 	if t.WriteBufferSize == 0 {
 		t.WriteBufferSize = writeBufferSize
 	}
+	if t.Impersonation.Enabled() {
+		t.boundUserConnections()
+	}
+}
+
+// boundUserConnections has a busy user keep the connections that the load needs, an idle one
+// none, and all of them together not more than user_connections.
+func (t *Transport) boundUserConnections() {
+	if t.KeepAlive == nil {
+		t.KeepAlive = new(reverseproxy.KeepAlive)
+	}
+	most, k := t.Impersonation.MaxConnections(), t.KeepAlive
+	if k.MaxIdleConns == 0 || k.MaxIdleConns > most {
+		k.MaxIdleConns = most
+	}
+	k.MaxIdleConnsPerHost = cmp.Or(k.MaxIdleConnsPerHost, most)
+	k.IdleConnTimeout = cmp.Or(k.IdleConnTimeout, userIdleTimeout)
 }
 
 // provision resolves the settings.
@@ -178,7 +205,6 @@ func (t *Transport) provision(ctx caddy.Context) (err error) {
 	}
 	// With per_connection a connection is authenticated as one principal, and a
 	// credential cache may get another one.
-	t.pools.unlimited = t.impersonator == nil
 	t.perPrincipal = t.impersonator != nil || t.PerConnection && kind == negotiate.KindCCache
 	return nil
 }
@@ -213,7 +239,6 @@ func (t *Transport) provisionBindings() (err error) {
 // Cleanup releases the identity and closes idle connections.
 func (t *Transport) Cleanup() error {
 	t.identity.Release()
-	t.pools.close()
 	return t.HTTPTransport.Cleanup()
 }
 

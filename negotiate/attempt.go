@@ -138,10 +138,20 @@ func (a *Attempt) Retried() bool { return a.retried }
 // Judge reads the response to the last sending. It decides to repeat the request at most
 // once, which may take an exchange with the KDC.
 func (a *Attempt) Judge(ctx context.Context, status int, header http.Header) Judgement {
+	return a.Decide(ctx, status, a.Verdict(status, header))
+}
+
+// Verdict is what the response to the last sending says about its token.
+func (a *Attempt) Verdict(status int, header http.Header) Verdict {
 	if status != http.StatusUnauthorized && !a.repeated && a.Config.MutualAuth == MutualAuthOff {
-		return Judgement{} // the response says nothing about the token
+		return Verdict{} // the response says nothing about the token
 	}
-	j := Judgement{Verdict: a.token.Judge(status, header)}
+	return a.token.Judge(status, header)
+}
+
+// Decide decides what is done with the response to the last sending, as Judge does.
+func (a *Attempt) Decide(ctx context.Context, status int, v Verdict) Judgement {
+	j := Judgement{Verdict: v}
 	switch {
 	case j.Refused && !a.repeated:
 		a.repeat(ctx, &j)
@@ -164,7 +174,7 @@ func (a *Attempt) repeat(ctx context.Context, j *Judgement) {
 		return
 	}
 	grant, offset := a.grant, (*time.Duration)(nil)
-	if !a.withoutToken {
+	if !a.withoutToken && !j.Unbound {
 		var ok bool
 		grant, offset, ok = a.Config.Initiator.Retry(ctx, &a.Target, a.Config.Delegation, a.grant, j.Verdict)
 		if !ok || !a.Target.User.IsZero() && a.Config.Admit(grant.Ticket.Credential()) != nil {

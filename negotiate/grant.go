@@ -139,6 +139,15 @@ type Verdict struct {
 	Proof error
 	// Error is the acceptor's own reason, if it gave one.
 	Error *messages.KRBError
+	// Unbound is set by the caller if a refusal may be due to the channel bindings of the
+	// connection alone: the repeat is made from the same ticket.
+	Unbound bool
+}
+
+// MayBeUnbound reports whether a refusal may be due to channel bindings: acceptors give no
+// other reason for it than a generic error, and mostly none.
+func (v Verdict) MayBeUnbound() bool {
+	return v.Refused && !v.Proven && (v.Error == nil || v.Error.Code() == messages.KRB_ERR_GENERIC)
 }
 
 // Judge reads the response to the token.

@@ -61,6 +61,7 @@ func (p *upstreamProbe) locate() error {
 	}
 	if address.IsUnixNetwork() {
 		p.url.Host = "localhost"
+		p.transport.DialTLSContext = nil
 		p.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", address.Host)
 		}

@@ -121,11 +121,13 @@ func (s *Service) readDelegate(d *caddyfile.Dispenser) error {
 // Readers returns what reads the subdirectives of impersonation.
 func (i *Impersonation) Readers() Block {
 	return Block{
-		"impersonate":  ReadString(&i.Impersonate),
-		"trust_header": ReadString(&i.TrustHeader),
-		"user_realm":   ReadString(&i.UserRealm),
-		"allow_users":  ReadList(&i.AllowUsers),
-		"deny_users":   ReadList(&i.DenyUsers),
+		"impersonate":       ReadString(&i.Impersonate),
+		"trust_header":      ReadString(&i.TrustHeader),
+		"user_realm":        ReadString(&i.UserRealm),
+		"allow_users":       ReadList(&i.AllowUsers),
+		"deny_users":        ReadList(&i.DenyUsers),
+		"user_connections":  readInt(&i.UserConnections, 1, maxUserConnections),
+		"share_connections": ReadSwitch(&i.ShareConnections),
 	}
 }
 

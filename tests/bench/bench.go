@@ -51,6 +51,7 @@ var sections = []struct {
 	{"cold", (*bench).cold},
 	{"herd", (*bench).herd},
 	{"proxy", (*bench).proxy},
+	{"users", (*bench).users},
 	{"renewal", (*bench).renewal},
 }
 

@@ -66,13 +66,13 @@ func (c *child) cpu() (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
-// upstreamAt starts the plain server.
-func upstreamAt(ctx context.Context, folder string) (c *child, addr string, err error) {
+// upstreamAt starts the server, a plain one if it gets no arguments.
+func upstreamAt(ctx context.Context, folder string, args ...string) (c *child, addr string, err error) {
 	program, err := build(ctx, folder, "upstream", "./cmd/upstream")
 	if err != nil {
 		return nil, "", err
 	}
-	if c, err = spawn(ctx, folder, program); err != nil {
+	if c, err = spawn(ctx, folder, program, args...); err != nil {
 		return nil, "", err
 	}
 	addr, err = c.out.ReadString('\n')
@@ -108,8 +108,13 @@ func startCaddy(ctx context.Context, folder, program, name, block string) (*cadd
 	if c.child, err = spawn(ctx, home, program, "run", "--adapter", "caddyfile", "--config", file); err != nil {
 		return nil, err
 	}
+	ask, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.addr+"/", nil)
+	if err != nil {
+		return nil, err
+	}
+	ask.Header.Set(userHeader, userName(0)) // for those that impersonate
 	for range 200 {
-		response, err := http.Get("http://" + c.addr + "/")
+		response, err := http.DefaultClient.Do(ask)
 		if err == nil {
 			_, _ = io.Copy(io.Discard, response.Body)
 			_ = response.Body.Close()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"sync"
@@ -25,6 +26,7 @@ func freePort() string {
 type load struct {
 	addr  string
 	conns []*loadConn
+	users int // whom the requests name, drawn at random; zero: nobody
 }
 
 type loadConn struct {
@@ -33,6 +35,24 @@ type loadConn struct {
 }
 
 var request = []byte("GET / HTTP/1.1\r\nHost: intranet.corp.example\r\nUser-Agent: bench\r\nAccept: */*\r\nAccept-Encoding: gzip\r\n\r\n")
+
+// userHeader is the header that names the end user.
+const userHeader = "X-User"
+
+func userName(i int) string { return fmt.Sprintf("user%05d", i) }
+
+// requestOf is a request that names a user.
+func requestOf(user int) []byte {
+	return append(request[:len(request)-2:len(request)-2], userHeader+": "+userName(user)+"\r\n\r\n"...)
+}
+
+// next is the next request of the load.
+func (l *load) next() []byte {
+	if l.users == 0 {
+		return request
+	}
+	return requestOf(rand.IntN(l.users))
+}
 
 // dial opens n connections.
 func dial(addr string, n int) (*load, error) {
@@ -55,7 +75,7 @@ func (l *load) close() {
 }
 
 // ask sends one request and checks the answer.
-func (c *loadConn) ask() error {
+func (c *loadConn) ask(request []byte) error {
 	if _, err := c.Write(request); err != nil {
 		return err
 	}
@@ -81,9 +101,24 @@ func (l *load) send(n int) error {
 	for i, c := range l.conns {
 		wg.Go(func() {
 			for range n / len(l.conns) {
-				if errs[i] = c.ask(); errs[i] != nil {
+				if errs[i] = c.ask(l.next()); errs[i] != nil {
 					return
 				}
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// sendOf sends one request for each user.
+func (l *load) sendOf(users int) error {
+	errs := make([]error, len(l.conns))
+	var wg sync.WaitGroup
+	for i, c := range l.conns {
+		wg.Go(func() {
+			for user := i; user < users && errs[i] == nil; user += len(l.conns) {
+				errs[i] = c.ask(requestOf(user))
 			}
 		})
 	}
@@ -112,7 +147,7 @@ func (l *load) pace(rate int, d time.Duration) ([]answer, error) {
 				if errs[i] = sleepUntil(due); errs[i] != nil {
 					return
 				}
-				if errs[i] = c.ask(); errs[i] != nil {
+				if errs[i] = c.ask(l.next()); errs[i] != nil {
 					return
 				}
 				lists[i] = append(lists[i], answer{due, time.Since(due)})

@@ -131,20 +131,6 @@ func TestBinding_Certificate(t *testing.T) {
 	}
 }
 
-func TestBinding_RenewedCertificate(t *testing.T) {
-	s := newSite(t, caddytest.Options{})
-	before, after := ecdsaCertificate(t, x509.ECDSAWithSHA256), rsaCertificate(t, x509.SHA384WithRSA)
-	p := s.serveTLS(before, kdctest.BindingsRequire)
-	s.runTLS(p.Addr(), []*tls.Certificate{before, after}, "keepalive off")
-	s.Get("/").WantUser(t, principal)
-	p.SetCertificate(after)
-	s.Get("/").WantUser(t, principal)
-	p.SetCertificate(before)
-	s.Get("/").WantUser(t, principal)
-	p.wantClean(t)
-	s.WantCounts(1, 1)
-}
-
 // The element that claims channel bindings (AP-options) is there beside non-zero
 // bindings only: an acceptor that models Allow refuses it beside none.
 func TestBinding_Claim(t *testing.T) {

@@ -26,6 +26,20 @@ const (
 	RefuseGoodWithAPRep
 )
 
+// Stickiness says what an acceptor does with a token on a connection that is authenticated.
+type Stickiness int
+
+const (
+	// StickyNever authenticates each request by its own token.
+	StickyNever Stickiness = iota
+	// StickyUnread takes it for a request of the connection's user, and does not read the
+	// token.
+	StickyUnread
+	// StickyUser verifies the token and answers it, and takes the request for one of the
+	// connection's user all the same: a faulty acceptor.
+	StickyUser
+)
+
 // AcceptorConfig says what an acceptor accepts and how it answers.
 type AcceptorConfig struct {
 	// Keytab is a keytab file's content with the keys of the services.
@@ -49,6 +63,8 @@ type AcceptorConfig struct {
 	// authenticated on their connection (IIS's authPersistNonNTLM,
 	// GssapiConnectionBound), and says so with Persistent-Auth.
 	PerConnection bool
+	// Sticky says whose a request with a token is on a connection that is authenticated.
+	Sticky Stickiness
 	// MaxSkew bounds the clock difference of authenticators; five minutes if zero.
 	MaxSkew time.Duration
 	// Now is the acceptor's clock; time.Now if nil.
@@ -63,6 +79,9 @@ type AcceptorCounts struct {
 	// Accepted counts valid tokens, Persisted requests that were accepted by their
 	// connection's identity, Missing those without a token.
 	Accepted, Persisted, Missing int
+	// Misattributed counts requests that were served as another user's than their token's
+	// (Sticky); MisattributedUnsafe those of methods other than GET, HEAD and OPTIONS.
+	Misattributed, MisattributedUnsafe int
 	// Refused counts refused tokens by kind: the error's registered name, or
 	// "garbage", "bindings", "policy" for good tokens refused.
 	Refused map[string]int

@@ -70,10 +70,12 @@ type Connections struct {
 	open sync.Map // net.Conn below TLS -> *Connection
 }
 
-// Context puts the connection into the context of its requests.
+// Context puts the connection into the context of its requests. If its handshake resumes a
+// TLS session and shows no certificate, it has the current one.
 func (cs *Connections) Context(ctx context.Context, c net.Conn) context.Context {
 	conn := &Connection{ID: connectionIDs.Add(1)}
 	if t, ok := c.(*tls.Conn); ok {
+		conn.leaf, _ = leafOf(cs.Show())
 		cs.open.Store(t.NetConn(), conn)
 	}
 	return context.WithValue(ctx, connectionKey{}, conn)
@@ -93,16 +95,20 @@ func (cs *Connections) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate
 	if !ok {
 		return cert, nil
 	}
-	leaf := cert.Leaf
-	if leaf == nil {
-		var err error
-		if leaf, err = x509.ParseCertificate(cert.Certificate[0]); err != nil {
-			return nil, err
-		}
+	leaf, err := leafOf(cert)
+	if err != nil {
+		return nil, err
 	}
 	c := conn.(*Connection)
 	c.mu.Lock()
 	c.leaf = leaf
 	c.mu.Unlock()
 	return cert, nil
+}
+
+func leafOf(cert *tls.Certificate) (*x509.Certificate, error) {
+	if cert.Leaf != nil {
+		return cert.Leaf, nil
+	}
+	return x509.ParseCertificate(cert.Certificate[0])
 }

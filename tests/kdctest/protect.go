@@ -33,6 +33,13 @@ func (a *Acceptor) Protect(next http.Handler) http.Handler {
 			}
 		}
 		peer, reply, err := a.Accept(token, channel)
+		if first := conn.bound(); cfg.Sticky != StickyNever && first != nil && err == nil {
+			a.countMisattributed(r.Method, peer, first)
+			peer = first
+			if cfg.Sticky == StickyUnread {
+				reply = nil
+			}
+		}
 		if err != nil {
 			conn.bind(nil)
 			challenge(w, cfg.Challenges, reply)
@@ -41,14 +48,30 @@ func (a *Acceptor) Protect(next http.Handler) http.Handler {
 		if conn != nil {
 			peer.Connection = conn.ID
 		}
-		if cfg.PerConnection {
+		if cfg.PerConnection || cfg.Sticky != StickyNever {
 			conn.bind(peer)
+		}
+		if cfg.PerConnection {
 			w.Header().Set("Persistent-Auth", "true")
 		}
 		if reply != nil {
 			w.Header().Set("Www-Authenticate", "Negotiate "+base64.StdEncoding.EncodeToString(reply))
 		}
 		next.ServeHTTP(w, r.WithContext(withPeer(r.Context(), peer)))
+	})
+}
+
+func (a *Acceptor) countMisattributed(method string, sender, served *Peer) {
+	if sender.Principal == served.Principal {
+		return
+	}
+	a.count(func(c *AcceptorCounts) {
+		c.Misattributed++
+		switch method {
+		case http.MethodGet, http.MethodHead, http.MethodOptions:
+		default:
+			c.MisattributedUnsafe++
+		}
 	})
 }
 

@@ -30,6 +30,8 @@ type UpstreamConfig struct {
 	Acceptor *Acceptor
 	// Certificate enables TLS; SetCertificate renews it.
 	Certificate *tls.Certificate
+	// TLSVersion is the highest version of TLS, such as tls.VersionTLS12; zero: no bound.
+	TLSVersion uint16
 	// HeaderLimit is the size in bytes above which a header line is answered
 	// 400, before authentication; zero means only net/http's limit.
 	HeaderLimit int
@@ -56,8 +58,9 @@ type Upstream struct {
 	lines chan string
 
 	// Requests counts all requests, refused ones included; TooLarge those refused
-	// for a long header line; Connections the accepted connections.
-	Requests, TooLarge, Connections atomic.Int64
+	// for a long header line; Connections the accepted connections, Open those of them that
+	// are open; FullHandshakes and Resumptions those of TLS.
+	Requests, TooLarge, Connections, Open, FullHandshakes, Resumptions atomic.Int64
 
 	mu      sync.Mutex
 	addr    string
@@ -96,6 +99,15 @@ func (u *Upstream) Start() error {
 			GetCertificate: u.conns.Certificate,
 			NextProtos:     []string{"http/1.1"}, // like IIS with Windows authentication
 			MinVersion:     tls.VersionTLS12,
+			MaxVersion:     u.cfg.TLSVersion,
+			VerifyConnection: func(state tls.ConnectionState) error {
+				if state.DidResume {
+					u.Resumptions.Add(1)
+				} else {
+					u.FullHandshakes.Add(1)
+				}
+				return nil
+			},
 		})
 	}
 	base, stop := context.WithCancel(context.Background())
@@ -180,7 +192,9 @@ func (u *Upstream) connState(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		u.Connections.Add(1)
+		u.Open.Add(1)
 	case http.StateClosed, http.StateHijacked:
+		u.Open.Add(-1)
 		u.conns.Forget(c)
 	}
 }

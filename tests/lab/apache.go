@@ -41,6 +41,9 @@ type ApacheOptions struct {
 	Backend string
 	// Extra are further lines of httpd.conf.
 	Extra []string
+	// Lasting is for hundreds of thousands of requests: no log of accesses and tokens, and
+	// no replay cache.
+	Lasting bool
 }
 
 // Apache is an acceptor: apache2 with mod_auth_gssapi.
@@ -182,7 +185,7 @@ func (a *Apache) configure() error {
 	err = tmpl.Execute(&conf, map[string]any{
 		"Realm": a.opts.Realm.Name(), "Dir": a.dir, "Hosts": a.hosts, "User": a.user, "Group": a.gid,
 		"Plain": a.Addr(), "Small": a.SmallAddr(), "TLS": a.TLSAddr(), "Modules": modules,
-		"KeepAlive": a.opts.KeepAlive.Milliseconds(), "Backend": a.opts.Backend, "Extra": a.opts.Extra,
+		"KeepAlive": a.opts.KeepAlive.Milliseconds(), "Backend": a.opts.Backend, "Extra": a.opts.Extra, "Lasting": a.opts.Lasting,
 	})
 	if err != nil {
 		return err
@@ -224,7 +227,11 @@ func (a *Apache) Start(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := environment(a.dir, "KRB5_CONFIG="+a.opts.Realm.Krb5Conf(), "KRB5RCACHENAME=file2:"+a.path("rcache/rc"))
+	replays := "file2:" + a.path("rcache/rc")
+	if a.opts.Lasting {
+		replays = "none:"
+	}
+	env := environment(a.dir, "KRB5_CONFIG="+a.opts.Realm.Krb5Conf(), "KRB5RCACHENAME="+replays)
 	proc, err := start(a.path("httpd.out"), append(env, fake...), "apache2", "-DFOREGROUND", "-f", a.path("httpd.conf"))
 	if err != nil {
 		t.Fatal(err)
