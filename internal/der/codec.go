@@ -148,7 +148,12 @@ func Pointer[T any](code func(*Codec, *T)) func(c *Codec, v **T) {
 
 // List codes a SEQUENCE OF. An empty list is read as an empty one, not nil.
 func List[S ~[]T, T any](c *Codec, element func(*Codec, *T), list *S) {
-	c.Element(TagSequence, func() {
+	ListIn(c, TagSequence, element, list)
+}
+
+// ListIn is List with another tag, such as that of a SET OF, whose order is the caller's.
+func ListIn[S ~[]T, T any](c *Codec, t Tag, element func(*Codec, *T), list *S) {
+	c.Element(t, func() {
 		if c.writing {
 			for i := range *list {
 				element(c, &(*list)[i])
@@ -177,6 +182,58 @@ func Either[T ~uint8 | ~int32](c *Codec, n *T, first, second T) {
 		*n = second
 	case !c.writing:
 		*n = first
+	}
+}
+
+// ImplicitOctets codes [n] IMPLICIT OCTET STRING.
+func ImplicitOctets(c *Codec, n uint8, v *[]byte) {
+	c.content(ContextPrimitive(n), v)
+	c.last = n
+}
+
+// OptionalImplicitOctets is ImplicitOctets for a field that may be absent; v is then nil.
+func OptionalImplicitOctets(c *Codec, n uint8, v *[]byte) {
+	if c.writing && *v != nil || c.Next(ContextPrimitive(n)) {
+		ImplicitOctets(c, n, v)
+	}
+	c.last = n
+}
+
+// content codes a primitive element with tag t and this content.
+func (c *Codec) content(t Tag, v *[]byte) {
+	if c.writing {
+		c.out = AppendBytes(c.out, t, *v)
+		return
+	}
+	var content String
+	c.Require(!c.failed && c.in.ReadASN1(&content, t))
+	*v = content
+}
+
+// BitString codes a BIT STRING of whole bytes.
+func BitString(c *Codec, v *[]byte) {
+	content := append([]byte{0}, *v...)
+	c.content(TagBitString, &content)
+	if !c.writing {
+		if c.Require(len(content) > 0 && content[0] == 0); !c.failed {
+			*v = content[1:]
+		}
+	}
+}
+
+// Any codes an element of any kind, in its encoding.
+func Any(c *Codec, v *[]byte) {
+	if c.writing {
+		c.out = append(c.out, *v...)
+	} else {
+		c.Require(!c.failed && ReadRaw(&c.in, v))
+	}
+}
+
+// OptionalAny is Any for the last element of a structure, which may be absent; v is then nil.
+func OptionalAny(c *Codec, v *[]byte) {
+	if c.writing || c.Reading() && !c.in.Empty() {
+		Any(c, v)
 	}
 }
 

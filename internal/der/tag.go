@@ -19,9 +19,11 @@ const (
 	TagOctetString     = asn1.OCTET_STRING
 	TagOID             = asn1.OBJECT_IDENTIFIER
 	TagEnum            = asn1.ENUM
+	TagUTF8String      = asn1.UTF8String
 	TagGeneralizedTime = asn1.GeneralizedTime
 	TagGeneralString   = asn1.GeneralString
 	TagSequence        = asn1.SEQUENCE
+	TagSet             = asn1.SET
 )
 
 const (
@@ -33,6 +35,9 @@ const (
 
 // Context is the constructed context-specific tag [n], for n up to 30.
 func Context(n uint8) Tag { return Tag(classContext | constructed | n&0x1f) }
+
+// ContextPrimitive is the primitive context-specific tag [n], for n up to 30.
+func ContextPrimitive(n uint8) Tag { return Tag(classContext | n&0x1f) }
 
 // Application is the constructed tag [APPLICATION n], for n up to 30.
 func Application(n uint8) Tag { return Tag(classApplication | constructed | n&0x1f) }

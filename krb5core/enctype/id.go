@@ -73,6 +73,14 @@ func (id ID) KeySize() int {
 	return 0
 }
 
+// SeedSize returns how many bytes KeyFromSeed takes, 0 if the type is not supported.
+func (id ID) SeedSize() int {
+	if p := profiles[id]; p != nil {
+		return p.seedSize
+	}
+	return 0
+}
+
 // Check returns nil if keys of the type can be used: ErrUnsupported if it is
 // not implemented, ErrNotApproved if FIPS 140 is enforced and forbids it.
 func (id ID) Check() error {

@@ -77,6 +77,19 @@ func GenerateKey(id ID, rand io.Reader) (Key, error) {
 	return newKey(id, p.randomToKey(seed)), nil
 }
 
+// KeyFromSeed returns the key that seed, bytes as good as random, becomes (RFC 3961, Section 3,
+// random-to-key). The seed has SeedSize bytes.
+func KeyFromSeed(id ID, seed []byte) (Key, error) {
+	p, err := id.profile()
+	if err != nil {
+		return Key{}, err
+	}
+	if len(seed) != p.seedSize {
+		return Key{}, fmt.Errorf("a key of type %s is made of %d bytes, not %d", id, p.seedSize, len(seed))
+	}
+	return newKey(id, p.randomToKey(seed)), nil
+}
+
 // EType returns the key's encryption type, 0 for the zero Key.
 func (k Key) EType() ID {
 	if k.s == nil {

@@ -31,6 +31,7 @@ const (
 	KEY_USAGE_PA_FOR_USER              Usage = 17 // [MS-SFU], Section 2.2.1, KERB_NON_KERB_CKSUM_SALT
 	KEY_USAGE_PA_S4U_X509_USER_REQUEST Usage = 26 // [MS-SFU], Section 2.2.2
 	KEY_USAGE_PA_S4U_X509_USER_REPLY   Usage = 27 // [MS-SFU], Section 2.2.2
+	KEY_USAGE_PA_PKINIT_KX             Usage = 44 // RFC 8062, Section 4.2
 	KEY_USAGE_FAST_REQ_CHKSUM          Usage = 50 // RFC 6113, Section 5.4.2
 	KEY_USAGE_FAST_ENC                 Usage = 51 // RFC 6113, Section 5.4.2
 	KEY_USAGE_FAST_REP                 Usage = 52 // RFC 6113, Section 5.4.3

@@ -12,23 +12,29 @@ type PADataType int32
 
 // The types in use here.
 const (
-	PA_TGS_REQ             PADataType = 1   // RFC 4120, Section 5.2.7.1: an AP-REQ
-	PA_ENC_TIMESTAMP       PADataType = 2   // RFC 4120, Section 5.2.7.2: EncryptedData of a PAEncTSEnc
-	PA_PW_SALT             PADataType = 3   // RFC 4120, Section 5.2.7.3; in an error of Windows or Samba an extended error
-	PA_ETYPE_INFO          PADataType = 11  // RFC 4120, Section 5.2.7.4
-	PA_PK_AS_REQ           PADataType = 16  // RFC 4556
-	PA_ETYPE_INFO2         PADataType = 19  // RFC 4120, Section 5.2.7.5
-	TD_KRB_PRINCIPAL       PADataType = 102 // RFC 6113, Section 9
-	TD_REQ_NONCE           PADataType = 107 // RFC 6113, Section 9
-	PA_FOR_USER            PADataType = 129 // [MS-SFU], Section 2.2.1
-	PA_FOR_X509_USER       PADataType = 130 // [MS-SFU], Section 2.2.2, there PA-S4U-X509-USER
-	PA_FX_COOKIE           PADataType = 133 // RFC 6113, Section 5.2: opaque, to be sent back
-	PA_FX_FAST             PADataType = 136 // RFC 6113, Section 5.4
-	PA_FX_ERROR            PADataType = 137 // RFC 6113, Section 5.4.4: a KRB-ERROR
-	PA_ENCRYPTED_CHALLENGE PADataType = 138 // RFC 6113, Section 5.4.6: EncryptedData of a PAEncTSEnc
-	PA_REQ_ENC_PA_REP      PADataType = 149 // RFC 6806, Section 11: empty in a request, Checksum in a reply
-	PA_SPAKE               PADataType = 151 // RFC 9588
-	PA_PAC_OPTIONS         PADataType = 167 // [MS-KILE], Section 2.2.10
+	PA_TGS_REQ              PADataType = 1   // RFC 4120, Section 5.2.7.1: an AP-REQ
+	PA_ENC_TIMESTAMP        PADataType = 2   // RFC 4120, Section 5.2.7.2: EncryptedData of a PAEncTSEnc
+	PA_PW_SALT              PADataType = 3   // RFC 4120, Section 5.2.7.3; in an error of Windows or Samba an extended error
+	PA_ETYPE_INFO           PADataType = 11  // RFC 4120, Section 5.2.7.4
+	PA_PK_AS_REQ            PADataType = 16  // RFC 4556
+	PA_PK_AS_REP            PADataType = 17  // RFC 4556
+	PA_ETYPE_INFO2          PADataType = 19  // RFC 4120, Section 5.2.7.5
+	TD_KRB_PRINCIPAL        PADataType = 102 // RFC 6113, Section 9
+	TD_TRUSTED_CERTIFIERS   PADataType = 104 // RFC 4556, Section 3.2.2
+	TD_INVALID_CERTIFICATES PADataType = 105 // RFC 4556, Section 3.2.2; IANA's name is TD_CERTIFICATE_INDEX
+	TD_REQ_NONCE            PADataType = 107 // RFC 6113, Section 9
+	TD_DH_PARAMETERS        PADataType = 109 // RFC 4556, Section 3.1.3
+	PA_FOR_USER             PADataType = 129 // [MS-SFU], Section 2.2.1
+	PA_FOR_X509_USER        PADataType = 130 // [MS-SFU], Section 2.2.2, there PA-S4U-X509-USER
+	PA_FX_COOKIE            PADataType = 133 // RFC 6113, Section 5.2: opaque, to be sent back
+	PA_FX_FAST              PADataType = 136 // RFC 6113, Section 5.4
+	PA_FX_ERROR             PADataType = 137 // RFC 6113, Section 5.4.4: a KRB-ERROR
+	PA_ENCRYPTED_CHALLENGE  PADataType = 138 // RFC 6113, Section 5.4.6: EncryptedData of a PAEncTSEnc
+	PA_PKINIT_KX            PADataType = 147 // RFC 8062, Section 4.2: EncryptedData of an EncryptionKey
+	PA_REQ_ENC_PA_REP       PADataType = 149 // RFC 6806, Section 11: empty in a request, Checksum in a reply
+	PA_AS_FRESHNESS         PADataType = 150 // RFC 8070, Section 4: empty in a request, then an opaque token
+	PA_SPAKE                PADataType = 151 // RFC 9588
+	PA_PAC_OPTIONS          PADataType = 167 // [MS-KILE], Section 2.2.10
 )
 
 // PA_S4U_X509_USER is [MS-SFU]'s name of PA_FOR_X509_USER.
