@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/pkinit"
 )
 
 // An Account is a principal with its keys, and what was learnt about it: the salt of its password,
@@ -15,8 +16,11 @@ import (
 type Account struct {
 	principal messages.Principal
 	keys      exchange.KeySource
-	clock     *Clock
-	hint      atomic.Pointer[exchange.PreAuthHint] // of the last login that succeeded
+	// certificate returns the certificate to log in with, nil for an anonymous client; the field is
+	// nil for an account with keys.
+	certificate func() (*pkinit.Identity, error)
+	clock       *Clock
+	hint        atomic.Pointer[exchange.PreAuthHint] // of the last login that succeeded
 	// failed is true after a login that failed: the next one asks the KDC first, and proves a key
 	// after a reply only.
 	failed atomic.Bool
@@ -52,6 +56,14 @@ func NewAccount(principal messages.Principal, keys exchange.KeySource, clock *Cl
 func (a *Account) Salted() bool {
 	_, password := a.keys.(*passwordKeys)
 	return !password || a.hint.Load() != nil
+}
+
+// NewCertificateAccount returns the account of principal, which logs in by PKINIT (RFC 4556) with
+// the certificate that the function returns at each login.
+func NewCertificateAccount(principal messages.Principal, certificate func() (*pkinit.Identity, error), clock *Clock) *Account {
+	a := NewAccount(principal, nil, clock)
+	a.certificate = certificate
+	return a
 }
 
 // Principal is the name as configured; the credential that Login returns has the name as corrected

@@ -3,6 +3,7 @@ package krb5core
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"time"
 
@@ -52,11 +53,21 @@ type Config struct {
 	// realm, whose KDC may refer to another (RFC 6806, Section 8), and a
 	// password is proved in no other realm.
 	Realms Realms
+	// PKINIT is for logins with certificates.
+	PKINIT PKINITConfig
 	// Armor protects logins, and with them the requests for tickets (FAST, RFC
 	// 6113): with it nothing is sent or believed without. May be nil.
 	Armor *Armor
 	// Tracer may be nil.
 	Tracer Tracer
+}
+
+// PKINITConfig is what logins with certificates need beside the certificate.
+type PKINITConfig struct {
+	// Roots are the CAs that may issue certificates of KDCs, nil for the system's.
+	Roots *x509.CertPool
+	// WeakGroups permits MODP group 2 if a KDC accepts no other.
+	WeakGroups bool
 }
 
 // A Client gets tickets and returns them to its caller; it keeps none. It holds

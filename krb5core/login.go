@@ -57,6 +57,13 @@ func (c *Client) login(ctx context.Context, a *Account, armor *messages.Credenti
 		cfg.Configured = c.cfg.Realms.Configured
 	}
 	fail := Error{Op: OpLogin, Realm: realm, Client: a.principal.String()}
+	if a.certificate != nil {
+		identity, err := a.certificate()
+		if err != nil {
+			return nil, outcome{err: err}.failure(fail)
+		}
+		cfg.PKINIT = &exchange.PKINIT{Identity: identity, Roots: c.cfg.PKINIT.Roots, WeakGroups: c.cfg.PKINIT.WeakGroups}
+	}
 	var m *exchange.AS
 	out := c.exchange(ctx, func(again bool) (exchange.Machine, error) {
 		if again {
@@ -99,8 +106,9 @@ func (c *Client) armor(ctx context.Context, a *Account) (tgt *messages.Credentia
 		}
 		return tgt, true, nil
 	}
-	if tgt = source.ticket(realm, a.clock.Now(realm)); tgt != nil {
-		return tgt, false, nil
+	held, lasting := source.ticket(realm, a.clock.Now(realm))
+	if lasting {
+		return held, false, nil
 	}
 	err = source.guard(ctx, func(budget *exchange.Budget) error {
 		if tgt, err = c.armorLogin(ctx, realm, budget); err != nil {
@@ -109,6 +117,9 @@ func (c *Client) armor(ctx context.Context, a *Account) (tgt *messages.Credentia
 		source.keep(realm, tgt)
 		return nil
 	})
+	if err != nil && held != nil {
+		return held, false, nil // it is to be replaced, but not yet
+	}
 	return tgt, true, err
 }
 
@@ -125,7 +136,7 @@ func armorError(realm string, err error) error {
 // armorLogin gets a ticket-granting ticket for the realm as the account that provides the armor,
 // through the account's own realm if that is another.
 func (c *Client) armorLogin(ctx context.Context, realm string, budget *exchange.Budget) (*messages.Credential, error) {
-	account, err := c.cfg.Armor.account()
+	account, err := c.cfg.Armor.account(realm)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/pkinit"
 )
 
 // ASConfig says what to log in as.
@@ -20,6 +21,7 @@ type ASConfig struct {
 	Canonicalize bool
 
 	Keys    KeySource
+	PKINIT  *PKINIT // in place of Keys, nil without
 	Options messages.KDCOptions
 	Budget  *Budget // of proofs of the key; nil for MaxProofs
 
@@ -78,6 +80,7 @@ type AS struct {
 	offered    []enctype.ID // types in the request: those with keys come first
 	mechanisms []mechanism  // of pre-authentication, in order of preference
 	armor      *armor       // nil if there is none, or if it has to be made
+	public     *publicKey   // nil without PKINIT
 
 	realm   string   // asked now
 	via     []string // realms asked
@@ -102,7 +105,7 @@ func NewAS(cfg ASConfig) (*AS, error) {
 	switch {
 	case len(cfg.Client.Name.NameString) == 0 || cfg.Client.Realm == "":
 		return nil, fmt.Errorf("logging in as %q: a client needs a name and a realm", cfg.Client)
-	case cfg.Keys == nil:
+	case cfg.Keys == nil && cfg.PKINIT == nil:
 		return nil, fmt.Errorf("logging in as %s: no key source", cfg.Client)
 	case cfg.Armor != nil && checkTGT(cfg.Armor) != nil:
 		return nil, fmt.Errorf("logging in as %s: FAST armor: %w", cfg.Client, checkTGT(cfg.Armor))
@@ -123,6 +126,10 @@ func NewAS(cfg ASConfig) (*AS, error) {
 	a.fast = cfg.Armor != nil
 	if cfg.Canonicalize || cfg.Client.Name.NameType == messages.KRB_NT_ENTERPRISE {
 		a.options |= messages.KDC_OPT_CANONICALIZE
+	}
+	if cfg.PKINIT != nil {
+		a.usePublicKey()
+		return a, nil
 	}
 	held := cfg.Keys.ETypes()
 	if held == nil {
@@ -160,6 +167,8 @@ type asRequest struct {
 
 	said     []byte      // what the mechanism sent, if the KDC may challenge again
 	replyKey enctype.Key // derived by the mechanism, zero for the client's
+
+	agreement *pkinit.KeyPair // of PKINIT, nil without
 }
 
 // proof is a key and how it is proved.
@@ -195,7 +204,7 @@ func (a *AS) ask(pre *proof) (*Request, error) {
 			return nil, err
 		}
 	}
-	said, err := a.say(pre, body.Raw, now)
+	said, err := a.say(pre, body, now)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +216,7 @@ func (a *AS) ask(pre *proof) (*Request, error) {
 	}
 	a.open = &asRequest{
 		nonce: nonce, message: req.Marshal(), sent: a.Now(), proof: pre, armor: a.armor,
-		said: said.said, replyKey: said.replyKey,
+		said: said.said, replyKey: said.replyKey, agreement: said.agreement,
 	}
 	return &Request{Realm: a.realm, Message: a.open.message, PreAuth: said.proves, TCP: a.tcp}, nil
 }
@@ -226,11 +235,11 @@ func (a *AS) armored(req messages.KDCReq) (messages.KDCReq, error) {
 }
 
 // say lets the mechanism respond to the KDC's last message.
-func (a *AS) say(pre *proof, body []byte, now time.Time) (response, error) {
+func (a *AS) say(pre *proof, body messages.KDCReqBody, now time.Time) (response, error) {
 	if pre == nil {
-		return response{}, nil
+		return response{padata: a.public.hello()}, nil
 	}
-	c := challenge{key: pre.key, value: pre.value, said: pre.said, round: pre.round, body: body, now: now, rand: a.Rand}
+	c := challenge{key: pre.key, value: pre.value, said: pre.said, round: pre.round, body: body.Raw, nonce: body.Nonce, now: now, rand: a.Rand}
 	if a.armor != nil {
 		c.armor = a.armor.key
 	}
@@ -238,7 +247,10 @@ func (a *AS) say(pre *proof, body []byte, now time.Time) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	if pre.round == 0 {
+	switch {
+	case a.public != nil:
+		a.Trace(a.public.chosen())
+	case pre.round == 0:
 		a.Trace(KeyChosen{pre.info.EType, pre.info.Salt, pre.info.HasSalt, pre.hinted})
 	}
 	if said.proves {

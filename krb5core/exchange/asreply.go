@@ -17,6 +17,8 @@ type asReply struct {
 	info     KeyInfo // of the reply key
 	named    bool    // the reply names type and salt
 	verified bool    // the KDC confirmed the request
+
+	kdc *KDCCertificate // nil without PKINIT
 }
 
 // WrongKeyError means that a reply does not decrypt with the client's key. It describes the key for
@@ -92,6 +94,9 @@ func (a *AS) checkReply(rep *messages.KDCRep) (*asReply, error) {
 
 // checkClient compares the reply's client with the requested one, unless the KDC may correct it.
 func (a *AS) checkClient(rep *messages.KDCRep) error {
+	if a.anonymous {
+		return sameClient(rep, AnonymousClient(anonymousRealm))
+	}
 	if a.options&messages.KDC_OPT_CANONICALIZE != 0 {
 		if rep.CRealm == "" || !named(rep.CName) {
 			return mismatch("cname", "present", "absent")
@@ -133,6 +138,9 @@ func (a *AS) openReply(rep *messages.KDCRep, strengthen enctype.Key) (enctype.Ke
 	id := rep.EncPart.EType
 	if !slices.Contains(a.offered, id) {
 		return enctype.Key{}, nil, mismatch("enc-part.etype", fmt.Sprint("one of ", a.offered), id)
+	}
+	if a.open.agreement != nil {
+		return a.openAgreed(rep, strengthen)
 	}
 	answer := &asReply{rep: rep}
 	answer.info, answer.named = a.replyInfo(rep)
@@ -281,6 +289,9 @@ func (a *AS) accept(answer *asReply) {
 		hint := *r.Hint
 		hint.PAType = pre.mechanism.padata
 		r.Hint = &hint
+	}
+	if answer.kdc != nil {
+		a.Trace(*answer.kdc)
 	}
 	if answer.verified {
 		a.Trace(EncPARepVerified{a.realm})

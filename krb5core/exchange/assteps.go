@@ -58,6 +58,9 @@ func (a *AS) begin() (*Request, error) {
 // onError returns the next request after a KRB-ERROR, or the error if it is final.
 func (a *AS) onError(e *messages.KRBError) (*Request, error) {
 	pre := a.open.proof
+	if a.public.answers(e.ErrorCode) {
+		return a.onPublicKeyError(e)
+	}
 	switch e.ErrorCode {
 	case messages.KDC_ERR_PREAUTH_REQUIRED:
 		return a.onPreAuthRequired(e)
@@ -120,6 +123,9 @@ func (a *AS) onPreAuthRequired(e *messages.KRBError) (*Request, error) {
 	m, value, err := choose(a.mechanisms, offer)
 	if err != nil {
 		return nil, err
+	}
+	if a.public != nil {
+		return a.prove(e, m, offer)
 	}
 	final := e
 	if a.refused != nil {

@@ -110,8 +110,10 @@ func (c *common) checkTimes(part *messages.EncKDCRepPart, now time.Time) error {
 		return mismatch("endtime", "later than "+text(now), text(part.EndTime))
 	case part.Flags&messages.TKT_FLG_RENEWABLE != 0 && !part.RenewTill.After(start):
 		return mismatch("renew-till", "later than starttime "+text(start), text(part.RenewTill))
-	case part.Flags&(messages.TKT_FLG_INVALID|messages.TKT_FLG_POSTDATED|messages.TKT_FLG_ANONYMOUS) != 0:
-		return mismatch("flags", "neither invalid, postdated nor anonymous", part.Flags)
+	case part.Flags&(messages.TKT_FLG_INVALID|messages.TKT_FLG_POSTDATED) != 0:
+		return mismatch("flags", "neither invalid nor postdated", part.Flags)
+	case part.Flags&messages.TKT_FLG_ANONYMOUS != 0 != c.anonymous:
+		return mismatch("flags", fmt.Sprintf("anonymous: %t", c.anonymous), part.Flags)
 	}
 	return nil
 }

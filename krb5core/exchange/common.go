@@ -21,6 +21,8 @@ type common struct {
 	Env       // with its defaults
 	fast bool // requests are armored (RFC 6113, Section 5.4)
 
+	anonymous bool // the client is (RFC 8062)
+
 	offset      time.Duration // the KDC's clock minus ours
 	offsetRealm string
 	skewed      bool // offset was learnt from an error; not twice

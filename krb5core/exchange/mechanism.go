@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/pkinit"
 )
 
 // mechanism is a kind of pre-authentication (RFC 6113, Section 2). The AS machine uses the first of
@@ -29,6 +30,7 @@ type challenge struct {
 	said  []byte      // what the client sent before, if this is the reply to it
 	round int         // how often the KDC has replied
 	body  []byte      // the KDC-REQ-BODY of the request
+	nonce uint32      // in it
 	now   time.Time   // the KDC's time as far as known
 	rand  io.Reader
 }
@@ -38,6 +40,8 @@ type response struct {
 	proves   bool        // shows a key to the KDC: a wrong one counts towards lockout
 	said     []byte      // to be passed with the next challenge, if one follows
 	replyKey enctype.Key // of the reply that follows, zero for the client's
+
+	agreement *pkinit.KeyPair // by which the reply is to be opened, nil for a key
 }
 
 // encryptedTime proves the key by encrypting the KDC's time with it.

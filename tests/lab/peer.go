@@ -19,6 +19,8 @@ type Peer struct {
 var (
 	// KDC is MIT's krb5kdc with kdb5_util and kadmin.local.
 	KDC = Peer{name: "MIT KDC", packages: "krb5-kdc krb5-admin-server", needs: []string{"krb5kdc", "kdb5_util", "kadmin.local"}}
+	// PKINIT is the plugin with which MIT's KDC and kinit take certificates.
+	PKINIT = Peer{name: "MIT PKINIT", packages: "krb5-pkinit", needs: []string{"/usr/lib/*/krb5/plugins/preauth/pkinit.so"}}
 	// Krb5User is MIT's kinit, kvno and klist.
 	Krb5User = Peer{name: "MIT client tools", packages: "krb5-user", needs: []string{"kinit", "kvno", "klist"}}
 	// HTTPD is Apache with mod_auth_gssapi.
