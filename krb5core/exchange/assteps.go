@@ -12,6 +12,9 @@ func (a *AS) Check(reply []byte) error {
 		return ErrFinished
 	}
 	_, _, err := a.judge(reply)
+	if a.plainer(err) {
+		return nil
+	}
 	return err
 }
 
@@ -23,6 +26,8 @@ func (a *AS) step(reply []byte) (*Request, error) {
 	}
 	answer, krbErr, err := a.judge(reply)
 	switch {
+	case a.plainer(err):
+		return a.askPlainly(reply)
 	case err != nil:
 		return nil, err
 	case krbErr != nil:

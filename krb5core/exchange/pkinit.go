@@ -69,6 +69,7 @@ type publicKey struct {
 	regrouped bool
 	freshness []byte // the KDC's token (RFC 8070)
 	expired   bool   // a token was once
+	plain     bool   // the KDC cannot read paChecksum2
 }
 
 // usePublicKey makes the machine one of PKINIT.
@@ -125,6 +126,9 @@ func (p *publicKey) respond(c challenge) (response, error) {
 		SupportedKDFs:     pkinit.SupportedKDFs(),
 	}
 	pack.PKAuthenticator.PAChecksum, pack.PKAuthenticator.PAChecksum2 = pkinit.Checksums(c.body)
+	if p.plain || p.Identity == nil {
+		pack.PKAuthenticator.PAChecksum2 = nil
+	}
 	signed, err := pkinit.Sign(pkinit.AuthData, pack.Marshal(), p.Identity, c.rand)
 	if err != nil {
 		return response{}, err
@@ -183,6 +187,22 @@ func (a *AS) onPublicKeyError(e *messages.KRBError) (*Request, error) {
 	default:
 		return nil, e
 	}
+}
+
+// plainer reports whether a reply that was not accepted shows that the KDC cannot read paChecksum2,
+// and with it what follows: Heimdal 7 overlooks the client's Diffie-Hellman value then, and
+// transports a key. A forged reply achieves no more than that SHA-1 alone ties the signature to the
+// request.
+func (a *AS) plainer(err error) bool {
+	return a.public != nil && !a.public.plain && a.cfg.Budget.Left() > 0 && errors.Is(err, errKeyTransport)
+}
+
+// askPlainly signs again without paChecksum2.
+func (a *AS) askPlainly(reply []byte) (*Request, error) {
+	a.note(reply)
+	a.public.plain = true
+	a.traceAgain(a.realm, "the KDC cannot read paChecksum2")
+	return a.ask(a.open.proof)
 }
 
 // openAgreed opens a reply that is encrypted with the key agreed on. Its signer must be a KDC of the

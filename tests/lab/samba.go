@@ -119,8 +119,24 @@ func (s *Samba) script(args ...string) error {
 	return err
 }
 
-func (s *Samba) start() error {
-	proc, err := start(s.path("samba.out"), environment(s.dir), "samba",
+// EnablePKINIT restarts the KDC with a certificate of its own, which the file cert has and key the
+// key of, so that clients with certificates of the CA log in.
+func (s *Samba) EnablePKINIT(t testing.TB, cert, key, ca string) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.proc.stop()
+	conf := fmt.Sprintf("[kdc]\n enable-pkinit = yes\n pkinit_identity = FILE:%s,%s\n pkinit_anchors = FILE:%s\n", cert, key, ca)
+	if err := writeFile(s.path("kdc.krb5.conf"), conf, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.start("KRB5_CONFIG=" + s.path("kdc.krb5.conf")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *Samba) start(env ...string) error {
+	proc, err := start(s.path("samba.out"), environment(s.dir, env...), "samba",
 		"-F", "--no-process-group", "-M", "single", "-s", s.path("smb.conf"), "--debug-stdout", "-d", "1")
 	if err != nil {
 		return err

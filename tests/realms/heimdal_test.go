@@ -33,7 +33,8 @@ type heimdal struct {
 
 const heimdalRealm = "HEIMDAL.TEST"
 
-func startHeimdal(t *testing.T) *heimdal {
+// startHeimdal makes a realm; the lines are of the section kdc.
+func startHeimdal(t *testing.T, kdc ...string) *heimdal {
 	t.Helper()
 	root := os.Getenv("HEIMDAL_ROOT")
 	if root == "" {
@@ -61,11 +62,12 @@ func startHeimdal(t *testing.T) *heimdal {
 		log_file = %[3]s.log
 	}
 	signal_socket = %[3]s.signal
+	%[7]s
 [kadmin]
 	default_keys = des-cbc-md5:pw-salt des-cbc-crc:pw-salt des3-cbc-sha1:pw-salt arcfour-hmac-md5:pw-salt aes256-cts-hmac-sha1-96:pw-salt
 [logging]
 	default = FILE:%[6]s
-`, heimdalRealm, port, h.path("db"), h.path("acl"), h.path("mkey"), h.path("log"))
+`, heimdalRealm, port, h.path("db"), h.path("acl"), h.path("mkey"), h.path("log"), strings.Join(kdc, "\n\t"))
 	if err := os.WriteFile(h.path("krb5.conf"), []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
