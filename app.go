@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
 
 	_ "github.com/caddy-negotiate/caddy-negotiate/internal/adminapi" // admin.api.kerberos
 	_ "github.com/caddy-negotiate/caddy-negotiate/internal/command"  // caddy kerberos
@@ -58,6 +59,7 @@ type App struct {
 
 	mu      sync.Mutex
 	opened  []*identitypool.Ref // to be logged in by Start
+	managed map[string]struct{} // names of certificates that Start has Caddy manage
 	started bool
 }
 
@@ -68,7 +70,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 
 // Provision reads the files that the identities name. It sends nothing to a KDC.
 func (a *App) Provision(ctx caddy.Context) (err error) {
-	a.ctx, a.logger = ctx, ctx.Logger()
+	a.ctx, a.logger, a.managed = ctx, ctx.Logger(), make(map[string]struct{})
 	if err := metrics.Register(ctx.GetMetricsRegistry(), identitypool.Process.Readings); err != nil {
 		return err
 	}
@@ -78,6 +80,7 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 	if a.limits, err = a.newLimits(); err != nil {
 		return fmt.Errorf("ticket_store: %w", err)
 	}
+	a.env.Run()
 	a.named = make(map[string]*identitypool.Ref)
 	for name, credentials := range a.Identities {
 		credentials = cmp.Or(credentials, new(config.Credentials))
@@ -112,11 +115,26 @@ func (a *App) Start() error {
 	identitypool.Process.Apply(a.limits)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if err := a.manage(); err != nil {
+		return err
+	}
 	a.started = true
 	for _, ref := range a.opened {
 		ref.LoginAtStart(a.ctx)
 	}
 	return nil
+}
+
+// manage has Caddy obtain and renew the certificates that identities log in with.
+func (a *App) manage() error {
+	if len(a.managed) == 0 {
+		return nil
+	}
+	module, err := a.ctx.App("tls")
+	if err != nil {
+		return err
+	}
+	return module.(*caddytls.TLS).Manage(a.managed)
 }
 
 // Stop reverts the limits. What runs in the background ends with the context.
@@ -171,12 +189,21 @@ func (a *App) open(credentials *config.Credentials, name string) (*identitypool.
 		return nil, fmt.Errorf("ticket_store storage needs a KEY for a %s, from which none can be derived: "+
 			"ticket_store storage {env.TICKET_KEY}, with 32 bytes in base64 (openssl rand -base64 32)", kind)
 	}
+	if resolved.Managed != "" {
+		// Provisioned here, because a certificate is looked up in what it makes.
+		if _, err := a.ctx.App("tls"); err != nil {
+			return nil, err
+		}
+	}
 	ref, err := identitypool.Process.Open(resolved, name, a.logger)
 	if err != nil {
 		return nil, err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if resolved.Managed != "" {
+		a.managed[resolved.Managed] = struct{}{}
+	}
 	if a.started {
 		ref.LoginAtStart(a.ctx)
 	} else {

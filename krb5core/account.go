@@ -1,6 +1,7 @@
 package krb5core
 
 import (
+	"crypto/x509"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,6 +70,17 @@ func NewCertificateAccount(principal messages.Principal, certificate func() (*pk
 // Principal is the name as configured; the credential that Login returns has the name as corrected
 // by the KDC.
 func (a *Account) Principal() messages.Principal { return a.principal }
+
+// Certificate returns the certificate that the account logs in with now, nil if it has none.
+func (a *Account) Certificate() *x509.Certificate {
+	if a.certificate == nil {
+		return nil
+	}
+	if id, err := a.certificate(); err == nil && id != nil {
+		return id.Leaf()
+	}
+	return nil
+}
 
 // Keys is where the account's keys come from.
 func (a *Account) Keys() exchange.KeySource { return a.keys }

@@ -126,6 +126,9 @@ func pauseAfter(code messages.ErrorCode) time.Duration {
 	if code.KeyRefused() {
 		return refusedPause
 	}
+	if code.CertificateRefused() {
+		return accountPause
+	}
 	switch code {
 	case messages.KDC_ERR_C_PRINCIPAL_UNKNOWN, messages.KDC_ERR_POLICY, messages.KDC_ERR_CLIENT_REVOKED,
 		messages.KDC_ERR_NAME_EXP, messages.KDC_ERR_KEY_EXPIRED, messages.KDC_ERR_ETYPE_NOSUPP:

@@ -69,7 +69,7 @@ func remembered(err error, now func() time.Time) error {
 	if _, ok := errors.AsType[*RefusedError](err); ok {
 		return err // the breaker remembers it
 	}
-	if errors.Is(err, ErrCCache) {
+	if errors.Is(err, ErrCCache) || errors.Is(err, ErrNoCertificate) {
 		return &failure{err: err, shortest: outageShortest, longest: missingLongest, now: now}
 	}
 	var e *krb5core.Error

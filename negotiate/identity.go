@@ -110,8 +110,10 @@ func NewIdentity(cfg IdentityConfig) (*Identity, error) {
 	late := false
 	if cfg.Secret.Kind == KindCCache {
 		id.source, late = newCredentialCache(&cfg, clock), cfg.Secret.ccache.Late()
+	} else if cfg.Secret.managed {
+		id.source = newManagedCertificate(&cfg, clock)
 	} else {
-		file := watchedFile{path: cfg.Secret.Path, observe: cfg.Observe}
+		file := watchedFile{path: cfg.Secret.Path, more: cfg.Secret.more, observe: cfg.Observe}
 		id.source = &keyring{name: cfg.Principal, secret: cfg.Secret, file: file, clock: clock}
 	}
 	if _, err := id.source.reload(context.Background()); err != nil && !late {

@@ -28,11 +28,10 @@ func (k *keyring) reload(context.Context) (changed bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.file.reload(func() error {
-		keys, err := k.secret.read()
+		account, err := k.secret.open(k.name, k.clock)
 		if err != nil {
 			return err
 		}
-		account := krb5core.NewAccount(k.name, keys, k.clock)
 		if k.proven == nil {
 			k.proven = account
 		} else {
@@ -137,14 +136,14 @@ func (k *keyring) tgt(ctx context.Context, s *Settings, budget *exchange.Budget)
 	return cred, nil
 }
 
-// keyRefused reports whether the KDC refused the key, and not that of the account that
+// keyRefused reports whether the KDC refused the key or the certificate, and not that of the account that
 // provides the FAST armor.
 func keyRefused(err error) bool {
 	if e, ok := errors.AsType[*krb5core.Error](err); ok && e.Op == krb5core.OpArmor {
 		return false
 	}
 	code, ok := krb5core.Code(err)
-	return ok && (code.KeyRefused() || code == messages.KDC_ERR_ETYPE_NOSUPP)
+	return ok && (code.KeyRefused() || code.CertificateRefused() || code == messages.KDC_ERR_ETYPE_NOSUPP)
 }
 
 // held is nil: keys hold no tickets.

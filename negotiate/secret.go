@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/secretfile"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
@@ -12,6 +13,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/keytab"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/pkinit"
 )
 
 // Bounds of the files that secrets are read from.
@@ -31,6 +33,10 @@ type Secret struct {
 	Pinned messages.Principal
 	ccache ccache.Source
 	read   func() (exchange.KeySource, error)
+
+	certificate func() (*pkinit.Identity, error) // in place of read
+	more        []string                         // files beside Path
+	managed     bool                             // the certificate is looked up at each login
 }
 
 // SecretKind says what kind of secret an account logs in with.
@@ -42,6 +48,7 @@ const (
 	KindPassword     SecretKind = "password"
 	KindPasswordFile SecretKind = "password_file"
 	KindCCache       SecretKind = "ccache"
+	KindCertificate  SecretKind = "certificate"
 )
 
 // CCacheSecret uses the tickets of a credential cache in place of keys. If the cache gets
@@ -91,6 +98,22 @@ func PasswordFileSecret(path string) Secret {
 	}}
 }
 
+// open reads the keys or the certificate.
+func (s Secret) open(principal messages.Principal, clock *krb5core.Clock) (*krb5core.Account, error) {
+	if s.certificate == nil {
+		keys, err := s.read()
+		if err != nil {
+			return nil, err
+		}
+		return krb5core.NewAccount(principal, keys, clock), nil
+	}
+	id, err := s.certificate()
+	if err != nil {
+		return nil, err
+	}
+	return krb5core.NewCertificateAccount(principal, func() (*pkinit.Identity, error) { return id, nil }, clock), nil
+}
+
 // ReadKeytab reads a keytab file.
 func ReadKeytab(path string) (*keytab.Keytab, error) {
 	content, err := secretfile.Read(path, maxKeytab)
@@ -126,9 +149,10 @@ func ReadPassword(path string) (string, error) {
 // watchedFile is a file that is read again when it changes. If it cannot be read again, what was
 // read before stays in use; the failure is reported once, however often the file is written.
 type watchedFile struct {
-	path    string // empty for a secret without a file
+	path    string   // empty for a secret without a file
+	more    []string // further files, which are read with it
 	observe func(Event)
-	info    fs.FileInfo // of the state that was read, symbolic links followed; nil without a file
+	info    []fs.FileInfo // of the state that was read, symbolic links followed; nil for a file that is not there
 	loaded  bool
 	broken  string // the failure that was reported last, empty after a success
 }
@@ -136,11 +160,14 @@ type watchedFile struct {
 // reload reads the file unless it is as it was, and reports whether its content is another than
 // that of the first reading.
 func (w *watchedFile) reload(read func() error) (changed bool, err error) {
-	var now fs.FileInfo
+	var now []fs.FileInfo
 	if w.path != "" {
-		now, _ = os.Stat(w.path)
+		for _, path := range append([]string{w.path}, w.more...) {
+			info, _ := os.Stat(path)
+			now = append(now, info)
+		}
 	}
-	if w.loaded && secretfile.Same(now, w.info) {
+	if w.loaded && slices.EqualFunc(now, w.info, secretfile.Same) {
 		return false, nil
 	}
 	err = read()

@@ -1,6 +1,7 @@
 package negotiate
 
 import (
+	"crypto/x509"
 	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/cache"
@@ -20,6 +21,20 @@ func (id *Identity) Origin() (kind SecretKind, path string) {
 		return KindCCache, c.name()
 	}
 	return id.cfg.Secret.Kind, id.cfg.Secret.Path
+}
+
+// Certificate returns the certificate that the identity logs in with, nil if it has none.
+func (id *Identity) Certificate() *x509.Certificate {
+	var account *krb5core.Account
+	switch s := id.source.(type) {
+	case *keyring:
+		account = s.newest()
+	case *managedCertificate:
+		account = s.as
+	default:
+		return nil
+	}
+	return account.Certificate()
 }
 
 // Keys lists the long-term keys that the identity holds.

@@ -53,7 +53,7 @@ var allowed = map[string]imports{
 	"cache":                     {theirs: x},
 	"negotiate/spnego":          {ours: []string{"internal/der"}, theirs: crypto},
 	"negotiate/httpauth":        {ours: []string{"krb5core/gss"}},
-	"negotiate":                 {ours: []string{"negotiate/...", "internal/secretfile", "krb5core", "krb5core/gss", "krb5core/keytab", "krb5core/ccache", "krb5core/messages", "krb5core/enctype", "krb5core/exchange", "cache"}, theirs: x},
+	"negotiate":                 {ours: []string{"negotiate/...", "internal/secretfile", "krb5core", "krb5core/gss", "krb5core/keytab", "krb5core/ccache", "krb5core/messages", "krb5core/enctype", "krb5core/exchange", "krb5core/pkinit", "cache"}, theirs: append([]string{"software.sslmate.com/..."}, x...)},
 	"internal/diagnosis":        {ours: core, theirs: x},
 	"internal/connections":      {theirs: anything},
 	"internal/config":           {ours: core, theirs: anything},

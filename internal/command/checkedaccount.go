@@ -108,7 +108,7 @@ func (c *check) selected(a *checkedAccount) bool {
 func (a *checkedAccount) title() string {
 	switch c := a.credentials; {
 	case a.name == "":
-		return cmp.Or(c.User, c.Keytab+c.CCache)
+		return cmp.Or(c.User, c.Keytab+c.CCache+c.Certificate.String())
 	case c.User == "":
 		return "identity " + a.name
 	default:
@@ -142,6 +142,7 @@ type loginObserver struct {
 	key   exchange.KeyChosen
 	kvno  uint32 // of the key that the KDC encrypted its last AS-REP with; 0 if it named none
 	etype enctype.ID
+	kdc   *exchange.KDCCertificate // nil unless the login was by certificate
 }
 
 func (o *loginObserver) ObserveMessage(_ context.Context, m kdc.MessageEvent) {
@@ -158,11 +159,21 @@ func (o *loginObserver) ObserveMessage(_ context.Context, m kdc.MessageEvent) {
 func (o *loginObserver) ObserveDecision(context.Context, kdc.Decision) {}
 
 func (o *loginObserver) ObserveExchange(_ context.Context, _ krb5core.Op, e exchange.Event) {
-	if chosen, ok := e.(exchange.KeyChosen); ok {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.key = chosen
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch e := e.(type) {
+	case exchange.KeyChosen:
+		o.key = e
+	case exchange.KDCCertificate:
+		o.kdc = &e
 	}
+}
+
+// certificate returns that of the KDC, nil if it proved none.
+func (o *loginObserver) certificate() *exchange.KDCCertificate {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.kdc
 }
 
 // login returns the key that the last login chose, and the version and type of the KDC's key.

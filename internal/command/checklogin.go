@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"slices"
@@ -43,6 +44,8 @@ func (c *check) checkFiles(a *checkedAccount) bool {
 	switch {
 	case kind == negotiate.KindKeytab:
 		c.ok(stepFiles, "keytab %s has %s of %s", path, keyList(a.identity().Keys()), a.resolved.Principal)
+	case kind == negotiate.KindCertificate:
+		return c.checkCertificate(a, path)
 	case path != "":
 		c.ok(stepFiles, "%s %s of %s", kind, path, a.resolved.Principal)
 	default:
@@ -50,6 +53,32 @@ func (c *check) checkFiles(a *checkedAccount) bool {
 	}
 	return true
 }
+
+// checkCertificate reports the certificate to log in with. One that Caddy manages is known to the
+// running Caddy only.
+func (c *check) checkCertificate(a *checkedAccount, path string) bool {
+	cert := a.identity().Certificate()
+	if cert == nil {
+		c.warn(stepFiles, fmt.Sprintf("certificate %s is managed by Caddy, and only the running Caddy has it: the login is not tried", path),
+			"caddy kerberos identities shows the running Caddy's login", diagnosis.CauseClientCertificate)
+		return false
+	}
+	text := fmt.Sprintf("certificate %s of %s: %q, issued by %q, until %s (%s)",
+		path, a.resolved.Principal, cert.Subject, cert.Issuer, cert.NotAfter.Local().Format(time.DateTime), relativeTime(cert.NotAfter))
+	switch now := time.Now(); {
+	case now.After(cert.NotAfter):
+		c.fail(stepFiles, text, "it has expired: renew it", diagnosis.CauseClientCertificate)
+		return false
+	case now.Add(certificateMargin).After(cert.NotAfter):
+		c.warn(stepFiles, text, "it ends soon: renew it", diagnosis.CauseClientCertificate)
+	default:
+		c.ok(stepFiles, "%s", text)
+	}
+	return true
+}
+
+// certificateMargin is how long a certificate should last, at least.
+const certificateMargin = 24 * time.Hour
 
 // warningText appends to a log message the fields that name its object.
 func warningText(w observer.LoggedEntry) string {
@@ -98,6 +127,14 @@ func (c *check) checkLogin(ctx context.Context, a *checkedAccount) bool {
 	}
 	if kvno != 0 {
 		text += fmt.Sprintf(", version %d", kvno)
+	}
+	if kdc := a.observer.certificate(); kdc != nil {
+		text += fmt.Sprintf("; the KDC's certificate is %q, issued by %q, until %s",
+			kdc.Certificate.Subject, kdc.Root.Subject, kdc.Certificate.NotAfter.Local().Format(time.DateTime))
+		if kdc.Digest == crypto.SHA1 {
+			c.warn(stepLogin, text, "the KDC signs with SHA-1, which is broken: update it, or configure it for SHA-256", diagnosis.CauseKDCCertificate)
+			return true
+		}
 	}
 	keys := a.identity().Keys() // the newest first
 	newest := slices.IndexFunc(keys, func(k krb5core.HeldKey) bool { return k.EType == etype })

@@ -21,6 +21,8 @@ func (c *Credentials) resolveArmor(r *Resolved, env *Env) (*krb5core.Armor, erro
 	switch {
 	case f == nil:
 		return nil, nil
+	case f.Anonymous:
+		return krb5core.AnonymousArmor(), nil
 	case f.CCache != "":
 		return c.resolveCCacheArmor(r, env)
 	}

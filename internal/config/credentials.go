@@ -18,15 +18,16 @@ import (
 // or of an `identity` of the global `kerberos` option, with the same meaning in
 // each.
 //
-// Exactly one of `keytab`, `password`, `password_file` and `ccache` is required.
+// Exactly one of `keytab`, `password`, `password_file`, `ccache` and `certificate` is
+// required.
 type Credentials struct {
 	// The account: `name@REALM`, `REALM/name`, `REALM\name`, or a UPN. With an
 	// `@`, or if `realm` is set, a `/` belongs to the principal
 	// (`HTTP/proxy.corp.example@CORP.EXAMPLE`). Without `realm`, the text after the
 	// `@` is the realm, in capitals; if `realm` is set to another value, the whole
 	// name is a UPN and is looked up in that realm. `{env.X}` and `{file./abs}` are
-	// the only placeholders. Default: the principal of the keytab or ccache, if it
-	// has only one.
+	// the only placeholders. Default: the principal of the keytab, ccache or
+	// certificate, if it has only one.
 	User string `json:"user,omitempty"`
 
 	// The realm, if `user` names none or is a UPN with another suffix.
@@ -54,6 +55,10 @@ type Credentials struct {
 	// collection (DIR, KCM, KEYRING), the cache of `user` is used, without `user` the
 	// primary one.
 	CCache string `json:"ccache,omitempty"`
+
+	// A certificate to log in with (PKINIT). There is no fallback to another kind of
+	// login.
+	Certificate *Certificate `json:"certificate,omitempty"`
 
 	// The realm's KDCs in order of preference: `host`, `host:port`, `tcp/host`,
 	// `udp/host`, `https://host/KdcProxy`. Without one that speaks TCP, forged
@@ -124,7 +129,7 @@ type Credentials struct {
 // (RFC 6113). With it, unprotected requests are not sent and unprotected replies
 // are not accepted: login at a KDC without FAST fails.
 //
-// Exactly one of `keytab` and `ccache` is required.
+// Exactly one of `keytab`, `ccache` and `anonymous` is required.
 type FASTArmor struct {
 	// Path of a keytab, usually that of this machine. Its principal logs in
 	// without armor, and its ticket protects the account's login. It is read again
@@ -137,6 +142,10 @@ type FASTArmor struct {
 	// A credential cache that another program keeps filled, in place of a keytab. It is
 	// named as in the `ccache` of the credentials.
 	CCache string `json:"ccache,omitempty"`
+
+	// Get the ticket without an account, by anonymous PKINIT: the KDC proves by its
+	// certificate who it is (`pkinit_ca`). Default: `false`.
+	Anonymous bool `json:"anonymous,omitempty"`
 }
 
 // Check checks what the text alone shows: it opens no file and reads no
@@ -170,6 +179,9 @@ func (c *Credentials) parse(r *Resolved) (err error) {
 	if err := checkCCacheName(c.CCache); err != nil {
 		return Setting("ccache", err)
 	}
+	if err := c.Certificate.check(); err != nil {
+		return Setting("certificate", err)
+	}
 	return Setting("fast_armor", c.FASTArmor.check())
 }
 
@@ -187,6 +199,7 @@ func (c *Credentials) checkSecrets() error {
 	var set []string
 	for _, s := range []struct{ name, value string }{
 		{"keytab", c.Keytab}, {"password", c.Password}, {"password_file", c.PasswordFile}, {"ccache", c.CCache},
+		{"certificate", c.Certificate.String()},
 	} {
 		if s.value != "" {
 			set = append(set, s.name)
@@ -195,7 +208,7 @@ func (c *Credentials) checkSecrets() error {
 	switch len(set) {
 	case 1:
 	case 0:
-		return errors.New("nothing to log in with: set one of keytab FILE, password {env.NAME}, password_file FILE or ccache NAME")
+		return errors.New("nothing to log in with: set one of keytab FILE, password {env.NAME}, password_file FILE, ccache NAME or certificate CERT KEY")
 	default:
 		return Setting(set[1], fmt.Errorf("%s is set too; keep one of them", set[0]))
 	}
@@ -230,12 +243,16 @@ func (f *FASTArmor) check() error {
 	switch {
 	case f == nil:
 		return nil
+	case f.Anonymous && (f.Keytab != "" || f.CCache != ""):
+		return errors.New("anonymous armor needs no keytab and no ccache; keep one of them")
+	case f.Anonymous:
+		return RequireUnapproved("SHA-1 (RFC 4556, Section 3.2.1)", "set fast_armor keytab FILE")
 	case f.Keytab != "" && f.CCache != "":
 		return errors.New("keytab and ccache are both set; keep one of them")
 	case f.CCache != "" && f.Principal != "":
 		return errors.New("a ccache names its principal itself; leave the principal out")
 	case f.Keytab == "" && f.CCache == "":
-		return errors.New("nothing to protect the login with: set keytab FILE [PRINCIPAL] or ccache NAME")
+		return errors.New("nothing to protect the login with: set keytab FILE [PRINCIPAL], ccache NAME or anonymous")
 	}
 	return checkCCacheName(f.CCache)
 }

@@ -26,6 +26,8 @@ type Env struct {
 	krb5Conf string
 	logger   *zap.Logger
 
+	running bool // see Run
+
 	mu      sync.Mutex
 	configs map[string]*RealmConfig // by the krb5.conf's name
 }
@@ -80,6 +82,8 @@ type Resolved struct {
 
 	ETypes       []enctype.ID    // in order of preference
 	Armor        *krb5core.Armor // nil without fast_armor
+	PKINIT       krb5core.PKINITConfig
+	Managed      string // the name of the certificate that Caddy is to manage, empty for none
 	TCPOnly      bool
 	Timeout      time.Duration // of one acquisition of a ticket; 0 is the default
 	LoginAtStart bool
@@ -124,6 +128,9 @@ func (c *Credentials) Resolve(env *Env) (*Resolved, error) {
 	}
 	if r.Armor, err = c.resolveArmor(r, env); err != nil {
 		return nil, Setting("fast_armor", err)
+	}
+	if r.PKINIT, err = c.resolvePKINIT(); err != nil {
+		return nil, Setting("kdc_options", err)
 	}
 	if c.TracePackets != "" {
 		if r.TracePackets, err = filepath.Abs(c.TracePackets); err != nil {
@@ -203,6 +210,6 @@ func (r *Resolved) NewClient(tracer krb5core.Tracer, memory *kdc.Memory) (*krb5c
 	return krb5core.NewClient(krb5core.Config{
 		Sender: sender, Finder: r.Finder, TCPOnly: r.TCPOnly, ETypes: r.ETypes,
 		Timeout: r.Timeout, Lifetime: r.Lifetime, MaxSkew: r.MaxSkew, Canonicalize: r.Canonicalize,
-		Realms: r.Realms, Armor: r.Armor, Tracer: tracer,
+		Realms: r.Realms, Armor: r.Armor, PKINIT: r.PKINIT, Tracer: tracer,
 	})
 }

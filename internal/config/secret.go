@@ -44,6 +44,8 @@ func (c *Credentials) resolveAccount(r *Resolved, env *Env) error {
 		setting, err = "keytab", c.resolveKeytab(r)
 	case c.CCache != "":
 		setting, err = "ccache", c.resolveCCache(r, env)
+	case c.Certificate != nil:
+		setting, err = "certificate", c.resolveCertificate(r, env)
 	case c.PasswordFile != "":
 		setting, err = "password_file", c.resolvePasswordFile(r)
 	default:
@@ -55,7 +57,7 @@ func (c *Credentials) resolveAccount(r *Resolved, env *Env) error {
 	}
 	r.PoolKey = poolKey(r.Principal, r.Secret, password+r.kcmSocket)
 	switch {
-	case c.CCache != "":
+	case c.CCache != "", c.Certificate != nil:
 	case r.Secret.Path != "":
 		warnOfReadable(env.logger, setting, r.Secret.Path)
 	case Literal(c.Password):

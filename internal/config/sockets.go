@@ -49,6 +49,11 @@ type KDCOptions struct {
 	// Path of a PEM file of the CAs that are trusted for HTTPS KDCs. Default: the system's.
 	TLSCA string `json:"tls_ca,omitempty"`
 
+	// Path of a PEM file of the CAs that may sign a KDC's certificate, for `certificate`
+	// and `fast_armor anonymous`. Default: the system's, which sign web servers'
+	// certificates rather than KDCs'.
+	PKINITCA string `json:"pkinit_ca,omitempty"`
+
 	// Path of the PEM client certificate for HTTPS KDCs. Default: none.
 	TLSClientCert string `json:"tls_client_cert,omitempty"`
 

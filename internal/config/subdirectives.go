@@ -15,6 +15,7 @@ func (c *Credentials) Readers() Block {
 		"password":          ReadString(&c.Password),
 		"password_file":     ReadString(&c.PasswordFile),
 		"ccache":            ReadString(&c.CCache),
+		"certificate":       c.readCertificate,
 		"kdc":               ReadList(&c.KDC),
 		"use_tcp":           ReadSwitch(&c.UseTCP),
 		"encryption_types":  readCommaList(&c.EncryptionTypes),
@@ -51,8 +52,10 @@ func (c *Credentials) readFASTArmor(d *caddyfile.Dispenser) error {
 		c.FASTArmor = &FASTArmor{Keytab: args[1], Principal: args[2]}
 	case len(args) == 2 && args[0] == "ccache":
 		c.FASTArmor = &FASTArmor{CCache: args[1]}
+	case len(args) == 1 && args[0] == "anonymous":
+		c.FASTArmor = &FASTArmor{Anonymous: true}
 	default:
-		return d.Err("fast_armor takes keytab FILE [PRINCIPAL], or ccache NAME")
+		return d.Err("fast_armor takes keytab FILE [PRINCIPAL], ccache NAME, or anonymous")
 	}
 	return nil
 }
@@ -77,6 +80,7 @@ func (c *Credentials) readKDCOptions(d *caddyfile.Dispenser) error {
 		"udp_preference_limit": readInt(&o.UDPPreferenceLimit, 1, 65507),
 		"proxy":                ReadString(&o.Proxy),
 		"tls_ca":               ReadString(&o.TLSCA),
+		"pkinit_ca":            ReadString(&o.PKINITCA),
 		"tls_client_cert": func(d *caddyfile.Dispenser) error {
 			if !d.AllArgs(&o.TLSClientCert, &o.TLSClientKey) {
 				return d.Err("tls_client_cert takes two values: CERT KEY")

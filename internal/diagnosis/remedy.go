@@ -27,6 +27,7 @@ var renewals = map[negotiate.SecretKind]string{
 	negotiate.KindPassword:     "set password to the new one",
 	negotiate.KindPasswordFile: "write the new one into password_file",
 	negotiate.KindCCache:       "fill the credential cache again",
+	negotiate.KindCertificate:  "keep the certificate",
 	"":                         "export the keytab again",
 }
 
@@ -49,7 +50,7 @@ func wrongKey(f *failure) string {
 		return "wrong password: correct password_file, which must not have a space around the password, or " + setAtKDC("NAME")
 	case negotiate.KindKeytab:
 		remedy = "the keytab has keys of another password or with another salt: export it again"
-	case negotiate.KindCCache: // no key is used
+	case negotiate.KindCCache, negotiate.KindCertificate: // no key is used
 	}
 	if f.kdc.HasSalt {
 		remedy += fmt.Sprintf(" (the KDC's salt is %q: caddy kerberos keytab add --salt)", f.kdc.Salt)

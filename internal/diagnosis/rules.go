@@ -39,7 +39,7 @@ var (
 // rules are for errors. The first that matches counts; the last matches every error. The
 // order is: the request itself, the plugin, the KDC's refusals by the most specific reason
 // first, no answer.
-var rules = slices.Concat(requestRules, clientRules, accountRules, userRules, refusalRules, localRules)
+var rules = slices.Concat(requestRules, certificateRules, clientRules, accountRules, userRules, refusalRules, localRules)
 
 // requestRules are for requests for which no ticket is asked.
 var requestRules = []rule{
@@ -107,7 +107,7 @@ var clientRules = []rule{
 			return as[*exchange.PreAuthError](f) || errors.Is(f.err, exchange.ErrSecondFactor)
 		},
 		word: CredentialsRefused, causes: []Cause{CauseAccount},
-		remedy: "let the account log in by password or keytab: smart cards and second factors are not supported",
+		remedy: "let the account log in by password, keytab or certificate: second factors are not supported",
 	},
 	{
 		match: is(exchange.ErrUserNotProven), word: DelegationRefused, causes: []Cause{CauseConfiguration},

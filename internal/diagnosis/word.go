@@ -80,6 +80,8 @@ const (
 	CauseNoMutualAuth        Cause = "no_mutual_authentication"
 	CauseConfiguration       Cause = "configuration"
 	CauseFilePermissions     Cause = "file_permissions"
+	CauseClientCertificate   Cause = "client_certificate"
+	CauseKDCCertificate      Cause = "kdc_certificate"
 )
 
 var causes = []Cause{
@@ -87,7 +89,7 @@ var causes = []Cause{
 	CauseSPNOnOtherAccount, CauseServiceKeyChanged, CauseKDCDead, CauseClock, CauseChannelBinding, CauseUserNotDelegable,
 	CauseAccountNotTrusted, CauseNotInDelegationList, CauseUserUnknown, CauseTokenTooLong, CauseNoProxy, CauseHTTP2,
 	CauseUserMayNotEnter, CauseNoNegotiate, CauseUpstreamUnreachable, CauseUpstreamCertificate, CauseNoMutualAuth,
-	CauseConfiguration, CauseFilePermissions,
+	CauseConfiguration, CauseFilePermissions, CauseClientCertificate, CauseKDCCertificate,
 }
 
 // Causes lists the causes that `check` reports.

@@ -3,6 +3,7 @@ package logging
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"os"
@@ -101,6 +102,10 @@ func (t *Tracer) ObserveDecision(_ context.Context, d kdc.Decision) {
 // ObserveExchange implements krb5core.Tracer.
 func (t *Tracer) ObserveExchange(_ context.Context, op krb5core.Op, e exchange.Event) {
 	t.cfg.Metrics.Exchange(e)
+	if kdc, ok := e.(exchange.KDCCertificate); ok && kdc.Digest == crypto.SHA1 {
+		t.cfg.Logger.Warn("the KDC signs with SHA-1, which is broken: update it, or configure it for SHA-256",
+			zap.String(fieldRealm, kdc.Realm), zap.Stringer("certificate", kdc.Certificate.Subject))
+	}
 	if !t.cfg.Trace {
 		return
 	}

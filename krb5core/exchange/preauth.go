@@ -47,7 +47,8 @@ var encryptedChallenge = mechanism{
 		return c.encryptedTime(messages.PA_ENCRYPTED_CHALLENGE, key, enctype.KEY_USAGE_ENC_CHALLENGE_CLIENT)
 	},
 	// The KDC proves the same with another derived key. Its time need not be right (RFC 6113,
-	// Section 5.4.6).
+	// Section 5.4.6). Heimdal 7's KDC takes the client's key, with the KDC's key usage: no client
+	// encrypts with that.
 	verify: func(armor, key enctype.Key, padata messages.MethodData) error {
 		const field = "PA-ENCRYPTED-CHALLENGE"
 		value, ok := padata.Find(messages.PA_ENCRYPTED_CHALLENGE)
@@ -58,17 +59,20 @@ var encryptedChallenge = mechanism{
 		if err != nil {
 			return malformed(field, err)
 		}
-		kdcs, err := enctype.CF2(armor, key, "kdcchallengearmor", "challengelongterm")
-		if err != nil {
-			return malformed(field, err)
+		for _, pepper := range []string{"kdcchallengearmor", "clientchallengearmor"} {
+			kdcs, err := enctype.CF2(armor, key, pepper, "challengelongterm")
+			if err != nil {
+				return malformed(field, err)
+			}
+			plain, err := kdcs.Decrypt(enctype.KEY_USAGE_ENC_CHALLENGE_KDC, data.Cipher)
+			if err != nil {
+				continue
+			}
+			if _, err := messages.ParsePAEncTSEnc(plain); err != nil {
+				return malformed(field, err)
+			}
+			return nil
 		}
-		plain, err := kdcs.Decrypt(enctype.KEY_USAGE_ENC_CHALLENGE_KDC, data.Cipher)
-		if err != nil {
-			return malformed(field, errWrongKey)
-		}
-		if _, err := messages.ParsePAEncTSEnc(plain); err != nil {
-			return malformed(field, err)
-		}
-		return nil
+		return malformed(field, errWrongKey)
 	},
 }

@@ -173,6 +173,19 @@ func (c ErrorCode) Registered() bool {
 // Meaning says in a few words what the code means, "" for an unknown one.
 func (c ErrorCode) Meaning() string { return errorCodes[c].meaning }
 
+// CertificateRefused reports whether a KDC says by this code that it does not accept the client's
+// certificate, or not for this client (RFC 4556, Section 3.2.2).
+func (c ErrorCode) CertificateRefused() bool {
+	switch c {
+	case KDC_ERR_CLIENT_NOT_TRUSTED, KDC_ERR_INVALID_SIG, KDC_ERR_CERTIFICATE_MISMATCH, KDC_ERR_CANT_VERIFY_CERTIFICATE,
+		KDC_ERR_INVALID_CERTIFICATE, KDC_ERR_REVOKED_CERTIFICATE, KDC_ERR_REVOCATION_STATUS_UNKNOWN,
+		KDC_ERR_REVOCATION_STATUS_UNAVAILABLE, KDC_ERR_CLIENT_NAME_MISMATCH, KDC_ERR_INCONSISTENT_KEY_PURPOSE,
+		KDC_ERR_DIGEST_IN_CERT_NOT_ACCEPTED:
+		return true
+	}
+	return false
+}
+
 // KeyRefused reports whether a KDC says by this code that the client's key is wrong: KDC_ERR_PREAUTH_FAILED, or
 // KRB_AP_ERR_BAD_INTEGRITY from KDCs that cannot decrypt the timestamp.
 func (c ErrorCode) KeyRefused() bool {
