@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"filippo.io/bigmod"
 
@@ -44,6 +45,9 @@ var groups = []*Group{
 // DefaultGroup is MODP group 14: all KDCs but some that are configured otherwise accept it, and
 // those name their groups.
 func DefaultGroup() *Group { return groups[0] }
+
+// Groups lists the groups, the weak one last.
+func Groups() []*Group { return slices.Clone(groups) }
 
 // Demanded returns the first of the groups that a KDC names that is supported; a weak one only if
 // that is allowed.

@@ -99,21 +99,27 @@ func serial() *big.Int {
 // NewCA returns a root with an RSA key: Heimdal and Samba take no other.
 func NewCA(t testing.TB, name string) *CA {
 	t.Helper()
-	return issueCA(t, name, nil)
+	return issueCA(t, name, nil, time.Now())
+}
+
+// NewCAAt is NewCA at another time.
+func NewCAAt(t testing.TB, name string, at time.Time) *CA {
+	t.Helper()
+	return issueCA(t, name, nil, at)
 }
 
 // Intermediate returns a CA below this one.
 func (ca *CA) Intermediate(t testing.TB, name string) *CA {
 	t.Helper()
-	return issueCA(t, name, ca)
+	return issueCA(t, name, ca, time.Now())
 }
 
-func issueCA(t testing.TB, name string, by *CA) *CA {
+func issueCA(t testing.TB, name string, by *CA, at time.Time) *CA {
 	t.Helper()
 	key := rsaKeys[0]()
 	template := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		NotBefore: at.Add(-24 * time.Hour), NotAfter: at.Add(24 * time.Hour),
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, IsCA: true, BasicConstraintsValid: true,
 	}
 	parent, signer := template, crypto.Signer(key)
