@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"software.sslmate.com/src/go-pkcs12"
+
 	"github.com/caddy-negotiate/caddy-negotiate/internal/der"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
@@ -119,7 +121,7 @@ func issueCA(t testing.TB, name string, by *CA, at time.Time) *CA {
 	key := rsaKeys[0]()
 	template := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: name},
-		NotBefore: at.Add(-24 * time.Hour), NotAfter: at.Add(24 * time.Hour),
+		NotBefore: at.Add(-24 * time.Hour), NotAfter: at.AddDate(10, 0, 0),
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, IsCA: true, BasicConstraintsValid: true,
 	}
 	parent, signer := template, crypto.Signer(key)
@@ -153,6 +155,12 @@ func (ca *CA) Pool() *x509.CertPool {
 func (ca *CA) File(t testing.TB) string {
 	t.Helper()
 	return write(t, filepath.Join(t.TempDir(), "ca.pem"), certificates(ca.Certificate))
+}
+
+// Files writes the CA's certificate and key.
+func (ca *CA) Files(t testing.TB) (cert, key string) {
+	t.Helper()
+	return (&Pair{Chain: []*x509.Certificate{ca.Certificate}, Key: ca.key}).Files(t)
 }
 
 // Revoke writes a CRL of the certificates.
@@ -246,6 +254,21 @@ func certificates(all ...*x509.Certificate) []byte {
 		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
 	}
 	return out
+}
+
+// PFX returns certificate and key as PKCS #12: with a password as Windows writes it, with 3DES and a
+// SHA-1 MAC, else as OpenSSL does.
+func (p *Pair) PFX(t testing.TB, password string) []byte {
+	t.Helper()
+	encoder := pkcs12.Modern
+	if password != "" {
+		encoder = pkcs12.LegacyDES
+	}
+	raw, err := encoder.Encode(p.Key, p.Chain[0], p.Chain[1:], password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
 }
 
 // Files writes the chain and the key.
