@@ -75,10 +75,11 @@ type keptState struct {
 	Status messages.NTStatus  `json:"status,omitempty"`
 }
 
-// newKeptBreaker returns nil for a source without keys: nothing is proved with it.
+// newKeptBreaker returns nil for a source without keys: what is proved with a certificate locks no
+// account.
 func newKeptBreaker(store func() BreakerStore, b *breaker, source ticketSource) *keptBreaker {
 	ring, ok := source.(*keyring)
-	if !ok || store == nil {
+	if !ok || store == nil || ring.secret.certificate != nil {
 		return nil
 	}
 	return &keptBreaker{store: store, breaker: b, ring: ring, now: b.now, busy: make(chan struct{}, 1)}

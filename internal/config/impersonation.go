@@ -141,8 +141,8 @@ func (i *Impersonation) Compile(realms *RealmConfig, own string, kind negotiate.
 	if !i.Enabled() {
 		return nil, nil
 	}
-	if i.DenyUsers != nil && kind == negotiate.KindCCache {
-		return nil, Setting("deny_users", errors.New("needs a key of the account, which a ccache does not have, to read whose a user's ticket is; use allow_users, or a keytab"))
+	if i.DenyUsers != nil && (kind == negotiate.KindCCache || kind == negotiate.KindCertificate) {
+		return nil, Setting("deny_users", fmt.Errorf("needs a key of the account, which a %s does not have, to read whose a user's ticket is; use allow_users, or a keytab", kind))
 	}
 	if err := RequireUnapproved("PA-FOR-USER (HMAC-MD5, [MS-SFU] 2.2.1)", "leave impersonate out"); err != nil {
 		return nil, Setting("impersonate", err)

@@ -117,4 +117,4 @@ func (a *AS) usual(info KeyInfo) bool {
 }
 
 // password reports whether keys are made of a password, so that salt, iterations and realm matter.
-func (a *AS) password() bool { return a.cfg.Keys.ETypes() == nil }
+func (a *AS) password() bool { return a.cfg.Keys != nil && a.cfg.Keys.ETypes() == nil }

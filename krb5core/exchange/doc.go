@@ -1,7 +1,7 @@
 // Package exchange holds the exchanges of a Kerberos client with its KDCs as machines without I/O:
 // replies go in, requests come out. RFC 4120, Section 3.1 (AS) and 3.3 (TGS), RFC 6806 (names that
 // the KDC corrects, referrals, PA-REQ-ENC-PA-REP), RFC 6113 (FAST armor, encrypted challenge), RFC
-// 9588 (SPAKE), [MS-SFU] (S4U2Self, S4U2Proxy).
+// 9588 (SPAKE), RFC 4556, 8062, 8070 and 8636 (PKINIT), [MS-SFU] (S4U2Self, S4U2Proxy).
 //
 // A machine is run like this:
 //
@@ -26,7 +26,6 @@
 // only, a clock offset is provisional until a decrypted reply confirms it, and hops are bounded. With FAST, errors are authenticated: one that comes without armor ends an exchange as an
 // UnarmoredError, and nothing is sent unarmored because of it.
 //
-// Left out: sending (package kdc), caching, choosing KDCs, retrying after a final error, and
-// PKINIT. A machine serves one exchange and one goroutine. Begin with AS, then TGS; S4U2Self and
+// Left out: sending (package kdc), caching, choosing KDCs, and retrying after a final error. A machine serves one exchange and one goroutine. Begin with AS, then TGS; S4U2Self and
 // S4U2Proxy are built on the latter.
 package exchange
