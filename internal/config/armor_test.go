@@ -48,6 +48,8 @@ func TestFASTArmor_Caddyfile(t *testing.T) {
 		"fast_armor keytab /etc/krb5.keytab":                 {Keytab: "/etc/krb5.keytab"},
 		"fast_armor keytab /etc/krb5.keytab host/a@B":        {Keytab: "/etc/krb5.keytab", Principal: "host/a@B"},
 		"fast_armor ccache FILE:/tmp/krb5cc":                 {CCache: "FILE:/tmp/krb5cc"},
+		"fast_armor anonymous":                               {Anonymous: true},
+		"fast_armor anonymous a":                             nil,
 		"fast_armor":                                         nil,
 		"fast_armor /etc/krb5.keytab":                        nil,
 		"fast_armor keytab":                                  nil,

@@ -2,6 +2,7 @@ package diagnosis
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/pkinit"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
 
@@ -28,6 +30,32 @@ func referredTo(realm string) error {
 	e := refused(krb5core.OpLogin, messages.KDC_ERR_WRONG_REALM, 0)
 	e.Err = fmt.Errorf("%w: %w", e.Err, &exchange.UnconfiguredRealmError{Realm: realm})
 	return e
+}
+
+// Each refusal of a certificate has a remedy of its own, and none speaks of a password.
+func TestOf_Certificate(t *testing.T) {
+	login := func(err error) error { return &negotiate.LoginError{Kind: negotiate.KindCertificate, Err: err} }
+	for want, err := range map[string]error{
+		"pkinit_anchors":     login(refused(krb5core.OpLogin, messages.KDC_ERR_CANT_VERIFY_CERTIFICATE, 0)),
+		"has expired or is":  login(refused(krb5core.OpLogin, messages.KDC_ERR_INVALID_CERTIFICATE, 0)),
+		"have a new one":     login(refused(krb5core.OpLogin, messages.KDC_ERR_REVOKED_CERTIFICATE, 0)),
+		"current CRL":        login(refused(krb5core.OpLogin, messages.KDC_ERR_REVOCATION_STATUS_UNKNOWN, 0)),
+		"pkinit_cert_match":  login(refused(krb5core.OpLogin, messages.KDC_ERR_CLIENT_NAME_MISMATCH, 0)),
+		"1.3.6.1.5.2.3.4":    login(refused(krb5core.OpLogin, messages.KDC_ERR_INCONSISTENT_KEY_PURPOSE, 0)),
+		"without a reason":   login(refused(krb5core.OpLogin, messages.KRB_AP_ERR_BAD_INTEGRITY, 0)),
+		"does not offer":     login(&krb5core.Error{Op: krb5core.OpLogin, Err: &exchange.PreAuthError{}}),
+		"another realm's":    login(&krb5core.Error{Op: krb5core.OpLogin, Err: &pkinit.CertificateError{Err: pkinit.ErrOtherRealm}}),
+		"names krbtgt/REALM": login(&krb5core.Error{Op: krb5core.OpLogin, Err: &pkinit.CertificateError{Err: pkinit.ErrNotKDC}}),
+		"pkinit_ca":          login(&krb5core.Error{Op: krb5core.OpLogin, Err: &pkinit.CertificateError{Err: x509.UnknownAuthorityError{}}}),
+		"allow_weak_crypto":  login(&krb5core.Error{Op: krb5core.OpLogin, Err: pkinit.ErrWeakGroup}),
+		"its log says why":   login(&krb5core.Error{Op: krb5core.OpLogin, Err: negotiate.ErrNoCertificate}),
+		"fast_armor keytab":  &krb5core.Error{Op: krb5core.OpArmor, Client: "WELLKNOWN/ANONYMOUS@X", Refused: true, Code: messages.KDC_ERR_C_PRINCIPAL_UNKNOWN, Err: &messages.KRBError{}},
+	} {
+		d := Of(err)
+		if d.Status != http.StatusBadGateway || !strings.Contains(d.Remedy, want) || len(d.Causes) != 1 {
+			t.Errorf("%v: %+v, want %q", err, d, want)
+		}
+	}
 }
 
 func TestOf(t *testing.T) {

@@ -126,7 +126,7 @@ func (a *AS) checkService(part *messages.EncKDCRepPart) error {
 // names. A KDC issues initial tickets to its own clients only: it refers to another realm by an
 // error (RFC 6806, Section 7), and outside the encrypted part anyone can write one.
 func (a *AS) checkRealm(rep *messages.KDCRep, part *messages.EncKDCRepPart) error {
-	if strings.EqualFold(rep.CRealm, a.realm) || rep.CRealm == part.SRealm {
+	if a.anonymous || strings.EqualFold(rep.CRealm, a.realm) || rep.CRealm == part.SRealm {
 		return nil
 	}
 	return mismatch("crealm", a.realm, rep.CRealm)
