@@ -35,6 +35,9 @@ func (s *site) exchange(t *testing.T, request string) (statuses []int, final cad
 		if err != nil {
 			t.Fatalf("after %d: %v", statuses, err)
 		}
+		if res.StatusCode == http.StatusContinue {
+			continue // Caddy's and Apache's own, depending on when the body comes
+		}
 		statuses = append(statuses, res.StatusCode)
 		if res.StatusCode >= 200 || res.StatusCode == http.StatusSwitchingProtocols {
 			final, err = caddytest.Read(res)
@@ -75,7 +78,7 @@ func TestApache_UnusualRequests(t *testing.T) {
 			{"OPTIONS", "OPTIONS /echo HTTP/1.1\nHost: HOST\n\n", "[200]", "200 OPTIONS /echo" + user},
 			{"absolute form", "GET http://HOST/echo HTTP/1.1\nHost: HOST\n\n", "[200]", "200 GET /echo" + user},
 			{"absolute form of another host", "GET http://other.example/echo HTTP/1.1\nHost: HOST\n\n", "[200]", "200 GET /echo" + user},
-			{"Expect", "POST /echo HTTP/1.1\nHost: HOST\nExpect: 100-continue\nContent-Length: 5\n\nhello", "[100 100 200]", "200 POST /echo" + user},
+			{"Expect", "POST /echo HTTP/1.1\nHost: HOST\nExpect: 100-continue\nContent-Length: 5\n\nhello", "[200]", "200 POST /echo" + user},
 			{"Expect of something unknown", "POST /echo HTTP/1.1\nHost: HOST\nExpect: 200-ok\nContent-Length: 5\n\nhello", "[417]", ""},
 			// Caddy drops HTTP2-Settings, without which Apache does not upgrade.
 			{"upgrade to h2c", "GET /echo HTTP/1.1\nHost: HOST\nConnection: Upgrade, HTTP2-Settings\nUpgrade: h2c\nHTTP2-Settings: AAMAAABkAAQAAP__\n\n", "[200]", "200 GET /echo" + user},
