@@ -198,7 +198,10 @@ func checkCCacheName(name string) error {
 func (c *Credentials) checkSecrets() error {
 	var set []string
 	for _, s := range []struct{ name, value string }{
-		{"keytab", c.Keytab}, {"password", c.Password}, {"password_file", c.PasswordFile}, {"ccache", c.CCache},
+		{"keytab", c.Keytab},
+		{"password", c.Password},
+		{"password_file", c.PasswordFile},
+		{"ccache", c.CCache},
 		{"certificate", c.Certificate.String()},
 	} {
 		if s.value != "" {

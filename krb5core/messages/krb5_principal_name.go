@@ -18,6 +18,7 @@ type KRB5PrincipalName struct {
 func ParseKRB5PrincipalName(b []byte) (*KRB5PrincipalName, error) {
 	return parse(b, "KRB5PrincipalName", codeKRB5PrincipalName)
 }
+
 func (k *KRB5PrincipalName) Marshal() []byte { return der.AppendCoded(nil, codeKRB5PrincipalName, k) }
 
 func codeKRB5PrincipalName(c *der.Codec, k *KRB5PrincipalName) {

@@ -64,14 +64,11 @@ func algorithm(oid string) messages.AlgorithmIdentifier {
 // SupportedCMSTypes lists what [Verify] accepts, but for SHA-1 (RFC 4556, Section 3.2.1). Heimdal
 // chooses SHA-1 without such a list.
 func SupportedCMSTypes() []messages.AlgorithmIdentifier {
-	var all []messages.AlgorithmIdentifier
-	for _, oid := range []string{
-		oidSHA256, oidSHA384, oidSHA512, oidSHA256WithRSA, oidSHA384WithRSA, oidSHA512WithRSA,
-		oidECDSAWithSHA256, oidECDSAWithSHA384, oidECDSAWithSHA512,
-	} {
-		all = append(all, algorithm(oid))
+	return []messages.AlgorithmIdentifier{
+		algorithm(oidSHA256), algorithm(oidSHA384), algorithm(oidSHA512),
+		algorithm(oidSHA256WithRSA), algorithm(oidSHA384WithRSA), algorithm(oidSHA512WithRSA),
+		algorithm(oidECDSAWithSHA256), algorithm(oidECDSAWithSHA384), algorithm(oidECDSAWithSHA512),
 	}
-	return all
 }
 
 // Checksums returns the digests of the KDC-REQ-BODY in a PKAuthenticator: SHA-1, which all KDCs

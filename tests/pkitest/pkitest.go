@@ -15,6 +15,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -235,7 +236,7 @@ func (s Spec) san() []byte {
 
 // Below adds the CA to the chain.
 func (p *Pair) Below(ca *CA) *Pair {
-	return &Pair{append(p.Chain[:len(p.Chain):len(p.Chain)], ca.Certificate), p.Key, p.CA}
+	return &Pair{append(slices.Clip(p.Chain), ca.Certificate), p.Key, p.CA}
 }
 
 // PEM returns the chain and the key.
