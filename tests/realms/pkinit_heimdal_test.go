@@ -44,9 +44,11 @@ func TestHeimdal_PKINIT(t *testing.T) {
 	})
 	t.Run("anonymous armor", func(t *testing.T) {
 		client, tr := newClient(t, func(c *krb5core.Config) { trusting(ca)(c); c.Armor = krb5core.AnonymousArmor() }, realm)
-		bob := password(t, "bob@"+heimdalRealm, "secret", nil)
-		ticket(t, client, bob, login(t, client, bob), "HTTP/app.heimdal.test")
-		t.Log(tr)
+		// Heimdal 7 answers armored requests for service tickets without armor, which is refused.
+		login(t, client, password(t, "bob@"+heimdalRealm, "secret", nil))
+		if kdc, ok := eventOf[exchange.KDCCertificate](tr); !ok || kdc.Realm != heimdalRealm {
+			t.Errorf("%+v\n%s", kdc, tr)
+		}
 	})
 	refusals := pkinitRefusals(t, ca, heimdalRealm)
 	for name, pair := range refusals {
@@ -57,7 +59,6 @@ func TestHeimdal_PKINIT(t *testing.T) {
 			if !errors.As(err, &fail) || !fail.Refused || fail.PreAuths > exchange.MaxProofs {
 				t.Errorf("%v\n%s", err, tr)
 			}
-			t.Log(err)
 		})
 	}
 }
@@ -113,7 +114,6 @@ func TestSamba_PKINIT(t *testing.T) {
 			if !errors.As(err, &fail) || !fail.Refused || fail.PreAuths > exchange.MaxProofs {
 				t.Errorf("%v\n%s", err, tr)
 			}
-			t.Log(err)
 		})
 	}
 	t.Run("no anonymous armor", func(t *testing.T) {

@@ -117,11 +117,8 @@ func TestMIT_PKINITOtherKDC(t *testing.T) {
 		kdc  *pkitest.Pair
 		want string
 	}{
-		"unknown CA":     {other.Issue(t, pkitest.ForKDC("PKINIT.TEST")), "unknown authority"},
-		"another realm":  {ca.Issue(t, pkitest.ForKDC("OTHER.TEST")), "for another realm"},
-		"a client":       {ca.Issue(t, pkitest.ForClient("alice", "PKINIT.TEST")), "not for a KDC"},
-		"a server":       {ca.Issue(t, pkitest.Spec{Name: "www", DNSNames: []string{"www.pkinit.test"}}), "not for a KDC"},
-		"another host's": {ca.Issue(t, pkitest.Spec{Name: "dc", DNSNames: []string{"dc.other.test"}, EKU: pkitest.ForKDC("").EKU}), "for another realm"},
+		"unknown CA": {other.Issue(t, pkitest.ForKDC("PKINIT.TEST")), "unknown authority"},
+		"a client":   {ca.Issue(t, pkitest.ForClient("alice", "PKINIT.TEST")), "not for a KDC"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := pkinitRealm(t, ca, c.kdc)
