@@ -139,10 +139,11 @@ func withIndefiniteLengths(t *testing.T, encoding []byte) (list [][]byte) {
 func TestUnknownFieldsAtTheEndAreSkipped(t *testing.T) {
 	lists := map[string]bool{
 		"AuthorizationData": true, "METHOD-DATA": true, "TYPED-DATA": true, "ETYPE-INFO": true, "ETYPE-INFO2": true,
+		"TD-DH-PARAMETERS": true, "TD-TRUSTED-CERTIFIERS": true,
 	}
 	eachValue(t, func(t *testing.T, p pdu, _ marshaler, golden []byte) {
-		if lists[p.name] {
-			return // what follows the last element of a list is another element
+		if lists[p.name] || golden[0]&0x20 == 0 {
+			return // what follows the last element of a list is another element, and a primitive has no fields
 		}
 		extended := extendOuterSequence(t, golden, der.AppendField(nil, 30, der.AppendOctetString, []byte("new")))
 		got, err := p.parse(extended)

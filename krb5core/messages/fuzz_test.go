@@ -67,6 +67,13 @@ func FuzzKrbFastReq(f *testing.F)        { fuzz(f, "KrbFastReq") }
 func FuzzFastReply(f *testing.F)         { fuzz(f, "PA-FX-FAST-REPLY") }
 func FuzzKrbFastResponse(f *testing.F)   { fuzz(f, "KrbFastResponse") }
 func FuzzPASPAKE(f *testing.F)           { fuzz(f, "PA-SPAKE") }
+func FuzzPAPKASReq(f *testing.F)         { fuzz(f, "PA-PK-AS-REQ") }
+func FuzzAuthPack(f *testing.F)          { fuzz(f, "AuthPack") }
+func FuzzPAPKASRep(f *testing.F)         { fuzz(f, "PA-PK-AS-REP") }
+func FuzzKDCDHKeyInfo(f *testing.F)      { fuzz(f, "KDCDHKeyInfo") }
+func FuzzTDDHParameters(f *testing.F)    { fuzz(f, "TD-DH-PARAMETERS") }
+func FuzzTDCertifiers(f *testing.F)      { fuzz(f, "TD-TRUSTED-CERTIFIERS") }
+func FuzzKRB5PrincipalName(f *testing.F) { fuzz(f, "KRB5PrincipalName") }
 func FuzzSPAKESecondFactor(f *testing.F) { fuzz(f, "SPAKESecondFactor") }
 func FuzzKerbErrorData(f *testing.F)     { fuzz(f, "KERB-ERROR-DATA") }
 func FuzzKRBError(f *testing.F)          { fuzz(f, "KRB-ERROR") }

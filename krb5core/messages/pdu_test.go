@@ -59,6 +59,11 @@ var (
 	addr6      = HostAddress{ADDRTYPE_IPV6, []byte{0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}}
 	empty      = []byte{0x30, 0}
 
+	certifier = ExternalPrincipalIdentifier{[]byte{0x30, 0}, []byte{0x30, 1}, []byte{1}}
+	oidSHA256 = []byte("\x60\x86\x48\x01\x65\x03\x04\x02\x01")
+	oidDH     = []byte("\x2a\x86\x48\xce\x3e\x02\x01")
+	oidKDF    = []byte("\x2b\x06\x01\x05\x02\x03\x06\x02")
+
 	body = KDCReqBody{
 		KDCOptions: KDC_OPT_FORWARDABLE | KDC_OPT_RENEWABLE | KDC_OPT_CANONICALIZE | KDC_OPT_RENEWABLE_OK,
 		CName:      alice, Realm: realm, SName: TGSName(realm), From: time0, Till: time2, RTime: time3, Nonce: 0x7fffffff,
@@ -214,6 +219,34 @@ var pdus = []pdu{
 	{"SPAKESecondFactor", parserOf(ParseSPAKESecondFactor), map[string]marshaler{
 		"full": &SPAKESecondFactor{2, []byte{0xff}}, "minimal": &SPAKESecondFactor{SPAKE_SF_NONE, nil},
 	}},
+	{"PA-PK-AS-REQ", parserOf(ParsePAPKASReq), map[string]marshaler{
+		"full":    &PAPKASReq{empty, []ExternalPrincipalIdentifier{certifier}, []byte{2}},
+		"minimal": &PAPKASReq{SignedAuthPack: empty},
+	}},
+	{"AuthPack", parserOf(ParseAuthPack), map[string]marshaler{
+		"full": &AuthPack{
+			PKAuthenticator{17, time0, 0x80000001, []byte{1}, []byte{2}, &PAChecksum2{[]byte{3}, AlgorithmIdentifier{Algorithm: oidSHA256}}},
+			&SubjectPublicKeyInfo{AlgorithmIdentifier{oidDH, empty}, []byte{2, 1, 2}},
+			[]AlgorithmIdentifier{{Algorithm: oidSHA256}, {oidSHA256, []byte{5, 0}}}, []byte{4}, []KDFAlgorithmID{{oidKDF}},
+		},
+		"minimal": &AuthPack{PKAuthenticator: PKAuthenticator{CTime: time0}},
+	}},
+	{"PA-PK-AS-REP", parserOf(ParsePAPKASRep), map[string]marshaler{
+		"dhInfo":         &PAPKASRep{DHInfo: &DHRepInfo{empty, []byte{1}, &KDFAlgorithmID{oidKDF}}},
+		"dhInfo minimal": &PAPKASRep{DHInfo: &DHRepInfo{DHSignedData: empty}},
+		"encKeyPack":     &PAPKASRep{EncKeyPack: empty},
+	}},
+	{"KDCDHKeyInfo", parserOf(ParseKDCDHKeyInfo), map[string]marshaler{
+		"full":    &KDCDHKeyInfo{[]byte{2, 1, 2}, 0x80000001, time0},
+		"minimal": &KDCDHKeyInfo{SubjectPublicKey: []byte{2, 1, 2}},
+	}},
+	{"TD-DH-PARAMETERS", parserOf(ParseTDDHParameters), map[string]marshaler{
+		"full": TDDHParameters{{oidDH, empty}, {Algorithm: oidSHA256}},
+	}},
+	{"TD-TRUSTED-CERTIFIERS", parserOf(ParseTDCertifiers), map[string]marshaler{
+		"full": TDCertifiers{certifier, {SubjectKeyIdentifier: []byte{1}}},
+	}},
+	{"KRB5PrincipalName", parserOf(ParseKRB5PrincipalName), map[string]marshaler{"full": &KRB5PrincipalName{realm, alice}}},
 	{"KERB-ERROR-DATA", parserOf(ParseKerbErrorData), map[string]marshaler{
 		"full":    &KerbErrorData{KERB_ERR_TYPE_EXTENDED, ExtendedError(STATUS_ACCOUNT_LOCKED_OUT)},
 		"minimal": &KerbErrorData{DataType: KERB_AP_ERR_TYPE_SKEW_RECOVERY},
