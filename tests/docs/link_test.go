@@ -117,3 +117,64 @@ func TestLinks_ReadmeLeadsToAllPages(t *testing.T) {
 		t.Errorf("the README has %d lines: more than a screen", n)
 	}
 }
+
+var testName = regexp.MustCompile("`(Test[A-Z][A-Za-z0-9_]*)`")
+
+// Each cell of SECURITY.md's table of attackers names a test that holds it, and exists.
+func TestLinks_AttackersAreTested(t *testing.T) {
+	all := testNames(t)
+	faults := func(text string) (faults []string) {
+		_, table, _ := strings.Cut(text, "## Who can do what\n")
+		table, _, _ = strings.Cut(table, "\n## ")
+		rows := 0
+		for line := range strings.SplitSeq(table, "\n") {
+			if !strings.HasPrefix(line, "| **") {
+				continue
+			}
+			rows++
+			for _, cell := range strings.Split(strings.Trim(line, "| "), " | ")[1:] {
+				if !testName.MatchString(cell) {
+					faults = append(faults, "no test holds: "+cell)
+				}
+			}
+		}
+		if rows < 7 {
+			faults = append(faults, fmt.Sprintf("%d rows", rows))
+		}
+		for _, m := range testName.FindAllStringSubmatch(text, -1) {
+			if !all[m[1]] {
+				faults = append(faults, m[1]+" does not exist")
+			}
+		}
+		return faults
+	}
+	page := readBook(t)["SECURITY.md"]
+	for _, fault := range faults(page) {
+		t.Error(fault)
+	}
+	if got := faults(strings.ReplaceAll(page, "`TestHygiene_TRACE`", "`TestNothing`")); len(got) != 1 {
+		t.Errorf("a test that does not exist: %q", got)
+	}
+}
+
+var testFunc = regexp.MustCompile(`(?m)^func (Test[A-Za-z0-9_]+)\(`)
+
+// testNames has the name of every test of the repository.
+func testNames(t *testing.T) map[string]bool {
+	t.Helper()
+	names := make(map[string]bool)
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range testFunc.FindAllSubmatch(text, -1) {
+			names[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
