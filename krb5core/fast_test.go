@@ -1,6 +1,7 @@
 package krb5core_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -152,6 +153,34 @@ func TestFAST_ArmorLoginCountedApart(t *testing.T) {
 	}
 	if sent := proofs("machine") - machine; sent != 2 || e.PreAuths != sent {
 		t.Errorf("%d proofs of the armor's account, of which the error counts %d", sent, e.PreAuths)
+	}
+}
+
+// The account that provides the armor is not refused where its login succeeds and its realm has no way to the realm
+// that the armor is for: others use it in other realms.
+func TestFAST_NoWayForArmor(t *testing.T) {
+	machines := kdctest.NewRealm("MACHINES.EXAMPLE")
+	machines.AddUser("machine", "machine-secret")
+	corp, _ := newRealm()
+	var proofs int
+	var refused error
+	w := newWorld(t, "right", func(c *krb5core.Config) {
+		machine := messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_PRINCIPAL, "machine"), Realm: "MACHINES.EXAMPLE"}
+		c.Armor = krb5core.KeytabArmor(func() (*krb5core.Account, error) {
+			return krb5core.NewAccount(machine, password("machine-secret"), nil), nil
+		}, func(_ context.Context, login func(*exchange.Budget) error) error {
+			budget := exchange.NewBudget(exchange.MaxProofs)
+			refused = login(budget)
+			proofs += budget.Sent()
+			return refused
+		})
+	}, corp, machines).apart(realmName, "MACHINES.EXAMPLE")
+	_, err := w.client.Login(t.Context(), w.account, nil)
+	if e := refusalOf(t, err, messages.KDC_ERR_S_PRINCIPAL_UNKNOWN); e.Op != krb5core.OpArmor {
+		t.Errorf("got %v, want the armor's error", err)
+	}
+	if proofs != 1 || refused != nil {
+		t.Errorf("%d proofs of the armor's account, which count against it: %v", proofs, refused)
 	}
 }
 

@@ -110,13 +110,9 @@ func (c *Client) armor(ctx context.Context, a *Account) (tgt *messages.Credentia
 	if lasting {
 		return held, false, nil
 	}
-	err = source.guard(ctx, func(budget *exchange.Budget) error {
-		if tgt, err = c.armorLogin(ctx, realm, budget); err != nil {
-			return armorError(realm, err)
-		}
+	if tgt, err = c.armorLogin(ctx, realm); err == nil {
 		source.keep(realm, tgt)
-		return nil
-	})
+	}
 	if err != nil && held != nil {
 		return held, false, nil // it is to be replaced, but not yet
 	}
@@ -134,17 +130,26 @@ func armorError(realm string, err error) error {
 }
 
 // armorLogin gets a ticket-granting ticket for the realm as the account that provides the armor,
-// through the account's own realm if that is another.
-func (c *Client) armorLogin(ctx context.Context, realm string, budget *exchange.Budget) (*messages.Credential, error) {
-	account, err := c.cfg.Armor.account(realm)
-	if err != nil {
-		return nil, err
-	}
+// through the account's own realm if that is another. The guard judges the login alone: others may
+// use the account in realms that can be reached.
+func (c *Client) armorLogin(ctx context.Context, realm string) (tgt *messages.Credential, err error) {
 	plain := &Client{cfg: c.cfg}
 	plain.cfg.Armor = nil
-	tgt, err := plain.Login(ctx, account, budget)
+	var account *Account
+	err = c.cfg.Armor.guard(ctx, func(budget *exchange.Budget) (err error) {
+		if account, err = c.cfg.Armor.account(realm); err == nil {
+			tgt, err = plain.Login(ctx, account, budget)
+		}
+		if err != nil {
+			return armorError(realm, err)
+		}
+		return nil
+	})
 	if err != nil || tgt.Service.Name.Equal(messages.TGSName(realm)) {
 		return tgt, err
 	}
-	return plain.tgs(ctx, account, OpArmor, tgt, exchange.TGSConfig{Service: messages.TGSName(realm), Realm: realm})
+	if tgt, err = plain.tgs(ctx, account, OpArmor, tgt, exchange.TGSConfig{Service: messages.TGSName(realm), Realm: realm}); err != nil {
+		return nil, armorError(realm, err)
+	}
+	return tgt, nil
 }
