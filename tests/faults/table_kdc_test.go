@@ -39,7 +39,8 @@ var kdcFaults = []fault{
 	}},
 	{"KDC answers garbage", failedCold, withoutKDC(kdctest.Garbage(300))},
 	{"KDC answers with another nonce", failedCold, withoutKDC(kdctest.WrongNonce())},
-	{"KDC answers with another user's ticket", failedCold + "; never the other user", withoutKDC(kdctest.AnotherUser("mallory"))},
+	{"KDC answers with another user's ticket, canonicalize off", failedCold + "; never the other user",
+		withoutKDC(kdctest.AnotherUser("mallory"), "canonicalize off")}, // else the KDC may correct the name
 	{"late errors before the true answer", servedCold, inSpiteOf(kdctest.UDP(kdctest.Stale()))},
 	{"forged refusal before the true answer", servedCold, inSpiteOf(kdctest.UDP(kdctest.ForgeFirst(messages.KDC_ERR_CLIENT_REVOKED)))},
 	{"forged \"wrong key\" before the true answer", servedCold, inSpiteOf(kdctest.UDP(kdctest.ForgeFirst(messages.KDC_ERR_PREAUTH_FAILED)))},
@@ -107,10 +108,10 @@ func inSpiteOf(f kdctest.Fault) func(*testing.T) {
 }
 
 // withoutKDC is the test of a fault that has no KDC answer.
-func withoutKDC(f kdctest.Fault) func(*testing.T) {
+func withoutKDC(f kdctest.Fault, more ...string) func(*testing.T) {
 	return func(t *testing.T) {
 		// Shorter than the first pause before a datagram is sent again.
-		e := newWarmEnv(t, "timeout 400ms")
+		e := newWarmEnv(t, append(more, "timeout 400ms")...)
 		e.Realm.AddUser("mallory", "a third secret")
 		e.KDC.Use(f)
 		e.wantHeld()
