@@ -1,6 +1,7 @@
 package krb5core_test
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 
@@ -114,6 +115,24 @@ func TestS4U_SubstitutedUser(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Where no key of ours opens the ticket, only FAST ties it to the answer.
+func TestS4U_SubstitutedUserUnderFAST(t *testing.T) {
+	w := newProxyWorld(t, machineArmor)
+	w.realm.AddUser("bob", "bobs")
+	tgt := w.login()
+	account := krb5core.NewAccount(user("proxy"), nil, w.clock)
+	m := &meddler{t: t}
+	w.kdcs[0].Use(kdctest.TGS(m.watch))
+	must.OK(w.client.TicketForUser(t.Context(), account, tgt, user("bob")))(t)
+	w.kdcs[0].ClearFaults()
+	w.kdcs[0].Use(kdctest.UDP(kdctest.TGS(m.swapTicket)))
+	evidence := must.OK(w.client.TicketForUser(t.Context(), account, tgt, user("alice")))(t)
+	ticket := must.OK(messages.ParseTicket(evidence.Ticket))(t)
+	if bytes.Equal(ticket.EncPart.Cipher, m.ticket.EncPart.Cipher) {
+		t.Error("alice goes by the ticket of bob")
 	}
 }
 
