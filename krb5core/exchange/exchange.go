@@ -55,9 +55,10 @@ type Session struct {
 	Env
 	TGT *messages.Credential
 
-	// FAST armors the requests with the TGT in them (RFC 6113, Section 5.4.1.1). The KDCs of the
-	// client's own realm must then answer with armor; those of other realms may not support it, and
-	// their tickets are accepted without.
+	// FAST armors the requests with the TGT in them (RFC 6113, Section 5.4.1.1). Requests for a user
+	// (S4U) must be answered with armor by the KDCs of the client's own realm. Tickets for the client
+	// are accepted without: the subkey of the request encrypts both. KDCs of other realms may not
+	// support it.
 	FAST bool
 
 	// Known returns the TGT for a foreign realm that is held already, or nil.

@@ -400,7 +400,7 @@ func TestFAST_TicketRequest(t *testing.T) {
 		spoil spoiler
 		field string
 	}{
-		"no armor":       {spoiler{rep: func(r *messages.KDCRep) { r.PAData = nil }}, "PA-FX-FAST"},
+		"armor lost":     {spoiler{rep: func(r *messages.KDCRep) { r.PAData = nil }}, "enc-part"},
 		"nonce":          {spoiler{response: func(r *messages.KrbFastResponse) { r.Nonce++ }}, "nonce"},
 		"another ticket": {spoiler{response: func(r *messages.KrbFastResponse) { r.Finished.TicketChecksum.Value[0] ^= 1 }}, "ticket-checksum"},
 		"strengthen-key": {spoiler{response: func(r *messages.KrbFastResponse) { r.StrengthenKey = newKey(t, aes256) }}, "enc-part"},
@@ -411,6 +411,36 @@ func TestFAST_TicketRequest(t *testing.T) {
 			wantField(t, err, c.field)
 		})
 	}
+}
+
+// Heimdal 7 overlooks the armor of a TGS-REQ.
+func TestFAST_TicketWithoutArmor(t *testing.T) {
+	tgt := aliceTGT(t)
+	get := func(changes ...func(*issue)) error {
+		m := must.OK(NewTGS(TGSConfig{Session: Session{Env: testEnv(nil, testRand), TGT: tgt, FAST: true}, Service: web}))(t)
+		_, err := run(t, m, granting(t, tgt, changes...))
+		return err
+	}
+	must.Do(t, get())
+	wantField(t, get(func(i *issue) { i.key = newKey(t, aes256) }), "enc-part")
+	wantField(t, get(func(i *issue) { i.part.Nonce++ }), "nonce")
+	wantField(t, get(func(i *issue) { i.client(bob) }), "cname")
+
+	// For a user the armor must be there, although what is encrypted is right.
+	proxy := newProxy(t, func(cfg *S4U2ProxyConfig) { cfg.FAST = true })
+	_, err := run(t, proxy, func(_ int, q *Request) []byte {
+		unarmor(t, q.Message, proxy.cfg.TGT)
+		return newTGSIssue(t, q.Message, proxy.cfg.TGT).changed([]func(*issue){func(i *issue) { i.client(alice) }}).seal(t)
+	})
+	wantField(t, err, "PA-FX-FAST")
+	self := newSelf(t, func(cfg *S4U2SelfConfig) { cfg.FAST = true })
+	_, err = run(t, self, func(_ int, q *Request) []byte {
+		r := unarmor(t, q.Message, self.cfg.TGT)
+		i := selfIssue(t, r.request(), self.cfg.TGT)
+		i.bind(t, nil)
+		return i.seal(t)
+	})
+	wantField(t, err, "PA-FX-FAST")
 }
 
 func TestFAST_TicketErrors(t *testing.T) {

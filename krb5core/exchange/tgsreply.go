@@ -39,7 +39,7 @@ func (c *tgsCore) checkError(e *messages.KRBError) error {
 func (c *tgsCore) checkReply(rep *messages.KDCRep) (*tgsReply, error) {
 	q := c.open
 	abroad := q.realm != q.tgt.Client.Realm
-	rep, strengthen, err := q.armor.openReply(rep, q.nonce, abroad)
+	rep, strengthen, err := q.armor.openReply(rep, q.nonce, abroad || q.plainWithout())
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +73,12 @@ func (c *tgsCore) checkReply(rep *messages.KDCRep) (*tgsReply, error) {
 	}
 	return a, nil
 }
+
+// plainWithout reports whether a reply without armor says no less than one with it. RFC 6113, Section
+// 5.4.1.1 makes the armor of the authenticator's subkey, which encrypts the reply too, so only the
+// KDC can have made either; Heimdal 7 overlooks the armor of TGS-REQs. With S4U the armor alone
+// shows that the padata in the request was read, and for whom the ticket is.
+func (q *tgsRequest) plainWithout() bool { return len(q.extra) == 0 && q.client == nil }
 
 // decrypt opens the reply with the subkey, usage 9, or for KDCs that ignore the subkey with the
 // session key, usage 8. (With RC4 the enctype package tries both usages, for KDCs that follow RFC

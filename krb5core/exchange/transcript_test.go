@@ -187,7 +187,7 @@ func (r *recorded) resealed(t testing.TB, subkey enctype.Key) []byte {
 	t.Helper()
 	rep := must.OK(messages.ParseKDCRep(r.Reply))(t)
 	plain := must.OK(keyOf(t, *r.Expect.ReplyKey).Decrypt(enctype.KEY_USAGE_TGS_REP_SUBKEY, rep.EncPart.Cipher))(t)
-	rep.EncPart.EType = subkey.EType()
+	rep.PAData, rep.EncPart.EType = nil, subkey.EType()
 	rep.EncPart.Cipher = must.OK(subkey.Encrypt(testRand, enctype.KEY_USAGE_TGS_REP_SUBKEY, plain))(t)
 	return rep.Marshal()
 }
@@ -216,8 +216,12 @@ func replayTGS(t *testing.T, exchanges []recorded, fast bool) (replayed int) {
 			t.Errorf("the request is for %s@%s", ours.SName, ours.Realm)
 		}
 		reply := x.Reply
-		if !fast && x.Expect.KRBError == nil {
-			reply = x.resealed(t, m.open.subkey)
+		if x.Expect.KRBError == nil {
+			if plain := x.resealed(t, m.open.subkey); !fast {
+				reply = plain
+			} else {
+				must.Do(t, m.Check(plain)) // what a KDC says that overlooks the armor
+			}
 		}
 		must.Do(t, m.Check(reply))
 		if x.Expect.KRBError == nil {
