@@ -224,7 +224,7 @@ func Verify(kind ContentType, cms []byte) (*Signed, error) {
 func (s *Signed) verify(kind ContentType, data *signedData) error {
 	info := &data.signers[0]
 	for _, raw := range data.certificates {
-		if c, err := x509.ParseCertificate(raw); err == nil { // others are no use for a chain
+		if c, err := x509.ParseCertificate(raw); err == nil && affordable(c) { // others are no use for a chain
 			s.others = append(s.others, c)
 		}
 	}
@@ -246,6 +246,15 @@ func (s *Signed) verify(kind ContentType, data *signedData) error {
 	return checkSignature(s.Signer, s.Digest, digest(s.Digest, attrs), info.signature)
 }
 
+// maxRSABits is the length of the longest RSA key that is used, the same as in package crypto/tls.
+// Who forges a reply chooses the key, and verifying with one of a megabit takes minutes.
+const maxRSABits = 8192
+
+func affordable(c *x509.Certificate) bool {
+	key, ok := c.PublicKey.(*rsa.PublicKey)
+	return !ok || key.N.BitLen() <= maxRSABits
+}
+
 // isOf reports whether the signature is said to be by this certificate.
 func (i *signerInfo) isOf(c *x509.Certificate) bool {
 	return bytes.Equal(i.sid, issuerAndSerialNumber(c)) ||
@@ -260,20 +269,21 @@ func (i *signerInfo) checkAttributes(kind ContentType, sum []byte) error {
 	if !der.ReadCoded(&rest, codeAttributes(der.Context(0)), &attrs) {
 		return fmt.Errorf("%w: signed attributes", errCMS)
 	}
-	for oid, want := range map[string][]byte{
-		oidAttrContentType: der.AppendOID(nil, []byte(kind)), oidMessageDigest: der.AppendOctetString(nil, sum),
+	for _, want := range []attribute{
+		{[]byte(oidAttrContentType), [][]byte{der.AppendOID(nil, []byte(kind))}},
+		{[]byte(oidMessageDigest), [][]byte{der.AppendOctetString(nil, sum)}},
 	} {
 		n := 0
 		for _, a := range attrs {
-			if string(a.kind) != oid {
+			if !bytes.Equal(a.kind, want.kind) {
 				continue
 			}
-			if n++; len(a.values) != 1 || !bytes.Equal(a.values[0], want) {
+			if n++; len(a.values) != 1 || !bytes.Equal(a.values[0], want.values[0]) {
 				return fmt.Errorf("CMS signature: the signed attribute %s does not match the content", oidText(a.kind))
 			}
 		}
 		if n != 1 {
-			return fmt.Errorf("%w: %d signed attributes %s, not one", errCMS, n, oidText([]byte(oid)))
+			return fmt.Errorf("%w: %d signed attributes %s, not one", errCMS, n, oidText(want.kind))
 		}
 	}
 	return nil
