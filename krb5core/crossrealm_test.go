@@ -153,3 +153,57 @@ func TestLogin_ReferredClock(t *testing.T) {
 		t.Errorf("the realm that answered is %s off, want an hour", off)
 	}
 }
+
+// A KDC that a login was referred to sets its own realm's clock, whatever realm it says that its ticket is of.
+func TestLogin_ForeignClock(t *testing.T) {
+	const people, third = "PEOPLE.EXAMPLE", "THIRD.EXAMPLE"
+	corp, _ := newRealm()
+	other := kdctest.NewRealm(people)
+	keys := keytabOf(t, other, other.AddUser("bob", "right"))
+	for _, realm := range []*kdctest.Realm{corp, other} {
+		realm.MapSuffix("people.example", people)
+	}
+	w := newWorld(t, "right", func(c *krb5core.Config) { c.Realms = configured{people} }, corp, other).apart(realmName, people)
+	w.kdcs[1].JumpClock(time.Hour)
+	w.kdcs[1].Use(kdctest.AS(func(next kdctest.Handler) kdctest.Handler {
+		return func(q *kdctest.Question) kdctest.Answer {
+			a := next(q)
+			rep, err := messages.ParseKDCRep(a.Messages[0])
+			if err != nil {
+				return a // an error
+			}
+			key, err := keys.Key(exchange.KeyInfo{EType: rep.EncPart.EType})
+			if err != nil {
+				t.Error(err)
+				return a
+			}
+			plain, err := key.Decrypt(enctype.KEY_USAGE_AS_REP, rep.EncPart.Cipher)
+			if err != nil {
+				t.Error(err)
+				return a
+			}
+			part, err := messages.ParseEncKDCRepPart(plain)
+			if err != nil {
+				t.Error(err)
+				return a
+			}
+			part.SName, part.SRealm = messages.TGSName(third), third
+			rep.Ticket.SName, rep.Ticket.Realm, rep.Ticket.Raw = part.SName, third, nil
+			if rep.EncPart.Cipher, err = key.Encrypt(rand.Reader, enctype.KEY_USAGE_AS_REP, part.Marshal()); err != nil {
+				t.Error(err)
+			}
+			return kdctest.Answer{Messages: [][]byte{rep.Marshal()}}
+		}
+	}))
+	upn := messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_ENTERPRISE, "bob@people.example"), Realm: realmName}
+	cred := must.OK(w.client.Login(t.Context(), krb5core.NewAccount(upn, password("right"), w.clock), nil))(t)
+	if cred.Service.Realm != third {
+		t.Errorf("the ticket is of %s", cred.Service.Realm)
+	}
+	if off := w.clock.Offset(third); off != 0 {
+		t.Errorf("%s is %s off, says another realm", third, off)
+	}
+	if off := w.clock.Offset(people); (off - time.Hour).Abs() > 5*time.Second {
+		t.Errorf("the realm that answered is %s off, want an hour", off)
+	}
+}
