@@ -11,6 +11,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/pkinit"
 )
 
 type outcome struct {
@@ -136,6 +137,9 @@ func (c *Client) run(ctx context.Context, m exchange.Machine, avoid *kdc.Server)
 func verdict(m exchange.Machine, reply []byte, foreign *atomic.Pointer[error]) kdc.Verdict {
 	if err := m.Check(reply); errors.Is(err, exchange.ErrForeign) {
 		foreign.Store(&err)
+		if _, ok := errors.AsType[*pkinit.CertificateError](err); ok {
+			return kdc.Unproven
+		}
 		return kdc.Foreign
 	}
 	if refusal, err := messages.ParseKRBError(reply); err == nil && refusal.Code() == messages.KDC_ERR_SVC_UNAVAILABLE {

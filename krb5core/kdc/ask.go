@@ -120,7 +120,7 @@ func (a *ask) datagramFirst(ctx context.Context) (Reply, []Attempt) {
 		case r := <-results:
 			running--
 			if r.err == nil {
-				if r.protocol == TCP && !errors.Is(why, errDeclined) {
+				if r.protocol == TCP && !errors.Is(why, errDeclined) && !errors.Is(why, errUnproven) {
 					a.cfg.Memory.preferTCP(a.peer.server, true)
 				}
 				return r.reply, nil

@@ -21,10 +21,11 @@ var (
 	ErrUnsupported = errors.New("not supported")
 )
 
-// errTooBigForUDP and errDeclined are reasons to ask the same KDC by TCP.
+// Reasons to ask the same KDC by TCP, and the last two the next KDC.
 var (
 	errTooBigForUDP = errors.New("the reply is too big for UDP")
 	errDeclined     = errors.New("the KDC declined to serve")
+	errUnproven     = fmt.Errorf("%w: its sender did not prove to be a KDC of the realm", ErrForeign)
 )
 
 // Attempt is how one try at one KDC ended.

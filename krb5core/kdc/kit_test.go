@@ -393,6 +393,16 @@ func declines(unavailable []byte) func([]byte) Verdict {
 	}
 }
 
+// doubts judges one reply as that of somebody who did not prove to be a KDC.
+func doubts(unproven []byte) func([]byte) Verdict {
+	return func(reply []byte) Verdict {
+		if slices.Equal(reply, unproven) {
+			return Unproven
+		}
+		return Accept
+	}
+}
+
 func newRequest() Request { return Request{Realm: realm, Message: requestMessage} }
 
 // fakeResolver knows the addresses and records that the test gives it.

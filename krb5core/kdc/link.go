@@ -37,8 +37,11 @@ func (a *ask) judge(message []byte) (Verdict, error) {
 		return Accept, nil
 	}
 	verdict := a.request.Check(message)
-	if verdict == Foreign {
+	switch verdict {
+	case Foreign:
 		return Foreign, fmt.Errorf("%w: it does not answer the request", ErrForeign)
+	case Unproven:
+		return Unproven, errUnproven
 	}
 	return verdict, nil
 }
@@ -107,8 +110,10 @@ func (l *link) receive(message []byte, err error) (Reply, error) {
 	}
 	verdict, err := l.ask.judge(message)
 	l.observe(Received, message, err)
-	if verdict == Foreign {
+	if err != nil {
 		l.ask.cfg.Memory.passedOver(l.ask.peer)
+	}
+	if verdict == Foreign {
 		return Reply{}, err
 	}
 	return l.reply(message, verdict), nil

@@ -40,6 +40,11 @@ const (
 	// KDC_ERR_SVC_UNAVAILABLE. Since anyone may forge one, a datagram is
 	// verified over TCP at the same KDC if it speaks TCP.
 	NextKDC
+	// Unproven is a reply whose sender did not prove to be a KDC of the realm. It
+	// is counted and observed as Foreign. Anyone may send such a datagram: it is
+	// passed over, and the same KDC asked over TCP. What says so over TCP ends the
+	// search at this KDC, and the next one is asked.
+	Unproven
 )
 
 // Reply is what a KDC answered.
@@ -51,6 +56,6 @@ type Reply struct {
 	Server   Server
 	Protocol Protocol
 	Addr     string
-	// Verdict is Accept, or NextKDC if no KDC gave a better reply.
+	// Verdict is Accept, or another but Foreign if no KDC gave a better reply.
 	Verdict Verdict
 }

@@ -190,10 +190,14 @@ func (r *round) after(o outcome) {
 		kind = o.kind
 		r.expand(o)
 	case o.reply.Message != nil:
+		reason := errDeclined
+		if o.reply.Verdict == Unproven {
+			reason = errUnproven
+		}
 		r.declined = &o.reply
-		r.decide(Declined, o.peer, errDeclined)
-		r.attempts = append(r.attempts, Attempt{o.server, o.addrString(), o.reply.Protocol, errDeclined})
-		r.fail(o.task, errDeclined)
+		r.decide(Declined, o.peer, reason)
+		r.attempts = append(r.attempts, Attempt{o.server, o.addrString(), o.reply.Protocol, reason})
+		r.fail(o.task, reason)
 	default:
 		r.attempts = append(r.attempts, o.attempts...)
 		if r.ctx.Err() == nil {

@@ -252,6 +252,44 @@ func TestSend_DeclinedThenNext(t *testing.T) {
 	}
 }
 
+func TestSend_UnprovenThenNext(t *testing.T) {
+	other := answer("other")
+	first := startKDC(t, sending(other), answeringStream(framed(other)))
+	second := startKDC(t, nil, answeringStream(framed(answer("second"))))
+	s := newTestSender(t, Config{clock: newManualClock()}, first.Server, second.as(SchemeTCP))
+	q := newRequest()
+	q.Check = doubts(other)
+	mustSend(t, s, q, "second", second.as(SchemeTCP))
+
+	// The clock stands still: nothing waits for another answer.
+	alone := newTestSender(t, Config{clock: newManualClock()}, first.Server)
+	reply, err := alone.Send(t.Context(), q)
+	if err != nil || reply.Verdict != Unproven || reply.Protocol != TCP || !slices.Equal(reply.Message, other) {
+		t.Errorf("got %+v, %v; want what the only KDC said over TCP", reply, err)
+	}
+	if h := alone.Health()[0]; h.PassedOver != 2 || h.TCPFirst {
+		t.Errorf("health is %+v", h)
+	}
+}
+
+// Whoever forges datagrams does not end the search: the KDC's own reply counts, by UDP or TCP.
+func TestSend_UnprovenDatagram(t *testing.T) {
+	forged := answer("forged")
+	q := newRequest()
+	q.Check = doubts(forged)
+	for _, scheme := range []string{SchemeAny, SchemeUDP} {
+		kdc := startKDC(t, sending(forged, answer("true")), nil)
+		mustSend(t, newTestSender(t, Config{clock: newManualClock()}, kdc.as(scheme)), q, "true", kdc.as(scheme))
+	}
+	kdc := startKDC(t, sending(forged), answeringStream(framed(answer("true"))))
+	mustSend(t, newTestSender(t, Config{clock: newManualClock()}, kdc.Server), q, "true", kdc.Server)
+	kdc = startKDC(t, sending(forged), nil)
+	s := newTestSender(t, Config{Timeout: 200 * time.Millisecond}, kdc.as(SchemeUDP))
+	if _, err := s.Send(t.Context(), q); !errors.Is(err, ErrNoAnswer) || !errors.Is(err, ErrForeign) {
+		t.Errorf("got %v, want that no other reply came", err)
+	}
+}
+
 func TestSecondOpinionAsksOthersFirst(t *testing.T) {
 	first, second := startKDC(t, answering("first"), nil), startKDC(t, answering("second"), nil)
 	s := newTestSender(t, Config{clock: newManualClock()}, first.Server, second.Server)

@@ -138,7 +138,10 @@ func (c *conversation) consider(d datagram) (Reply, error) {
 		return Reply{}, nil
 	}
 	verdict, err := c.judge(d.data)
-	if verdict == Foreign {
+	if err != nil {
+		if verdict == Unproven && c.escalate != nil {
+			c.escalate(err)
+		}
 		c.passOver(d.data, err)
 		return Reply{}, nil
 	}
