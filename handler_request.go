@@ -63,8 +63,8 @@ func (x *handlerRequest) send(w http.ResponseWriter, r *http.Request, next caddy
 		return nil
 	}
 	x.requests.Token(len(token))
-	x.sending = &sending{token: token, client: x.attempt.Grant().Ticket.Client()}
-	*r = *r.WithContext(x.sending.within(r.Context())) // the request that Caddy's placeholders read, too
+	x.sending = &sending{Context: r.Context(), token: token, client: x.attempt.Grant().Ticket.Client()}
+	*r = *r.WithContext(x.sending) // the request that Caddy's placeholders read, too
 	x.wrapper.ResponseWriter = w
 	x.response = judgingWriter{ResponseWriterWrapper: &x.wrapper, request: x}
 	err = x.pass(r, next)

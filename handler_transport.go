@@ -81,11 +81,12 @@ func (t *handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.pool.RoundTrip(out, connections.Route{Upstream: info.Address, Owner: s.client})
 }
 
-// sending is one sending of a request by Handler. The request's context has it. The first
-// reverse_proxy that the request reaches takes the token, for all its attempts. Another
-// one does not get it: it may be reached through the routes of `handle_response`, which
-// run with the same context.
+// sending is one sending of a request by Handler, and the context of that request. The
+// first reverse_proxy that the request reaches takes the token, for all its attempts.
+// Another one does not get it: it may be reached through the routes of `handle_response`,
+// which run with the same context.
 type sending struct {
+	context.Context
 	token  string // the value of Authorization
 	client string // the client principal
 	by     atomic.Pointer[handlerTransport]
@@ -93,9 +94,12 @@ type sending struct {
 
 type sendingKey struct{}
 
-// within returns a context that has the sending.
-func (s *sending) within(ctx context.Context) context.Context {
-	return context.WithValue(ctx, sendingKey{}, s)
+// Value returns the sending itself, and what the context in it has.
+func (s *sending) Value(key any) any {
+	if key == (sendingKey{}) {
+		return s
+	}
+	return s.Context.Value(key)
 }
 
 // take reports whether the transport may send the token.

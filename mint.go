@@ -22,6 +22,8 @@ import (
 type minter struct {
 	transport *Transport
 	ctx       context.Context
+	outer     *httptrace.ClientTrace // reverse_proxy's; may be nil
+	trace     httptrace.ClientTrace
 	attempt   negotiate.Attempt
 	header    http.Header // of the current sending
 	shared    bool        // the current sending uses a connection that users share
@@ -33,32 +35,16 @@ type minter struct {
 }
 
 // traced returns the context of the request to the upstream. Its trace is
-// reverse_proxy's, with two functions in front: gotConn, and one that removes challenges
-// from informational responses. With `mutual_auth required`, and on connections that users
-// share, these are not passed on: the upstream proves itself in the final response.
+// reverse_proxy's, with two functions in front: gotConn and got1xx.
 //
 // The trace replaces reverse_proxy's instead of being composed with it:
 // httptrace.WithClientTrace composes functions by reflection.
 func (m *minter) traced() context.Context {
-	var outer httptrace.ClientTrace
-	if t := httptrace.ContextClientTrace(m.ctx); t != nil {
-		outer = *t
+	if m.outer = httptrace.ContextClientTrace(m.ctx); m.outer != nil {
+		m.trace = *m.outer
 	}
-	trace := outer
-	trace.GotConn = func(info httptrace.GotConnInfo) {
-		m.gotConn(info)
-		if outer.GotConn != nil {
-			outer.GotConn(info)
-		}
-	}
-	trace.Got1xxResponse = func(code int, header textproto.MIMEHeader) error {
-		httpauth.DropChallenges(http.Header(header))
-		if outer.Got1xxResponse == nil || m.shared || m.transport.attempts.MutualAuth == negotiate.MutualAuthRequired {
-			return nil
-		}
-		return outer.Got1xxResponse(code, header)
-	}
-	return httptrace.WithClientTrace(untraced{m.ctx}, &trace)
+	m.trace.GotConn, m.trace.Got1xxResponse = m.gotConn, m.got1xx
+	return httptrace.WithClientTrace(untraced{m.ctx}, &m.trace)
 }
 
 // untraced is a context without its parent's trace.
@@ -79,6 +65,20 @@ func (m *minter) gotConn(info httptrace.GotConnInfo) {
 	if m.err = m.mint(info); m.err != nil {
 		preventSending(info.Conn, m.header, m.transport.h2c)
 	}
+	if m.outer != nil && m.outer.GotConn != nil {
+		m.outer.GotConn(info)
+	}
+}
+
+// got1xx removes challenges from informational responses. With `mutual_auth required`, and
+// on connections that users share, these are not passed on: the upstream proves itself in
+// the final response.
+func (m *minter) got1xx(code int, header textproto.MIMEHeader) error {
+	httpauth.DropChallenges(http.Header(header))
+	if m.outer == nil || m.outer.Got1xxResponse == nil || m.shared || m.transport.attempts.MutualAuth == negotiate.MutualAuthRequired {
+		return nil
+	}
+	return m.outer.Got1xxResponse(code, header)
 }
 
 // tlsConn is implemented by *tls.Conn and by connections that wrap one.

@@ -123,6 +123,9 @@ func (h *Handler) Inspect() config.Inspection {
 
 // ServeHTTP authenticates the request and passes it on.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if r.ContentLength == 0 { // reverse_proxy sends no body then; Caddy's timeouts wrap an empty one, too
+		r.Body = http.NoBody
+	}
 	httpauth.DropAuthorization(r)
 	repl := replacerOf(r)
 	x := &handlerRequest{ctx: r.Context()}
@@ -154,7 +157,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return x.fail(w, x.failed)
 	}
 	x.answered(&x.attempt)
-	if _, proxied := repl.Get("http.reverse_proxy.upstream.hostport"); !x.sent && proxied {
+	if x.sent {
+		return nil
+	}
+	if _, proxied := repl.Get("http.reverse_proxy.upstream.hostport"); proxied {
 		h.once.warn(h.logger, "not sent", "a request after negotiate went through a reverse_proxy that sends no token",
 			zap.Stringer("spn", x.spn), zap.String("remedy", "use transport negotiate in that reverse_proxy"))
 	}

@@ -37,7 +37,8 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 type roundTrip struct {
 	minter
 	healthCheck bool // the request is an active health check of reverse_proxy
-	out         *outcome
+	own         outcome
+	out         *outcome      // own, or the one of reverse_proxy's first attempt
 	request     *http.Request // for the first attempt; a repeat gets a copy
 	url         *url.URL      // of the request; the pool replaces it
 }
@@ -65,14 +66,15 @@ const outcomeVar = "caddy_negotiate.outcome"
 // checks have the context that reverse_proxy was provisioned with.
 func (x *roundTrip) takeOutcome(r *http.Request) {
 	t := x.transport
-	x.out = &outcome{logger: t.logger, requests: t.identity.Requests(), identity: t.attempts.Initiator.Name()}
+	x.own = outcome{logger: t.logger, requests: t.identity.Requests(), identity: t.attempts.Initiator.Name()}
+	x.out = &x.own
 	value := x.ctx.Value(caddyhttp.VarsCtxKey)
 	if x.healthCheck = value == nil; x.healthCheck {
 		return
 	}
 	vars, _ := value.(map[string]any)
 	if out, ok := vars[outcomeVar].(*outcome); ok {
-		*out, x.out = *x.out, out
+		*out, x.out = x.own, out
 		return
 	}
 	replacerOf(r).Map(x.out.lookup)

@@ -168,10 +168,13 @@ func (t Token) Judge(status int, header http.Header) Verdict {
 	if len(reply.ResponseToken) == 0 {
 		return v
 	}
-	switch err := t.sent.VerifyToken(reply.ResponseToken); {
+	err = t.sent.VerifyToken(reply.ResponseToken)
+	var refused bool
+	v.Error, refused = errors.AsType[*messages.KRBError](err)
+	switch {
 	case err == nil:
 		v.Proven = true
-	case errors.As(err, &v.Error):
+	case refused:
 		if status != http.StatusUnauthorized {
 			v.Proof = err // an acceptor that accepts with an error did not read the token
 		}
