@@ -6,9 +6,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
@@ -45,6 +49,46 @@ func (s *site) exchange(t *testing.T, request string) (statuses []int, final cad
 				t.Fatal(err)
 			}
 			return statuses, final
+		}
+	}
+}
+
+// bodyShower is a handler that tells the client whether a request has a body to read.
+type bodyShower struct{}
+
+func init() { caddy.RegisterModule(new(bodyShower)) }
+
+func (*bodyShower) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.test_body", New: func() caddy.Module { return new(bodyShower) }}
+}
+
+func (*bodyShower) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	w.Header().Set("X-Body", strconv.FormatBool(r.Body != http.NoBody))
+	return next.ServeHTTP(w, r)
+}
+
+// Most requests have no body. Caddy wraps it all the same, and nothing is kept of it for a
+// repeat.
+func TestHandler_EmptyBody(t *testing.T) {
+	s := newSite(t, caddytest.Options{})
+	adapted, _, err := caddytest.Adapt(s.caddyfile(s.usual()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := replaceOnce(t, string(adapted), `{"handler":"reverse_proxy"`, `{"handler":"test_body"},{"handler":"reverse_proxy"`)
+	if err := caddytest.TryLoadJSON(t, []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	for request, want := range map[string]string{
+		"GET / HTTP/1.1\nHost: HOST\n\n":                                          "false",
+		"POST / HTTP/1.1\nHost: HOST\nContent-Length: 0\n\n":                      "false",
+		"POST / HTTP/1.1\nHost: HOST\nContent-Length: 2\n\nok":                    "true",
+		"POST / HTTP/1.1\nHost: HOST\nTransfer-Encoding: chunked\n\n2\nok\n0\n\n": "true",
+	} {
+		_, a := s.exchange(t, request)
+		a.WantUser(t, principal)
+		if got := a.Header.Get("X-Body"); got != want {
+			t.Errorf("%q: a body %s, want %s", request, got, want)
 		}
 	}
 }
