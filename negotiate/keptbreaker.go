@@ -27,8 +27,8 @@ type BreakerStore interface {
 	// Save stores the content; it removes the entry if there is none.
 	Save(ctx context.Context, p messages.Principal, content []byte)
 	// Lock waits until no other process logs in as the principal, until one has changed the
-	// entry, or until ctx ends. unlock is never nil.
-	Lock(ctx context.Context, p messages.Principal) (unlock func())
+	// entry, or until ctx ends; changed reports the second. unlock is never nil.
+	Lock(ctx context.Context, p messages.Principal) (unlock func(), changed bool)
 }
 
 const (
@@ -104,16 +104,20 @@ func (k *keptBreaker) begin(ctx context.Context, rewritten bool) (end func()) {
 	case <-ctx.Done():
 		return end
 	}
-	unlock := store.Lock(ctx, k.ring.name)
-	flushed := k.flushed.Swap(false)
-	k.known = k.load(store)
-	if !flushed && len(k.known) > 0 {
-		before := k.tag
+	flushed, before := k.flushed.Swap(false), k.tag
+	var unlock func()
+	for again := true; again; {
+		unlock, again = store.Lock(ctx, k.ring.name)
+		k.known = k.load(store)
+		if flushed || len(k.known) == 0 {
+			continue
+		}
 		stored, ok := k.known[k.newestTag()]
 		// A file that was written again with the same content is to be tried.
 		if ok && (!rewritten || k.tag != before) {
 			k.breaker.restore(stored, k.ring.name, k.ring.secret.Kind)
 		}
+		again = again && k.breaker.state() == nil // else all who wait would log in at once
 	}
 	return func() {
 		go func() {

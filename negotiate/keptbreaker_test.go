@@ -14,6 +14,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/cache"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
@@ -52,17 +53,18 @@ func (s *breakerStore) Save(_ context.Context, _ messages.Principal, content []b
 	s.saved = make(chan struct{})
 }
 
-func (s *breakerStore) Lock(ctx context.Context, _ messages.Principal) (unlock func()) {
+func (s *breakerStore) Lock(ctx context.Context, _ messages.Principal) (unlock func(), changed bool) {
 	s.mu.Lock()
 	saved := s.saved
 	s.mu.Unlock()
 	select {
 	case s.lock <- struct{}{}:
-		return func() { <-s.lock }
+		return func() { <-s.lock }, false
 	case <-saved:
+		changed = true
 	case <-ctx.Done():
 	}
-	return func() {}
+	return func() {}, changed
 }
 
 func (s *breakerStore) set(content string) {
@@ -158,6 +160,35 @@ func TestKeptBreaker_Fleet(t *testing.T) {
 	w.KDC.ResetCounts()
 	if err := w.loginOf(w.member(negotiate.PasswordSecret("wrong"))); err == nil || w.KDC.Counts().ASReqPreAuth != 0 {
 		t.Errorf("%v, with %d proofs", err, w.KDC.Counts().ASReqPreAuth)
+	}
+}
+
+// So it is if the KDC answers the proofs with errors that are no verdict.
+func TestKeptBreaker_FleetWithoutVerdict(t *testing.T) {
+	w, s := newKeptWorld(t)
+	w.KDC.Use(kdctest.AS(func(next kdctest.Handler) kdctest.Handler {
+		fail := kdctest.Fail(messages.KRB_ERR_GENERIC)(next)
+		return func(q *kdctest.Question) kdctest.Answer {
+			before := w.KDC.Counts().ASReqPreAuth
+			if a := next(q); w.KDC.Counts().ASReqPreAuth == before {
+				return a
+			}
+			return fail(q)
+		}
+	}))
+	var wg sync.WaitGroup
+	for range 8 {
+		id := w.member(negotiate.PasswordSecret("wrong"))
+		wg.Go(func() {
+			if w.loginOf(id) == nil {
+				t.Error("logged in")
+			}
+		})
+	}
+	wg.Wait()
+	s.settled(t)
+	if n := w.KDC.Counts().ASReqPreAuth; n > 3 {
+		t.Errorf("%d proofs by eight members that start at once", n)
 	}
 }
 

@@ -48,8 +48,8 @@ func (b *Breakers) Save(ctx context.Context, p messages.Principal, content []byt
 }
 
 // Lock implements negotiate.BreakerStore.
-func (b *Breakers) Lock(ctx context.Context, p messages.Principal) (unlock func()) {
-	release := b.lock(ctx, breakerName(p))
+func (b *Breakers) Lock(ctx context.Context, p messages.Principal) (unlock func(), changed bool) {
+	release, changed := b.lock(ctx, breakerName(p))
 	return func() {
 		done := make(chan struct{})
 		go func() {
@@ -62,5 +62,5 @@ func (b *Breakers) Lock(ctx context.Context, p messages.Principal) (unlock func(
 		case <-done:
 		case <-timer.C:
 		}
-	}
+	}, changed
 }

@@ -41,17 +41,25 @@ func TestBreakers_Lock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		storage := newFakeStorage()
 		first, second := NewBreakers(storage, zap.NewNop()), NewBreakers(storage, zap.NewNop())
-		unlock := first.Lock(t.Context(), testPrincipal)
+		unlock, _ := first.Lock(t.Context(), testPrincipal)
 		// Another waits until something is stored, or the lock is free.
 		time.AfterFunc(time.Second, func() { first.Save(t.Context(), testPrincipal, []byte("refused")) })
 		begin := time.Now()
-		second.Lock(t.Context(), testPrincipal)()
+		free, changed := second.Lock(t.Context(), testPrincipal)
+		free()
+		if !changed {
+			t.Errorf("changed: %t", changed)
+		}
 		if took := time.Since(begin); took < time.Second || took > 1100*time.Millisecond {
 			t.Errorf("waited %v", took)
 		}
 		time.AfterFunc(time.Second, unlock)
 		begin = time.Now()
-		second.Lock(t.Context(), testPrincipal)()
+		free, changed = second.Lock(t.Context(), testPrincipal)
+		free()
+		if changed {
+			t.Errorf("changed: %t", changed)
+		}
 		if took := time.Since(begin); took != time.Second {
 			t.Errorf("waited %v", took)
 		}
@@ -71,12 +79,12 @@ func TestBreakers_StorageFails(t *testing.T) {
 				core, logs := observer.New(zapcore.InfoLevel)
 				storage := newFakeStorage()
 				b := NewBreakers(storage, zap.New(core))
-				unlock := b.Lock(t.Context(), testPrincipal)
+				unlock, _ := b.Lock(t.Context(), testPrincipal)
 				fail(storage)
 				for range 10 {
 					ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 					begin := time.Now()
-					free := b.Lock(ctx, testPrincipal)
+					free, _ := b.Lock(ctx, testPrincipal)
 					if got := b.Load(ctx, testPrincipal); got != nil {
 						t.Errorf("loaded %q", got)
 					}

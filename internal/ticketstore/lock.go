@@ -21,22 +21,22 @@ func (s *Store) Lock(ctx context.Context, key cache.Key) (unlock func()) {
 	if !ok {
 		return func() {}
 	}
-	release := s.lock(ctx, e.name)
+	release, _ := s.lock(ctx, e.name)
 	return func() { go release() }
 }
 
 // lock waits until it has the lock of an entry, until the entry has changed, or until ctx
-// ends. unlock is never nil; it waits for the storage.
-func (b *backend) lock(ctx context.Context, name string) (unlock func()) {
+// ends; changed reports the second. unlock is never nil; it waits for the storage.
+func (b *backend) lock(ctx context.Context, name string) (unlock func(), changed bool) {
 	unlock = func() {}
 	if b.isDown() {
 		b.counter(opLock, resultSkipped)
-		return unlock
+		return unlock, false
 	}
 	before, err := b.read(ctx, name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) || !b.enter() {
 		b.counter(opLock, resultFailed)
-		return unlock
+		return unlock, false
 	}
 	// What ctx interrupts is canceled rather than late: no failure of the storage.
 	waiting, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -53,15 +53,16 @@ func (b *backend) lock(ctx context.Context, name string) (unlock func()) {
 				b.counter(opLock, resultOK)
 				unlock = func() { b.release(name) }
 			}
-			return unlock
+			return unlock, false
 		case <-waiting.Done():
 		case <-tick.C:
 			if now, err := b.read(waiting, name); err != nil || bytes.Equal(now, before) {
 				continue
 			}
+			changed = true
 		}
 		b.counter(opLock, resultBusy)
-		return unlock
+		return unlock, changed
 	}
 }
 
