@@ -7,11 +7,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/ccache"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 // cacheKinds are caches that kinit fills. Each returns the name of an empty one, lines for
@@ -163,6 +168,34 @@ func TestCaches_UserInCollection(t *testing.T) {
 				s := newSite(t, keytab, "user "+user, "ccache "+cache, "krb5_conf "+x.Krb5Conf(), "spn HTTP/app.lab.test")
 				s.Get("/").WantUser(t, user)
 			}
+		})
+	}
+}
+
+// A ticket-granting ticket of a daemon or the kernel is renewed in memory, and used as armor:
+// the service takes those alone who have logged in with armor.
+func TestCaches_RenewedAndArmor(t *testing.T) {
+	m, _ := twoUsers(t, lab.MITOptions{KDCConf: []string{"encrypted_challenge_indicator = fast"}})
+	m.Kadmin(t, "modprinc +requires_preauth bob", "setstr HTTP/app.lab.test require_auth fast")
+	keytab := m.Keytab(t, "HTTP/app.lab.test")
+	for _, kind := range cacheKinds {
+		t.Run(kind.name, func(t *testing.T) {
+			cache, libdefaults, _ := kind.open(t)
+			x := lab.NewTools(t, m, strings.Split(libdefaults, "\n")...).In(cache)
+			x.Kinit("alice", "alice-secret", "-l", "6m", "-r", "2h")
+			socket := strings.TrimPrefix(libdefaults, "kcm_socket = ")
+			source := must.OK(ccache.Open(cache, ccache.Options{KCMSocket: socket}))(t)
+			client, tr := newClient(t, nil, m)
+			h := newIdentity(t, client, messages.Principal{}, negotiate.CCacheSecret(source))
+			h.clock.Advance(4*time.Minute + 30*time.Second)
+			h.mustTicket(t, "HTTP/other.lab.test", "alice@LAB.TEST")
+			if n := tr.count("sent", "KRB_TGS_REQ"); n != 2 || tr.count("KRB_AS_REQ") != 0 {
+				t.Errorf("want a renewal and a ticket:\n%s", tr)
+			}
+
+			s := newSite(t, keytab, "user bob@LAB.TEST", "password bob-secret", "fast_armor ccache "+cache,
+				"krb5_conf "+x.Krb5Conf(), "spn HTTP/app.lab.test")
+			s.Get("/").WantUser(t, "bob@LAB.TEST")
 		})
 	}
 }
