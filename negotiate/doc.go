@@ -8,5 +8,6 @@
 // from. An [Attempt] does all this for one request.
 //
 // The parts of HTTP that know no identity are in package httpauth, SPNEGO is in package
-// spnego. NTLM and accepting logins are out of scope.
+// spnego. Package accept is the other side, which verifies the tokens of clients. NTLM is
+// out of scope.
 package negotiate

@@ -23,7 +23,8 @@ const (
 
 // Key usages of RFC 4121, Section 2.
 const (
-	KG_USAGE_ACCEPTOR_SIGN Usage = 23
+	KG_USAGE_ACCEPTOR_SIGN  Usage = 23
+	KG_USAGE_INITIATOR_SIGN Usage = 25
 )
 
 // Key usages of extensions.

@@ -2,6 +2,7 @@ package gss
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 )
@@ -43,4 +44,26 @@ func (c *Checksum) Append(dst []byte) []byte {
 		dst = append(dst, c.DelegatedCred...)
 	}
 	return dst
+}
+
+var errChecksum = errors.New("malformed GSS checksum")
+
+// ParseChecksum reads the value of a checksum. Extensions are ignored. The result aliases b.
+func ParseChecksum(b []byte) (Checksum, error) {
+	const fixed, option, size = 24, 24, 26 // lengths and offsets
+	var c Checksum
+	if len(b) < fixed || binary.LittleEndian.Uint32(b) != uint32(len(c.Bindings)) {
+		return c, errChecksum
+	}
+	copy(c.Bindings[:], b[bndOffset:])
+	c.Flags = Flags(binary.LittleEndian.Uint32(b[bndOffset+len(c.Bindings):]))
+	if c.Flags&GSS_C_DELEG_FLAG == 0 {
+		return c, nil
+	}
+	const deleg = 28
+	if len(b) < deleg || binary.LittleEndian.Uint16(b[option:]) != 1 || int(binary.LittleEndian.Uint16(b[size:])) > len(b)-deleg {
+		return c, errChecksum
+	}
+	c.DelegatedCred = b[deleg:][:binary.LittleEndian.Uint16(b[size:])]
+	return c, nil
 }

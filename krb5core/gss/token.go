@@ -24,6 +24,9 @@ const (
 	mechMSKRB5 = "\x2a\x86\x48\x82\xf7\x12\x01\x02\x02" // 1.2.840.48018.1.2.2: the same, misspelt ([MS-SPNG] 3.1.5.2)
 )
 
+// ErrOtherMechanism is wrapped by the error for a token of another mechanism.
+var ErrOtherMechanism = errors.New("GSS token of another mechanism than Kerberos")
+
 // Token is a context token without its frame.
 type Token struct {
 	ID   TokenID
@@ -63,7 +66,7 @@ func ParseToken(b []byte) (Token, error) {
 		return Token{}, errors.New("malformed GSS token: neither framed nor a Kerberos message")
 	}
 	if string(mech) != mechKRB5 && string(mech) != mechMSKRB5 {
-		return Token{}, fmt.Errorf("GSS token of another mechanism than Kerberos (object identifier %x)", mech)
+		return Token{}, fmt.Errorf("%w (object identifier %x)", ErrOtherMechanism, mech)
 	}
 	if !frame.ReadUint16(&id) {
 		return Token{}, errors.New("malformed GSS token: no token ID")

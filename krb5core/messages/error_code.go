@@ -36,11 +36,13 @@ const (
 	KRB_AP_ERR_NOT_US                           ErrorCode = 35
 	KRB_AP_ERR_BADMATCH                         ErrorCode = 36
 	KRB_AP_ERR_SKEW                             ErrorCode = 37
+	KRB_AP_ERR_BADADDR                          ErrorCode = 38
 	KRB_AP_ERR_MSG_TYPE                         ErrorCode = 40
 	KRB_AP_ERR_MODIFIED                         ErrorCode = 41
 	KRB_AP_ERR_BADKEYVER                        ErrorCode = 44
 	KRB_AP_ERR_NOKEY                            ErrorCode = 45
 	KRB_AP_ERR_INAPP_CKSUM                      ErrorCode = 50
+	KRB_AP_PATH_NOT_ACCEPTED                    ErrorCode = 51
 	KRB_ERR_RESPONSE_TOO_BIG                    ErrorCode = 52
 	KRB_ERR_GENERIC                             ErrorCode = 60
 	KRB_ERR_FIELD_TOOLONG                       ErrorCode = 61

@@ -59,6 +59,13 @@ func AppendInitPrefix(dst []byte, mechTokenLen int) []byte {
 	return der.AppendHeader(dst, der.TagOctetString, mechTokenLen)
 }
 
+// IsInit reports whether b begins as a NegTokenInit does: with a GSS-API header that names SPNEGO.
+func IsInit(b []byte) bool {
+	s := der.String(b)
+	var frame, mech der.String
+	return der.ReadBER(&s, &frame, der.Application(0)) && der.ReadBER(&frame, &mech, der.TagOID) && OID(mech) == SPNEGO
+}
+
 // ParseInit reads a NegTokenInit or NegTokenInit2 with its GSS-API header. What it returns may
 // alias b.
 func ParseInit(b []byte) (*NegTokenInit, error) {

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate/accept"
 )
 
 // BindingsMode says how an acceptor treats channel bindings, modelled on IIS's
@@ -61,23 +62,14 @@ func endPointHash(alg x509.SignatureAlgorithm) crypto.Hash {
 	return 0
 }
 
-// bindingsFault describes the error in an authenticator's bindings and returns ""
-// if there is none. channel is nil without TLS or if the certificate has no bindings.
-func bindingsFault(mode BindingsMode, channel *[16]byte, got [16]byte, claimsCBT bool) string {
-	absent := got == [16]byte{}
+// on returns the mode on a connection whose bindings are channel, nil if it has none.
+func (m BindingsMode) on(channel *[16]byte) accept.BindingsMode {
 	switch {
-	case mode == BindingsOff:
-		return ""
-	case mode == BindingsRequire && channel == nil:
-		return "this channel has no bindings"
-	case mode == BindingsRequire && absent:
-		return "channel bindings are required"
-	case absent && claimsCBT && channel != nil:
-		return "the client knows channel bindings and sent none"
-	case absent || channel == nil:
-		return ""
-	case got != *channel:
-		return "channel bindings do not match"
+	case m == BindingsRequire:
+		return accept.BindingsRequired
+	case m == BindingsAllow && channel != nil:
+		return accept.BindingsAuto
+	default:
+		return accept.BindingsOff
 	}
-	return ""
 }

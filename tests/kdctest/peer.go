@@ -2,9 +2,14 @@ package kdctest
 
 import (
 	"context"
+	"fmt"
 	"time"
 
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate/accept"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate/spnego"
 )
 
 // Peer is an authenticated client with the properties of its token.
@@ -60,28 +65,100 @@ func withPeer(ctx context.Context, p *Peer) context.Context {
 	return context.WithValue(ctx, peerKey{}, p)
 }
 
-// peer returns the properties of an accepted token.
-func (x *acceptance) peer() *Peer {
-	client := messages.Principal{Name: x.ticket.CName, Realm: x.ticket.CRealm}
+// newPeer returns the properties of an accepted token, which it opens once more for what
+// an acceptor has no use for.
+func newPeer(token []byte, result *accept.Result) (*Peer, error) {
+	size, wrapped := len(token), spnego.IsInit(token)
+	if wrapped {
+		init, err := spnego.ParseInit(token)
+		if err != nil {
+			return nil, err
+		}
+		token = init.MechToken
+	}
+	framed, err := gss.ParseToken(token)
+	if err != nil {
+		return nil, err
+	}
+	req, err := messages.ParseAPReq(framed.Body)
+	if err != nil {
+		return nil, err
+	}
+	evidence := result.Evidence
+	plain, err := evidence.Key.Decrypt(enctype.KEY_USAGE_AP_REQ_AUTHENTICATOR, req.Authenticator.Cipher)
+	if err != nil {
+		return nil, err
+	}
+	auth, err := messages.ParseAuthenticator(plain)
+	if err != nil {
+		return nil, err
+	}
+	sum, err := gss.ParseChecksum(auth.Cksum.Value)
+	if err != nil {
+		return nil, err
+	}
 	p := &Peer{
-		Principal:    client.String(),
-		User:         client.Name.String(),
-		Realm:        client.Realm,
-		Service:      messages.Principal{Name: x.req.Ticket.SName, Realm: x.req.Ticket.Realm}.String(),
-		TicketEType:  x.req.Ticket.EncPart.EType.String(),
-		SessionEType: x.ticket.Key.EType().String(),
-		Subkey:       !x.auth.Subkey.IsZero(),
-		Flags:        x.ticket.Flags.String(),
-		EndTime:      x.ticket.EndTime,
-		GSSFlags:     x.sum.flags,
-		Bound:        x.sum.bindings != [16]byte{},
-		ClaimsCBT:    x.claimsCBT(),
-		Client:       client,
-		TicketFlags:  x.ticket.Flags,
-		Credential:   x.sum.delegated,
+		Principal:    result.Client.String(),
+		User:         result.Client.Name.String(),
+		Realm:        result.Client.Realm,
+		Service:      evidence.Service.String(),
+		TicketEType:  req.Ticket.EncPart.EType.String(),
+		SessionEType: evidence.Key.EType().String(),
+		Subkey:       !auth.Subkey.IsZero(),
+		Flags:        evidence.Flags.String(),
+		EndTime:      evidence.EndTime,
+		GSSFlags:     uint32(result.Flags),
+		Bound:        sum.Bindings != gss.ChannelBindings{},
+		ClaimsCBT:    claimsCBT(auth),
+		SPNEGO:       wrapped,
+		TokenBytes:   size,
+		Client:       result.Client,
+		TicketFlags:  evidence.Flags,
 	}
-	if x.sum.delegated != nil {
-		p.Delegated = x.sum.delegated.Client.String()
+	if sum.DelegatedCred != nil {
+		if p.Credential, err = openCred(sum.DelegatedCred, evidence.Key); err != nil {
+			return nil, fmt.Errorf("delegated credential: %w", err)
+		}
+		p.Delegated = p.Credential.Client.String()
 	}
-	return p
+	return p, nil
+}
+
+// claimsCBT looks for KERB_AP_OPTIONS_CBT in the authenticator ([MS-KILE]
+// 3.2.5.8: ad-type 143, little-endian 0x4000, inside AD-IF-RELEVANT).
+func claimsCBT(auth *messages.Authenticator) bool {
+	option, ok := findAuthorization(auth.AuthorizationData, messages.AD_AUTH_DATA_AP_OPTIONS)
+	return ok && len(option) >= 2 && option[1]&0x40 != 0
+}
+
+// openCred returns the one ticket of a KRB-CRED (RFC 4120, Section 3.6), which is
+// encrypted with the session key.
+func openCred(der []byte, session enctype.Key) (*messages.Credential, error) {
+	cred, err := messages.ParseKRBCred(der)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := session.Decrypt(enctype.KEY_USAGE_KRB_CRED, cred.EncPart.Cipher)
+	if err != nil {
+		return nil, err
+	}
+	part, err := messages.ParseEncKrbCredPart(plain)
+	if err != nil {
+		return nil, err
+	}
+	if len(part.TicketInfo) != 1 || len(cred.Tickets) != 1 {
+		return nil, messages.ErrMalformed
+	}
+	info := part.TicketInfo[0]
+	return &messages.Credential{
+		Client:    messages.Principal{Name: info.PName, Realm: info.PRealm},
+		Service:   messages.Principal{Name: info.SName, Realm: info.SRealm},
+		Key:       info.Key,
+		AuthTime:  info.AuthTime,
+		StartTime: info.StartTime,
+		EndTime:   info.EndTime,
+		RenewTill: info.RenewTill,
+		Flags:     info.Flags,
+		Ticket:    cred.Tickets[0].Marshal(),
+	}, nil
 }

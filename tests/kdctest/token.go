@@ -1,41 +1,15 @@
 package kdctest
 
 import (
-	"github.com/caddy-negotiate/caddy-negotiate/internal/der"
+	"errors"
+
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/keytab"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate/accept"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/spnego"
 )
-
-// Token ids of RFC 4121, Section 4.1.
-const (
-	tokenAPReq = 0x0100
-	tokenAPRep = 0x0200
-	tokenError = 0x0300
-)
-
-// frameToken adds RFC 2743's header to a Kerberos message: APPLICATION 0 { OID, token
-// id, message }. Like Windows it uses the standard OID even if supportedMech is
-// Microsoft's.
-func frameToken(id uint16, message []byte) []byte {
-	return der.Append(nil, der.Application(0), func(dst []byte) []byte {
-		dst = der.AppendOID(dst, []byte(spnego.KRB5))
-		dst = append(dst, byte(id>>8), byte(id))
-		return append(dst, message...)
-	})
-}
-
-// unframeToken reverses frameToken, for either OID of Kerberos.
-func unframeToken(token []byte) (id uint16, message []byte, ok bool) {
-	s := der.String(token)
-	var body der.String
-	var oid []byte
-	if !s.ReadASN1(&body, der.Application(0)) || !s.Empty() ||
-		!der.ReadOID(&body, &oid) || !spnego.OID(oid).IsKerberos() || !body.ReadUint16(&id) {
-		return 0, nil, false
-	}
-	return id, body, true
-}
 
 // Accept verifies an initiator's first token, in SPNEGO or raw Kerberos. channel is
 // EndPointBindings of the connection's certificate, nil without one. The reply token is
@@ -54,88 +28,91 @@ func (a *Acceptor) Accept(token []byte, channel *[16]byte) (peer *Peer, reply []
 }
 
 func (a *Acceptor) accept(token []byte, channel *[16]byte) (*Peer, []byte, error) {
-	cfg, _ := a.config()
-	inner, wrapped := token, false
-	if init, err := spnego.ParseInit(token); err == nil {
-		if len(init.MechTypes) == 0 || !init.MechTypes[0].IsKerberos() || init.MechToken == nil {
-			// RFC 4178 lets an acceptor choose another mechanism and continue;
-			// this one does not, since none of its clients does.
-			return nil, nil, &AcceptError{Kind: "garbage", Text: "no optimistic kerberos token"}
-		}
-		inner, wrapped = init.MechToken, true
+	cfg, keys := a.config()
+	verifier, err := accept.New(accept.Config{
+		Keys: keys, Services: keys.services, ETypes: allETypes, Bindings: cfg.Bindings.on(channel),
+		MaxSkew: cfg.MaxSkew, Replays: a.replays, Now: cfg.Now, Rand: cfg.Rand,
+	})
+	if err != nil {
+		return nil, nil, &AcceptError{Kind: "garbage", Text: err.Error()}
 	}
-	id, message, ok := unframeToken(inner)
-	if !ok || id != tokenAPReq {
-		return nil, nil, &AcceptError{Kind: "garbage", Text: "no kerberos token"}
+	request := accept.Request{Token: token}
+	if channel != nil {
+		request.Bindings = func(got gss.ChannelBindings) bool { return got == *channel }
 	}
-	wrap := func(state spnego.NegState, mechToken []byte) []byte {
-		if !wrapped {
-			return mechToken
-		}
-		resp := spnego.NegTokenResp{State: state, SupportedMech: spnego.KRB5, ResponseToken: mechToken}
-		if cfg.MicrosoftMech {
-			resp.SupportedMech = spnego.MSKRB5
-		}
+	result, err := verifier.Accept(request)
+	var refusal *accept.Error
+	if errors.As(err, &refusal) {
+		return nil, cfg.refusalToken(refusal), acceptError(refusal)
+	}
+	peer, err := newPeer(token, result)
+	if err != nil {
+		return nil, nil, &AcceptError{"garbage", messages.KRB_AP_ERR_BAD_INTEGRITY, err.Error()}
+	}
+	switch reply := cfg.quirk(result.Token); {
+	case cfg.Refuse == RefuseNone, cfg.RefuseWhen != nil && !cfg.RefuseWhen():
+		return peer, reply, nil
+	case cfg.Refuse == RefuseGoodWithAPRep:
+		return nil, reply, &AcceptError{Kind: "policy", Text: "good tokens are refused"}
+	default:
+		return nil, nil, &AcceptError{Kind: "policy", Text: "good tokens are refused"}
+	}
+}
+
+// allETypes are all types that are implemented: tests want the weak ones too.
+var allETypes = append(enctype.Strong(), enctype.RC4_HMAC, enctype.DES3_CBC_SHA1, enctype.DES_CBC_MD5, enctype.DES_CBC_CRC)
+
+// refusalToken is the KRB-ERROR of a refusal, unless refusals are bare.
+func (c *AcceptorConfig) refusalToken(refusal *accept.Error) []byte {
+	if c.BareRefusals || refusal.Code() == 0 {
+		return nil
+	}
+	return c.quirk(refusal.Token)
+}
+
+// quirk renames the mechanism in a reply as MicrosoftMech says.
+func (c *AcceptorConfig) quirk(reply []byte) []byte {
+	if resp, err := spnego.ParseResp(reply); err == nil && c.MicrosoftMech {
+		resp.SupportedMech = spnego.MSKRB5
 		return resp.Append(nil)
 	}
-	x, err := a.verifyAPReq(message, channel)
-	if err != nil {
-		if cfg.BareRefusals {
-			return nil, nil, err
-		}
-		return nil, wrap(spnego.Reject, frameToken(tokenError, x.krbError(err.(*AcceptError)))), err
-	}
-	peer := x.peer()
-	peer.SPNEGO, peer.TokenBytes = wrapped, len(token)
-	refusal := cfg.Refuse
-	if cfg.RefuseWhen != nil && !cfg.RefuseWhen() {
-		refusal = RefuseNone
-	}
-	var mechToken []byte
-	if x.sum.flags&gssMutualFlag != 0 && refusal != RefuseGood {
-		if mechToken, err = x.apRep(); err != nil {
-			return nil, nil, &AcceptError{Kind: "garbage", Text: err.Error()}
-		}
-	}
-	switch refusal {
-	case RefuseNone:
-	case RefuseGood:
-		return nil, nil, &AcceptError{Kind: "policy", Text: "good tokens are refused"}
-	case RefuseGoodWithAPRep:
-		return nil, wrap(spnego.AcceptCompleted, mechToken), &AcceptError{Kind: "policy", Text: "good tokens are refused"}
-	}
-	return peer, wrap(spnego.AcceptCompleted, mechToken), nil
+	return reply
 }
 
-// apRep returns a framed AP-REP with the client's time and a subkey of the acceptor
-// (RFC 4121, Section 4.1.2).
-func (x *acceptance) apRep() ([]byte, error) {
-	subkey, err := enctype.GenerateKey(x.ticket.Key.EType(), x.cfg.Rand)
-	if err != nil {
-		return nil, err
+// acceptError names the reason as AcceptorCounts does.
+func acceptError(e *accept.Error) *AcceptError {
+	out := &AcceptError{e.Code().String(), e.Code(), e.Error()}
+	switch e.Reason {
+	case accept.NoBindings, accept.BindingsMissing, accept.BindingsWrong:
+		out.Kind = "bindings"
+	default:
+		if out.Code == 0 {
+			out.Kind = "garbage"
+		}
 	}
-	part := messages.EncAPRepPart{
-		CTime: x.auth.CTime, CUSec: x.auth.CUSec, Subkey: subkey,
-		SeqNumber: x.auth.SeqNumber, HasSeqNumber: x.auth.HasSeqNumber,
-	}
-	cipher, err := x.ticket.Key.Encrypt(x.cfg.Rand, enctype.KEY_USAGE_AP_REP, part.Marshal())
-	if err != nil {
-		return nil, err
-	}
-	rep := messages.APRep{EncPart: messages.EncryptedData{EType: x.ticket.Key.EType(), Cipher: cipher}}
-	return frameToken(tokenAPRep, rep.Marshal()), nil
+	return out
 }
 
-// krbError returns the KRB-ERROR for a refusal, with the acceptor's time.
-func (x *acceptance) krbError(refusal *AcceptError) []byte {
-	e := messages.KRBError{
-		STime: x.now, SUSec: microseconds(x.now), ErrorCode: refusal.Code, EText: refusal.Text,
+// serviceKeys are the keys of a keytab, by principal.
+type serviceKeys struct {
+	services []messages.Principal
+	keys     map[string][]*accept.Key
+}
+
+func newServiceKeys(file *keytab.Keytab) (serviceKeys, error) {
+	k := serviceKeys{file.Principals(), make(map[string][]*accept.Key)}
+	for _, e := range file.Entries {
+		key, err := accept.NewKey(e.Key, e.KVNO)
+		if err != nil {
+			return k, err
+		}
+		name := e.Principal.String()
+		k.keys[name] = append(k.keys[name], key)
 	}
-	if x.req != nil {
-		e.Realm, e.SName = x.req.Ticket.Realm, x.req.Ticket.SName
-	}
-	if x.auth != nil {
-		e.CTime, e.CUSec = x.auth.CTime, x.auth.CUSec
-	}
-	return e.Marshal()
+	return k, nil
+}
+
+// KeysFor implements accept.Keys.
+func (k serviceKeys) KeysFor(service messages.Principal) []*accept.Key {
+	return k.keys[service.String()]
 }
