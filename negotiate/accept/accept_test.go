@@ -303,6 +303,7 @@ var refusals = []struct {
 		t.ticket.CName = messages.NewPrincipalName(messages.KRB_NT_WELLKNOWN, "WELLKNOWN", "ANONYMOUS")
 		t.auth.CName = t.ticket.CName
 	}},
+	{"a client without a name", accept.Anonymous, func(_ *world, t *token) { t.ticket.CName.NameString, t.auth.CName.NameString = nil, nil }},
 	{"ticket for an address, client's unknown", accept.BadAddress, func(_ *world, t *token) {
 		t.ticket.CAddr = []messages.HostAddress{{AddrType: messages.ADDRTYPE_IPV4, Address: []byte{192, 0, 2, 1}}}
 	}},

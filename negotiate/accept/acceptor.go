@@ -81,7 +81,8 @@ type Result struct {
 	// Client is the user, as the KDC names them.
 	Client messages.Principal
 	// Account is what the PAC says of the client; nil if the ticket has no PAC, or one without the
-	// account's SID and groups, as MIT's KDCs issue.
+	// account's SID and groups, as MIT's KDCs issue. It is shared by all tokens of a ticket and must
+	// not be modified.
 	Account *Account
 	// Evidence is the client's ticket with its session key and times, for S4U2Proxy. Its Service is
 	// the name in the ticket.
@@ -106,7 +107,7 @@ func (a *Acceptor) Accept(r Request) (*Result, error) {
 	}
 	evidence := x.evidence()
 	return &Result{
-		Client: evidence.Client, Account: x.account, Evidence: evidence,
+		Client: evidence.Client, Account: x.ticket.account, Evidence: evidence,
 		Flags: x.sum.Flags, Bound: x.bound, Token: x.answer,
 	}, nil
 }
@@ -124,7 +125,6 @@ var steps = [...]func(*exchange) *Error{
 	(*exchange).checkTransited,
 	(*exchange).readChecksum,
 	(*exchange).checkBindings,
-	(*exchange).readAccount,
 	(*exchange).verifyMIC,
 	(*exchange).remember,
 	(*exchange).reply,
@@ -136,16 +136,15 @@ type exchange struct {
 	request Request
 	now     time.Time
 
-	offer   offer
-	req     *messages.APReq
-	key     *Key // that opened the ticket
-	ticket  *messages.EncTicketPart
-	plain   []byte // of the authenticator
-	auth    *messages.Authenticator
-	sum     gss.Checksum
-	bound   bool
-	account *Account
-	answer  []byte
+	offer  offer
+	req    *messages.APReq
+	key    *Key // that opened the ticket
+	ticket *openTicket
+	plain  []byte // of the authenticator
+	auth   *messages.Authenticator
+	sum    gss.Checksum
+	bound  bool
+	answer []byte
 }
 
 // checkRequest verifies what of the AP-REQ is not encrypted.
@@ -215,8 +214,8 @@ func (x *exchange) evidence() *messages.Credential {
 		Ticket:    x.req.Ticket.Marshal(),
 		Addresses: t.CAddr,
 	}
-	if x.account != nil {
-		c.Account = &messages.Account{Name: x.account.Name, Machine: x.account.Machine}
+	if x.ticket.account != nil {
+		c.Account = &messages.Account{Name: x.ticket.account.Name, Machine: x.ticket.account.Machine}
 	}
 	return c
 }

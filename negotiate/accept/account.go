@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/pac"
 )
 
@@ -28,20 +30,17 @@ const (
 	groupDenyOnly = 0x10
 )
 
-// readAccount verifies the PAC and reads the account.
-func (x *exchange) readAccount() *Error {
-	p, err := pac.OfTicket(x.ticket, x.key.key)
-	if err != nil {
-		return because(BadPAC, err)
+// readAccount verifies the PAC and returns the account, nil if there is none.
+func readAccount(ticket *messages.EncTicketPart, key enctype.Key) (*Account, error) {
+	p, err := pac.OfTicket(ticket, key)
+	if err != nil || p == nil || p.Logon == nil {
+		return nil, err
 	}
-	if p == nil || p.Logon == nil {
-		return nil
-	}
-	x.account = newAccount(p.Logon)
+	a := newAccount(p.Logon)
 	if p.UPN != nil {
-		x.account.UPN = p.UPN.UPN
+		a.UPN = p.UPN.UPN
 	}
-	return nil
+	return a, nil
 }
 
 func newAccount(info *pac.LogonInfo) *Account {

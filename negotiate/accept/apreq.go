@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
@@ -23,13 +22,14 @@ func (x *exchange) openTicket() *Error {
 			continue
 		}
 		sameVersion = true
-		plain, err := k.ticket.Open(nil, part.Cipher)
-		if err != nil {
+		ticket, refusal := k.open(part.Cipher)
+		if refusal != nil {
+			return refusal
+		}
+		if ticket == nil {
 			continue
 		}
-		if x.ticket, err = messages.ParseEncTicketPart(plain); err != nil {
-			return because(WrongKey, err)
-		}
+		x.ticket = ticket
 		x.key = k
 		return nil
 	}
@@ -54,7 +54,7 @@ func (x *exchange) openAuthenticator() *Error {
 		return refuse(BadAuthenticator)
 	}
 	var err error
-	if x.plain, err = key.Decrypt(enctype.KEY_USAGE_AP_REQ_AUTHENTICATOR, part.Cipher); err != nil {
+	if x.plain, err = x.ticket.authenticator.Open(nil, part.Cipher); err != nil {
 		return because(BadAuthenticator, err)
 	}
 	if x.auth, err = messages.ParseAuthenticator(x.plain); err != nil {
@@ -93,7 +93,8 @@ var anonymous = messages.NewPrincipalName(messages.KRB_NT_WELLKNOWN, "WELLKNOWN"
 
 // checkClient refuses those who are nobody.
 func (x *exchange) checkClient() *Error {
-	if x.ticket.Flags&messages.TKT_FLG_ANONYMOUS != 0 || x.ticket.CName.Equal(anonymous) {
+	name := x.ticket.CName
+	if x.ticket.Flags&messages.TKT_FLG_ANONYMOUS != 0 || name.Equal(anonymous) || len(name.NameString) == 0 {
 		return refuse(Anonymous)
 	}
 	return nil

@@ -22,6 +22,7 @@ type Key struct {
 	kvno   uint32
 	ticket *enctype.Sealer
 	id     [sha256.Size]byte // by which its replay cache is found
+	opened openTickets
 }
 
 // NewKey makes a key ready. Kvno is its version, 0 if that is not known, as of a key that was made

@@ -1,6 +1,7 @@
 package accept
 
 import (
+	"io"
 	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
@@ -41,10 +42,11 @@ func (x *exchange) apRep(subkey enctype.Key) ([]byte, error) {
 		CTime: x.auth.CTime, CUSec: x.auth.CUSec, Subkey: subkey,
 		SeqNumber: x.auth.SeqNumber, HasSeqNumber: x.auth.HasSeqNumber,
 	}
-	cipher, err := x.ticket.Key.Encrypt(x.cfg.Rand, enctype.KEY_USAGE_AP_REP, part.Marshal())
-	if err != nil {
+	confounder := make([]byte, x.ticket.apRep.ConfounderSize())
+	if _, err := io.ReadFull(x.cfg.Rand, confounder); err != nil {
 		return nil, err
 	}
+	cipher := x.ticket.apRep.Seal(nil, confounder, part.Marshal())
 	rep := messages.APRep{EncPart: messages.EncryptedData{EType: x.ticket.Key.EType(), Cipher: cipher}}
 	return gss.AppendToken(nil, gss.TOK_AP_REP, rep.Marshal()), nil
 }
