@@ -10,8 +10,9 @@ type Codec struct {
 	out     []byte
 	writing bool
 	failed  bool
-	ber     bool  // lengths may have more bytes than needed
-	last    uint8 // the number of the last field of the SEQUENCE
+	ber     bool   // lengths may have more bytes than needed
+	last    uint8  // the number of the last field of the SEQUENCE
+	element String // what primitive reads from, here so that it is not allocated each time
 }
 
 // AppendCoded appends the encoding of v.
@@ -252,8 +253,9 @@ func primitive[T any](c *Codec, read func(*String, *T) bool, appendValue func([]
 	case c.writing:
 		c.out = appendValue(c.out, *v)
 	case c.ber:
-		element, ok := c.minimal()
-		c.Require(ok && read(&element, v) && element.Empty())
+		var ok bool
+		c.element, ok = c.minimal()
+		c.Require(ok && read(&c.element, v) && c.element.Empty())
 	default:
 		c.Require(!c.failed && read(&c.in, v))
 	}

@@ -37,6 +37,10 @@ func codeAPReq(c *der.Codec, r *APReq) {
 	})
 }
 
+// apRepSize is what an AP-REP and its inside take at most with keys of 32 bytes: a service makes one
+// for every token.
+const apRepSize = 192
+
 // APRep is the service's proof of itself, in answer to an APReq.
 //
 //	AP-REP          ::= [APPLICATION 15] SEQUENCE {
@@ -51,7 +55,7 @@ type APRep struct {
 }
 
 func ParseAPRep(b []byte) (*APRep, error) { return parseBER(b, "AP-REP", codeAPRep) }
-func (r *APRep) Marshal() []byte          { return der.AppendCoded(nil, codeAPRep, r) }
+func (r *APRep) Marshal() []byte          { return der.AppendCoded(make([]byte, 0, apRepSize), codeAPRep, r) }
 
 func codeAPRep(c *der.Codec, r *APRep) {
 	c.Application(uint8(KRB_AP_REP), func() {
@@ -85,7 +89,9 @@ func ParseEncAPRepPart(b []byte) (*EncAPRepPart, error) {
 	return parsePadded(b, "EncAPRepPart", codeEncAPRepPart)
 }
 
-func (p *EncAPRepPart) Marshal() []byte { return der.AppendCoded(nil, codeEncAPRepPart, p) }
+func (p *EncAPRepPart) Marshal() []byte {
+	return der.AppendCoded(make([]byte, 0, apRepSize), codeEncAPRepPart, p)
+}
 
 func codeEncAPRepPart(c *der.Codec, p *EncAPRepPart) {
 	c.Application(tagEncAPRepPart, func() {

@@ -81,8 +81,8 @@ type Result struct {
 	// Client is the user, as the KDC names them.
 	Client messages.Principal
 	// Account is what the PAC says of the client; nil if the ticket has no PAC, or one without the
-	// account's SID and groups, as MIT's KDCs issue. It is shared by all tokens of a ticket and must
-	// not be modified.
+	// account's SID and groups, as MIT's KDCs issue. It is shared by all tokens of a ticket, as
+	// the evidence is, and must not be modified.
 	Account *Account
 	// Evidence is the client's ticket with its session key and times, for S4U2Proxy. Its Service is
 	// the name in the ticket.
@@ -105,9 +105,8 @@ func (a *Acceptor) Accept(r Request) (*Result, error) {
 			return nil, err
 		}
 	}
-	evidence := x.evidence()
 	return &Result{
-		Client: evidence.Client, Account: x.ticket.account, Evidence: evidence,
+		Client: x.ticket.evidence.Client, Account: x.ticket.account, Evidence: x.ticket.evidence,
 		Flags: x.sum.Flags, Bound: x.bound, Token: x.answer,
 	}, nil
 }
@@ -200,22 +199,4 @@ func (c *Config) allows(id enctype.ID) bool {
 		}
 	}
 	return false
-}
-
-// evidence returns the client's ticket. It holds copies of what aliases the token.
-func (x *exchange) evidence() *messages.Credential {
-	t := x.ticket
-	c := &messages.Credential{
-		Client:   messages.Principal{Name: t.CName, Realm: t.CRealm},
-		Service:  x.service(),
-		Key:      t.Key,
-		AuthTime: t.AuthTime, StartTime: t.StartTime, EndTime: t.EndTime, RenewTill: t.RenewTill,
-		Flags:     t.Flags,
-		Ticket:    x.req.Ticket.Marshal(),
-		Addresses: t.CAddr,
-	}
-	if x.ticket.account != nil {
-		c.Account = &messages.Account{Name: x.ticket.account.Name, Machine: x.ticket.account.Machine}
-	}
-	return c
 }

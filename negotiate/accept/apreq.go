@@ -22,7 +22,7 @@ func (x *exchange) openTicket() *Error {
 			continue
 		}
 		sameVersion = true
-		ticket, refusal := k.open(part.Cipher)
+		ticket, refusal := k.open(&x.req.Ticket)
 		if refusal != nil {
 			return refusal
 		}

@@ -115,5 +115,5 @@ func (o *offer) wrap(resp spnego.NegTokenResp) []byte {
 		return resp.ResponseToken
 	}
 	resp.SupportedMech = o.mech
-	return resp.Append(nil)
+	return resp.Append(make([]byte, 0, answerSize))
 }

@@ -35,6 +35,9 @@ func (x *exchange) reply() *Error {
 	return nil
 }
 
+// answerSize is what an answer with an AP-REP takes at most with keys of 32 bytes.
+const answerSize = 256
+
 // apRep returns the proof that the acceptor has opened the ticket, with a subkey of its own (RFC
 // 4120, Section 3.2.4).
 func (x *exchange) apRep(subkey enctype.Key) ([]byte, error) {
@@ -48,7 +51,7 @@ func (x *exchange) apRep(subkey enctype.Key) ([]byte, error) {
 	}
 	cipher := x.ticket.apRep.Seal(nil, confounder, part.Marshal())
 	rep := messages.APRep{EncPart: messages.EncryptedData{EType: x.ticket.Key.EType(), Cipher: cipher}}
-	return gss.AppendToken(nil, gss.TOK_AP_REP, rep.Marshal()), nil
+	return gss.AppendToken(make([]byte, 0, answerSize), gss.TOK_AP_REP, rep.Marshal()), nil
 }
 
 // complete adds to a refusal what is known by then, and the answer.

@@ -115,7 +115,10 @@ func codeMICOrHints(c *der.Codec, mic *[]byte) {
 func codeMechTypes(c *der.Codec, list *[]OID) { der.Field(c, 0, der.ListOf(codeOID), list) }
 
 func codeOID(c *der.Codec, o *OID) {
-	content := []byte(*o)
+	var content []byte
+	if !c.Reading() {
+		content = []byte(*o)
+	}
 	der.OID(c, &content)
 	if c.Reading() {
 		*o = OID(content)
