@@ -55,6 +55,18 @@ func TestMIT_Tokens(t *testing.T) {
 			if encoded := sum.Append(nil); !bytes.Equal(encoded, authenticator.Cksum.Value) {
 				t.Errorf("checksum %x, want %x", encoded, authenticator.Cksum.Value)
 			}
+			parsed := must.OK(ParseChecksum(authenticator.Cksum.Value))(t)
+			if again := parsed.Append(nil); !bytes.Equal(again, authenticator.Cksum.Value) || !bytes.Equal(parsed.DelegatedCred, expect.KRBCred) {
+				t.Errorf("checksum encoded again: %x", again)
+			}
+			for n := range authenticator.Cksum.Value {
+				if _, err := ParseChecksum(authenticator.Cksum.Value[:n]); err == nil {
+					t.Errorf("%d of %d bytes of the checksum pass", n, len(authenticator.Cksum.Value))
+				}
+			}
+			if _, err := ParseChecksum(append(bytes.Clone(authenticator.Cksum.Value), "extension"...)); err != nil {
+				t.Errorf("with an extension: %v", err)
+			}
 			bindings := must.OK(NewChannelBindings(c.CBAppData))(t)
 			if len(c.CBAppData) > 0 && bindings != sum.Bindings {
 				t.Errorf("bindings %x, want %x", bindings, sum.Bindings)

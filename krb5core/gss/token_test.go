@@ -64,6 +64,17 @@ func TestVerifyToken_LongLengths(t *testing.T) {
 	}
 }
 
+func TestParseToken_OtherMechanism(t *testing.T) {
+	token := AppendToken(nil, TOK_AP_REQ, []byte{0x6e, 0})
+	other := bytes.Replace(token, []byte(mechKRB5), []byte("\x2a\x86\x48\x86\xf7\x12\x01\x02\x03"), 1)
+	if _, err := ParseToken(other); !errors.Is(err, ErrOtherMechanism) {
+		t.Error(err)
+	}
+	if _, err := ParseToken(token[:4]); errors.Is(err, ErrOtherMechanism) {
+		t.Error(err)
+	}
+}
+
 func FuzzParseToken(f *testing.F) {
 	for _, c := range mitContexts(f) {
 		for _, t := range c.Tokens {

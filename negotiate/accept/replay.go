@@ -28,7 +28,9 @@ type Replays struct {
 }
 
 // NewReplays returns an empty one. Memory bounds the cache of each key, in bytes. Authenticators
-// made before start are refused, because nothing is known of them; the zero time refuses none.
+// made before start are refused, because nothing is known of them; the zero time refuses none. One
+// that was used before start by a client whose clock is ahead can be dated later: it is good once
+// more.
 func NewReplays(memory int, start time.Time) *Replays {
 	return &Replays{memory: memory, start: start, caches: make(map[[sha256.Size]byte]*replayCache)}
 }

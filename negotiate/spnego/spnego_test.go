@@ -66,6 +66,9 @@ func TestVectors(t *testing.T) {
 
 func checkInit(t *testing.T, v vector) {
 	got := must.OK(ParseInit(v.DER))(t)
+	if !IsInit(v.DER) || IsInit(v.MechToken) || IsInit(v.DER[:len(v.DER)-1]) {
+		t.Error("IsInit does not tell it from others")
+	}
 	for i, o := range got.MechTypes {
 		if len(got.MechTypes) != len(v.MechTypes) || dotted(o) != v.MechTypes[i] {
 			t.Errorf("mechanisms %x, want %s", got.MechTypes, v.MechTypes)
