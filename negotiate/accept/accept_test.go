@@ -490,7 +490,8 @@ func TestAccept_Addresses(t *testing.T) {
 		six := netip.MustParseAddr("2001:db8::1").As16()
 		sent.ticket.CAddr = []messages.HostAddress{
 			{AddrType: messages.ADDRTYPE_NETBIOS, Address: []byte("PC")},
-			{AddrType: messages.ADDRTYPE_IPV4, Address: []byte{192, 0, 2, 1}}, {AddrType: messages.ADDRTYPE_IPV6, Address: six[:]},
+			{AddrType: messages.ADDRTYPE_IPV4, Address: []byte{192, 0, 2, 1}},
+			{AddrType: messages.ADDRTYPE_IPV6, Address: six[:]},
 		}
 		_, err := w.acceptor().Accept(accept.Request{Token: sent.bytes(t), Address: netip.MustParseAddr(c.from)})
 		if good := err == nil; good != c.good || !good && reasonOf(t, err) != accept.BadAddress {

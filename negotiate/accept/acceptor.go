@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -172,31 +173,12 @@ func (c *Config) accepts(service messages.Principal) bool {
 		return len(name) == 2 && strings.EqualFold(name[0], "HTTP")
 	}
 	for _, s := range c.Services {
-		if (s.Realm == "" || strings.EqualFold(s.Realm, service.Realm)) && equalFold(s.Name.NameString, name) {
+		if (s.Realm == "" || strings.EqualFold(s.Realm, service.Realm)) && slices.EqualFunc(s.Name.NameString, name, strings.EqualFold) {
 			return true
 		}
 	}
 	return false
-}
-
-func equalFold(a, b []string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if !strings.EqualFold(a[i], b[i]) {
-			return false
-		}
-	}
-	return true
 }
 
 // allows reports whether an encryption type may be used.
-func (c *Config) allows(id enctype.ID) bool {
-	for _, allowed := range c.ETypes {
-		if id == allowed {
-			return true
-		}
-	}
-	return false
-}
+func (c *Config) allows(id enctype.ID) bool { return slices.Contains(c.ETypes, id) }

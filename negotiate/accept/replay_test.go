@@ -31,10 +31,11 @@ func testKey(tb testing.TB, fill byte) *Key {
 // The cache is the key's: another Key of the same bytes, as a reload makes it, has the same.
 func TestReplays_BelongToTheKey(t *testing.T) {
 	r := NewReplays(ReplayMemory, time.Time{})
-	if r.of(testKey(t, 1)) != r.of(testKey(t, 1)) {
+	key, again, other := testKey(t, 1), testKey(t, 1), testKey(t, 2)
+	if r.of(key) != r.of(again) {
 		t.Error("two caches of one key")
 	}
-	if r.of(testKey(t, 1)) == r.of(testKey(t, 2)) {
+	if r.of(key) == r.of(other) {
 		t.Error("one cache of two keys")
 	}
 }

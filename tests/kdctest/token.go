@@ -41,8 +41,7 @@ func (a *Acceptor) accept(token []byte, channel *[16]byte) (*Peer, []byte, error
 		request.Bindings = func(got gss.ChannelBindings) bool { return got == *channel }
 	}
 	result, err := verifier.Accept(request)
-	var refusal *accept.Error
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*accept.Error](err); ok {
 		return nil, cfg.refusalToken(refusal), acceptError(refusal)
 	}
 	peer, err := newPeer(token, result)
