@@ -248,6 +248,7 @@ var refusals = []struct {
 	}},
 	{"a service of another realm", accept.WrongService, func(w *world, t *token) {
 		t.service.Realm = "OTHER.EXAMPLE"
+		w.cfg.Keys = keys{t.service.String(): w.cfg.Keys.KeysFor(principal(w.tb, service))}
 		w.cfg.Services = []messages.Principal{principal(w.tb, service)}
 	}},
 	{"a service without keys", accept.WrongService, func(w *world, _ *token) { w.cfg.Keys = keys{} }},
