@@ -84,8 +84,6 @@ func (x *exchange) unwrap() *Error {
 		return because(OtherMechanism, err)
 	case err != nil:
 		return because(Malformed, err)
-	case framed.ID != gss.TOK_AP_REQ:
-		return refuse(Malformed)
 	}
 	if x.req, err = messages.ParseAPReq(framed.Body); err != nil {
 		return because(Malformed, err)
