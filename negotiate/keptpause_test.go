@@ -22,6 +22,7 @@ func (s *savesAt) Save(_ context.Context, _ messages.Principal, content []byte) 
 	s.content, s.at = content, append(s.at, time.Now())
 	time.Sleep(time.Second)
 }
+
 func (s *savesAt) Lock(context.Context, messages.Principal) (func(), bool) { return func() {}, false }
 
 func TestKeptBreaker_WritesOnceASecond(t *testing.T) {

@@ -36,14 +36,14 @@ func (a *ask) judge(message []byte) (Verdict, error) {
 	if a.request.Check == nil {
 		return Accept, nil
 	}
-	verdict := a.request.Check(message)
-	switch verdict {
+	switch verdict := a.request.Check(message); verdict {
 	case Foreign:
 		return Foreign, fmt.Errorf("%w: it does not answer the request", ErrForeign)
 	case Unproven:
 		return Unproven, errUnproven
+	default:
+		return verdict, nil
 	}
-	return verdict, nil
 }
 
 func (a *ask) decide(kind DecisionKind, reason error) {

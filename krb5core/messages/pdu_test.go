@@ -227,7 +227,9 @@ var pdus = []pdu{
 		"full": &AuthPack{
 			PKAuthenticator{17, time0, 0x80000001, []byte{1}, []byte{2}, &PAChecksum2{[]byte{3}, AlgorithmIdentifier{Algorithm: oidSHA256}}},
 			&SubjectPublicKeyInfo{AlgorithmIdentifier{oidDH, empty}, []byte{2, 1, 2}},
-			[]AlgorithmIdentifier{{Algorithm: oidSHA256}, {oidSHA256, []byte{5, 0}}}, []byte{4}, []KDFAlgorithmID{{oidKDF}},
+			[]AlgorithmIdentifier{{Algorithm: oidSHA256}, {oidSHA256, []byte{5, 0}}},
+			[]byte{4},
+			[]KDFAlgorithmID{{oidKDF}},
 		},
 		"minimal": &AuthPack{PKAuthenticator: PKAuthenticator{CTime: time0}},
 	}},

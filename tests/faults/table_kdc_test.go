@@ -39,8 +39,10 @@ var kdcFaults = []fault{
 	}},
 	{"KDC answers garbage", failedCold, withoutKDC(kdctest.Garbage(300))},
 	{"KDC answers with another nonce", failedCold, withoutKDC(kdctest.WrongNonce())},
-	{"KDC answers with another user's ticket, canonicalize off", failedCold + "; never the other user",
-		withoutKDC(kdctest.AnotherUser("mallory"), "canonicalize off")}, // else the KDC may correct the name
+	{
+		"KDC answers with another user's ticket, canonicalize off", failedCold + "; never the other user",
+		withoutKDC(kdctest.AnotherUser("mallory"), "canonicalize off"),
+	}, // else the KDC may correct the name
 	{"late errors before the true answer", servedCold, inSpiteOf(kdctest.UDP(kdctest.Stale()))},
 	{"forged refusal before the true answer", servedCold, inSpiteOf(kdctest.UDP(kdctest.ForgeFirst(messages.KDC_ERR_CLIENT_REVOKED)))},
 	{"forged \"wrong key\" before the true answer", servedCold, inSpiteOf(kdctest.UDP(kdctest.ForgeFirst(messages.KDC_ERR_PREAUTH_FAILED)))},
