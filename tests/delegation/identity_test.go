@@ -198,7 +198,8 @@ func TestUsers_OnlyActiveRefreshed(t *testing.T) {
 		}
 		return a.Tickets.Stats().Fetches == 0 && a.KDC.Counts().S4U2Proxy >= 45
 	})
-	if n := a.KDC.Counts(); n.S4U2Proxy != 45 || n.S4U2Self != 45 {
+	// A ticket to us that found too many refreshes under way is not used again for hours.
+	if n := a.KDC.Counts(); n.S4U2Proxy != 45 || n.S4U2Self <= 40 || n.S4U2Self > 45 {
 		t.Errorf("%d users' tickets to us, %d to services: want those of five users again", n.S4U2Self, n.S4U2Proxy)
 	}
 }
