@@ -49,10 +49,13 @@ func (i *Identity) Equal(other *Identity) bool {
 	return other != nil && i.Leaf().Equal(other.Leaf())
 }
 
-// Principals lists the principals that the certificate names: those of id-pkinit-san (RFC 4556,
+// Principals lists the principals that the certificate names.
+func (i *Identity) Principals() []messages.Principal { return PrincipalsOf(i.Leaf()) }
+
+// PrincipalsOf lists the principals that a certificate names: those of id-pkinit-san (RFC 4556,
 // Section 3.2.2), and user principal names.
-func (i *Identity) Principals() []messages.Principal {
-	names := namesOf(i.Leaf())
+func PrincipalsOf(c *x509.Certificate) []messages.Principal {
+	names := namesOf(c)
 	all := names.principals
 	for _, upn := range names.upns {
 		if p := (messages.Principal{Name: messages.NewPrincipalName(messages.KRB_NT_ENTERPRISE, upn), Realm: realmOf(upn)}); p.Realm != "" {

@@ -47,6 +47,19 @@ func (s *Signed) CheckKDC(realm string, roots *x509.CertPool, at time.Time) (*x5
 	if s.Signer == nil {
 		return nil, &CertificateError{Err: errNoSigner}
 	}
+	root, err := s.CheckChain(roots, at)
+	if err == nil {
+		err = isKDC(s.Signer, realm)
+	}
+	if err != nil {
+		return nil, &CertificateError{s.Signer, err}
+	}
+	return root, nil
+}
+
+// CheckChain returns the root that has issued the certificate of the signer, whom there must be: it
+// is valid at that time, and for signatures. Nil roots are the system's.
+func (s *Signed) CheckChain(roots *x509.CertPool, at time.Time) (*x509.Certificate, error) {
 	leaf := *s.Signer
 	// Go does not know otherName, and counts a critical subjectAltName of nothing else as unhandled.
 	leaf.UnhandledCriticalExtensions = slices.DeleteFunc(slices.Clone(leaf.UnhandledCriticalExtensions), func(id asn1.ObjectIdentifier) bool {
@@ -61,13 +74,9 @@ func (s *Signed) CheckKDC(realm string, roots *x509.CertPool, at time.Time) (*x5
 	})
 	switch {
 	case err != nil:
+		return nil, err
 	case leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0:
-		err = errKeyUsage
-	default:
-		err = isKDC(s.Signer, realm)
-	}
-	if err != nil {
-		return nil, &CertificateError{s.Signer, err}
+		return nil, errKeyUsage
 	}
 	return chains[0][len(chains[0])-1], nil
 }

@@ -80,7 +80,7 @@ func (x *asExchange) issue() ([]byte, error) {
 	}
 	i.part = messages.EncTicketPart{
 		Flags:  messages.TKT_FLG_INITIAL,
-		CRealm: x.realm.name, CName: x.clientName(),
+		CRealm: x.clientRealm(), CName: x.clientName(),
 		Transited: messages.TransitedEncoding{TRType: messages.DOMAIN_X500_COMPRESS},
 		AuthTime:  x.now.Truncate(time.Second), StartTime: x.now.Truncate(time.Second),
 		EndTime: life.end, RenewTill: life.renewTill,
@@ -101,6 +101,11 @@ func (x *asExchange) issue() ([]byte, error) {
 	}
 	if err := i.sessionKey(); err != nil {
 		return nil, err
+	}
+	if x.anonymous() {
+		if err := x.contribute(i); err != nil {
+			return nil, err
+		}
 	}
 	replyKey, err := x.fast.replyKey(x.kdc, x.proof.key)
 	if err != nil {

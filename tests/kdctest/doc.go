@@ -2,8 +2,8 @@
 // acceptor in this process, with real cryptography, on real sockets.
 //
 // The KDC (RFC 4120, RFC 6806, [MS-SFU]) serves one or several realms over UDP
-// and TCP: logins with encrypted timestamp, SPAKE (RFC 9588) or, in FAST armor
-// (RFC 6113), encrypted challenge, service tickets, renewal,
+// and TCP: logins with encrypted timestamp, SPAKE (RFC 9588), PKINIT (RFC 4556,
+// RFC 8062) or, in FAST armor (RFC 6113), encrypted challenge, service tickets, renewal,
 // forwarding, referrals, and Services for User with Windows' rules. It counts
 // requests and replies, its clock and randomness are injected, and it misbehaves on
 // demand (Fault).
@@ -25,7 +25,8 @@
 //	upstream := kdctest.NewUpstream(kdctest.UpstreamConfig{Acceptor: acceptor})
 //	err = upstream.Start() // and Stop
 //
-// Left out: PKINIT, user-to-user, postdated and proxy tickets, password changes and real
-// PACs: filler of the same size takes the place of a PAC, and local authorization data
-// that of the fields which a KDC reads. The KDC does not protect its secrets.
+// Left out: key transport and AD-INITIAL-VERIFIED-CAS of PKINIT, user-to-user, postdated and
+// proxy tickets, password changes and real PACs: filler of the same size takes the place of
+// a PAC, and local authorization data that of the fields which a KDC reads. The KDC does not
+// protect its secrets.
 package kdctest

@@ -40,11 +40,13 @@ func mechanisms() []mechanism {
 		{messages.PA_ENC_TIMESTAMP, unarmored, (*asExchange).verifyTimestamp},
 		{messages.PA_ENCRYPTED_CHALLENGE, armored, (*asExchange).verifyChallenge},
 		{messages.PA_SPAKE, either, (*asExchange).verifySPAKE},
+		{messages.PA_PK_AS_REQ, either, (*asExchange).verifyPublicKey},
 	}
 }
 
 // SetPreAuth chooses which proofs the realm accepts of PA_ENC_TIMESTAMP,
-// PA_ENCRYPTED_CHALLENGE (both are the default) and PA_SPAKE.
+// PA_ENCRYPTED_CHALLENGE (both are the default) and PA_SPAKE. EnablePKINIT adds
+// PA_PK_AS_REQ.
 func (r *Realm) SetPreAuth(types ...messages.PADataType) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -58,6 +60,9 @@ func (x *asExchange) mechanisms() []mechanism {
 	x.realm.mu.RUnlock()
 	if takes == nil {
 		takes = []messages.PADataType{messages.PA_ENC_TIMESTAMP, messages.PA_ENCRYPTED_CHALLENGE}
+	}
+	if x.publicKey() != nil {
+		takes = append(slices.Clip(takes), messages.PA_PK_AS_REQ)
 	}
 	without := armored
 	if x.fast != nil {
@@ -73,9 +78,12 @@ func (x *asExchange) mechanisms() []mechanism {
 func carriesPreAuth(req *messages.KDCReq) bool {
 	return slices.ContainsFunc(mechanisms(), func(m mechanism) bool {
 		value, ok := req.PAData.Find(m.padata)
-		if ok && m.padata == messages.PA_SPAKE {
+		switch {
+		case ok && m.padata == messages.PA_SPAKE:
 			s, err := messages.ParsePASPAKE(value)
 			return err == nil && s.Response != nil
+		case ok && m.padata == messages.PA_PK_AS_REQ: // an anonymous client has no key
+			return req.Body.KDCOptions&messages.KDC_OPT_REQUEST_ANONYMOUS == 0
 		}
 		return ok
 	})
@@ -203,6 +211,11 @@ func (x *asExchange) hints() messages.MethodData {
 			}
 		}
 		data = append(data, offer)
+	}
+	if _, asked := x.req.PAData.Find(messages.PA_AS_FRESHNESS); asked && x.publicKey() != nil {
+		if token, err := x.freshness(); err == nil {
+			data = append(data, messages.PAData{Type: messages.PA_AS_FRESHNESS, Value: token})
+		}
 	}
 	return append(data, messages.PAData{Type: messages.PA_FX_COOKIE, Value: cookie})
 }

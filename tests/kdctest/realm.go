@@ -33,6 +33,7 @@ type Realm struct {
 	repeat     bool                  // names as asked, in S4U2Self
 	preauth    []messages.PADataType // nil: the usual ones
 	spake      SPAKE
+	pkinit     *PKINIT // nil without
 	lockout    int
 	lifetime   time.Duration
 	renewable  time.Duration

@@ -177,7 +177,7 @@ func (x *tgsExchange) holder() subject {
 		end:         x.header.EndTime,
 		renewTill:   x.header.RenewTill,
 		data:        x.header.AuthorizationData,
-		flags:       x.header.Flags & (messages.TKT_FLG_PRE_AUTHENT | messages.TKT_FLG_HW_AUTHENT | messages.TKT_FLG_FORWARDED),
+		flags:       x.header.Flags & (messages.TKT_FLG_PRE_AUTHENT | messages.TKT_FLG_HW_AUTHENT | messages.TKT_FLG_FORWARDED | messages.TKT_FLG_ANONYMOUS),
 		forwardable: x.header.Flags&messages.TKT_FLG_FORWARDABLE != 0,
 	}
 }
