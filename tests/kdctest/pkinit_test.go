@@ -246,10 +246,14 @@ func TestPKINIT_SpoiltRequests(t *testing.T) {
 		"second checksum": {alice, "alice", with(func(a *authenticator) { a.PAChecksum2.Checksum = make([]byte, 32) }), messages.KRB_AP_ERR_MODIFIED},
 		"another request": {alice, "alice", func(r *messages.KDCReq, _ *messages.AuthPack) { r.Body.Nonce++ }, messages.KRB_AP_ERR_MODIFIED},
 		"freshness token": {alice, "alice", with(func(a *authenticator) { a.FreshnessToken = make([]byte, 20) }), messages.KDC_ERR_PREAUTH_EXPIRED},
-		"key transport": {alice, "alice", func(_ *messages.KDCReq, a *messages.AuthPack) { a.ClientPublicValue = nil },
-			messages.KDC_ERR_PUBLIC_KEY_ENCRYPTION_NOT_SUPPORTED},
-		"public value": {alice, "alice", func(_ *messages.KDCReq, a *messages.AuthPack) { a.ClientPublicValue.SubjectPublicKey = []byte{4} },
-			messages.KDC_ERR_PREAUTH_FAILED},
+		"key transport": {
+			alice, "alice", func(_ *messages.KDCReq, a *messages.AuthPack) { a.ClientPublicValue = nil },
+			messages.KDC_ERR_PUBLIC_KEY_ENCRYPTION_NOT_SUPPORTED,
+		},
+		"public value": {
+			alice, "alice", func(_ *messages.KDCReq, a *messages.AuthPack) { a.ClientPublicValue.SubjectPublicKey = []byte{4} },
+			messages.KDC_ERR_PREAUTH_FAILED,
+		},
 		"KDF": {alice, "alice", func(_ *messages.KDCReq, a *messages.AuthPack) {
 			a.SupportedKDFs = []messages.KDFAlgorithmID{{KDFID: []byte{0x2a, 3}}}
 		}, messages.KDC_ERR_NO_ACCEPTABLE_KDF},
