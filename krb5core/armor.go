@@ -33,13 +33,13 @@ func KeytabArmor(account func() (*Account, error), guard ArmorGuard) *Armor {
 	return newArmor(func(string) (*Account, error) { return account() }, guard)
 }
 
-// AnonymousArmor logs in as nobody, by anonymous PKINIT (RFC 8062): the KDC proves by its
+// AnonymousArmor logs in without an account, by anonymous PKINIT (RFC 8062): the KDC proves by its
 // certificate who it is, and no secret is needed.
 func AnonymousArmor() *Armor {
 	clock := NewClock(nil)
-	nobody := func() (*pkinit.Identity, error) { return nil, nil }
+	noIdentity := func() (*pkinit.Identity, error) { return nil, nil }
 	return newArmor(func(realm string) (*Account, error) {
-		return NewCertificateAccount(exchange.AnonymousClient(realm), nobody, clock), nil
+		return NewCertificateAccount(exchange.AnonymousClient(realm), noIdentity, clock), nil
 	}, nil)
 }
 

@@ -53,7 +53,7 @@ func (s *server) sessionCache() tls.ClientSessionCache {
 }
 
 // drop implements Conn.DropSessions. Connections that are being opened keep the old cache,
-// which nobody else uses any more.
+// which no other request uses any more.
 func (s *server) drop(c *Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

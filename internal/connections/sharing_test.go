@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// connTo is a connection to an upstream that nobody has used.
+// connTo is a connection to an upstream that is not used yet.
 func (p *Pool) connTo(address string) *Conn { return &Conn{pool: p, server: p.server(address)} }
 
 func TestSharing_Learnt(t *testing.T) {

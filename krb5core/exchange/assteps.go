@@ -212,7 +212,7 @@ const maxClaims = 4
 // StepUDP is Step for a reply that came over UDP. A KRB-ERROR is not authenticated, and anyone can
 // forge a datagram (RFC 4120, Section 10), so what it claims is not followed at once: a request
 // without pre-authentication, and all that follow, ask to be sent over TCP. If they are sent over
-// UDP nevertheless, for want of a KDC that speaks TCP, a claim is followed after the reply to
+// UDP nevertheless, because no KDC speaks TCP, a claim is followed after the reply to
 // another request has made it too.
 func (a *AS) StepUDP(reply []byte) (*Request, error) {
 	return a.turn(reply, func(reply []byte) (*Request, error) {

@@ -393,7 +393,7 @@ func declines(unavailable []byte) func([]byte) Verdict {
 	}
 }
 
-// doubts judges one reply as that of somebody who did not prove to be a KDC.
+// doubts judges one reply as of a server that did not prove to be a KDC.
 func doubts(unproven []byte) func([]byte) Verdict {
 	return func(reply []byte) Verdict {
 		if slices.Equal(reply, unproven) {

@@ -640,7 +640,7 @@ func TestAccept_MicrosoftOID(t *testing.T) {
 	}
 }
 
-// oid is a mechanism that nobody has.
+// oid is a mechanism that does not exist.
 const oid spnego.OID = "\x2a\x03\x04"
 
 func TestAccept_NotKerberos(t *testing.T) {

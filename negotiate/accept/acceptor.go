@@ -19,7 +19,7 @@ type Config struct {
 	// Keys has the keys of the account.
 	Keys Keys
 	// Services are the principals that tickets may be for, compared without regard to case as
-	// Active Directory does; an empty realm stands for any. If there are none, every service of
+	// Active Directory does; an empty realm is any. If there are none, every service of
 	// class HTTP is accepted. The name in a ticket is not protected: what counts is the key.
 	Services []messages.Principal
 	// ETypes are the encryption types of tickets and their session keys; nil means enctype.Strong.

@@ -91,7 +91,7 @@ func (x *exchange) checkTimes() *Error {
 // anonymous is the name of clients who do not say who they are (RFC 8062, Section 3).
 var anonymous = messages.NewPrincipalName(messages.KRB_NT_WELLKNOWN, "WELLKNOWN", "ANONYMOUS")
 
-// checkClient refuses those who are nobody.
+// checkClient refuses anonymous clients.
 func (x *exchange) checkClient() *Error {
 	name := x.ticket.CName
 	if x.ticket.Flags&messages.TKT_FLG_ANONYMOUS != 0 || name.Equal(anonymous) || len(name.NameString) == 0 {
@@ -101,7 +101,7 @@ func (x *exchange) checkClient() *Error {
 }
 
 // checkAddress verifies that the ticket may be used from where the client is. NetBIOS names, which
-// Windows may add and nobody can verify, restrict nothing.
+// Windows may add and no service can verify, restrict nothing.
 func (x *exchange) checkAddress() *Error {
 	restricted := false
 	from := x.request.Address.Unmap().WithZone("")

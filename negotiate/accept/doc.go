@@ -8,7 +8,7 @@
 //
 // Every refusal is an [*Error] with a [Reason], so that the caller can log the cause and answer in
 // its own way. The replay cache ([Replays]) belongs to the key and not to the acceptor: an acceptor
-// that is made anew, as by a reload, refuses what the one before it accepted.
+// that is made again, as by a reload, refuses what the one before it accepted.
 //
 // Left out: a second leg. A client that prefers another mechanism than Kerberos (RFC 4178, Section
 // 5) would have to negotiate over the state of a connection; it is refused. User-to-user, DCE style

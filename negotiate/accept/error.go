@@ -30,7 +30,7 @@ const (
 	Skew                    // the clocks differ too much
 	NotYetValid             // the ticket is not valid yet
 	Expired                 // the ticket has ended
-	Anonymous               // the ticket is nobody's
+	Anonymous               // the ticket names no client
 	BadAddress              // the ticket is for other network addresses
 	BadPath                 // the realms between the client's and the service's are not verified
 	NoChecksum              // the authenticator is not for GSS-API

@@ -18,8 +18,9 @@ const (
 
 var errMIC = errors.New("not a MIC token of RFC 4121")
 
-// verifyMIC verifies that nobody has changed the list of mechanisms on its way, if the client says
-// what it has sent. A client whose first choice is Kerberos need not (RFC 4178, Section 5).
+// verifyMIC verifies that the list of mechanisms was not changed on its way, if the client
+// says what it has sent. A client whose first choice is Kerberos need not (RFC 4178,
+// Section 5).
 func (x *exchange) verifyMIC() *Error {
 	if x.offer.mic == nil {
 		return nil

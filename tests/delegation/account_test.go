@@ -22,7 +22,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
-// needAccount admits whoever's account is known.
+// needAccount admits users whose account is known.
 func needAccount(cred *messages.Credential) error {
 	if cred.Account == nil {
 		return negotiate.ErrAccountUnknown

@@ -54,7 +54,7 @@ func TestSharing_Connections(t *testing.T) {
 	e.run(sharing)
 	first, second := e.as("alice", http.MethodGet), e.as("bob", http.MethodGet)
 	if first.Connection == second.Connection {
-		t.Fatal("bob came over the connection of alice, before it was proven that he may")
+		t.Fatal("bob came over the connection of alice, before that was proven to be allowed")
 	}
 	e.learn()
 	shared := e.as("bob", http.MethodGet).Connection

@@ -117,7 +117,7 @@ func (p *PAC) logonInfo() []byte {
 		control = 0x80
 	}
 	u32(&fixed, control, 0, 0, 0, 0, 0, 0, 0, 1, next(), 0, 0, 0)
-	u32(&after, 1, next(), 7, 1) // S-1-18-2: a service has vouched for the user
+	u32(&after, 1, next(), 7, 1) // S-1-18-2: a service has asserted the user
 	after = append(after, 1, 1, 0, 0, 0, 0, 0, 18, 2, 0, 0, 0)
 	body := append(append([]byte{0, 0, 2, 0}, fixed...), after...)
 	body = append(body, make([]byte, (8-len(body)%8)%8)...)
