@@ -30,13 +30,17 @@ var userCounts = []struct {
 	alone, shared float64
 }{{1, 1.15, 1.40}, {100, 1.20, 1.10}, {1000, 2.0, 1.15}, {5000, 2.5, 1.20}, {20_000, 2.5, 1.25}}
 
+// manyKept is the number of users who are measured also with a bound on idle connections that
+// each of them meets.
+const manyKept = 5000
+
 const tlsName = "web.corp.example"
 
 // users measures Caddy's processor time with many end users.
 func (b *bench) users(ctx context.Context) error {
 	b.section("Many users", "Processor time of the Caddy process for a request with `impersonate`: 16 requests at once, users drawn at random, tickets held, loopback only. "+
 		"*Default*: each user has connections of their own, the upstream verifies no token. *Shared*: `share_connections`, and the upstream verifies and proves "+
-		"each token; the ratio is to one user with it, and for one user to the static header. *Static* sets a constant Authorization of the same length. "+
+		"each token; the ratio is to one user with it, and for one user to the static header. *user_connections* raises the bound on idle connections. *Static* sets a constant Authorization of the same length. "+
 		"Each Caddy is measured in turns with the one that it is compared to, and is new for each line. New connections are those of 1000 requests; the KDC's "+
 		"exchanges those for a user's first request and, after the sign, of all that is measured. "+
 		"Tickets and connections are what the heap and the stacks of goroutines take, after garbage collection, beyond a Caddy without users.")
@@ -170,7 +174,7 @@ func (u *manyUsers) caddyFor(scheme, name, line string, users int, proven bool, 
 	}
 	u.started = append(u.started, c.load.close)
 	c.load.users = users
-	c.side = &side{name: name, n: pick(u.bench, 8000, 320), run: c.run}
+	c.side = &side{name: name, n: pick(u.bench, 4000, 320), run: c.run}
 	u.site.kdc.ResetCounts()
 	err = c.load.sendOf(users) // to get each user's tickets
 	c.asked = u.site.exchanges()
@@ -240,6 +244,17 @@ func (u *manyUsers) measure(scheme string) error {
 		if err := u.cell(scheme, "shared", users, shared, against, row.shared); err != nil {
 			return err
 		}
+		if users != manyKept {
+			continue
+		}
+		line := fmt.Sprintf("user_connections %d", 2*users)
+		kept, err := u.caddyFor(scheme, scheme+" "+line, "\t\t\t"+line+"\n", users, false, "")
+		if err != nil {
+			return err
+		}
+		if err := u.cell(scheme, line, users, kept, static, 0); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -267,7 +282,7 @@ func (u *manyUsers) header(scheme string) (string, error) {
 	return string(header), err
 }
 
-// cell measures one line of the table and writes it.
+// cell measures one line of the table and writes it; a bound of 0 is none.
 func (u *manyUsers) cell(scheme, how string, users int, c, against *userCaddy, bound float64) error {
 	u.site.kdc.ResetCounts()
 	if err := c.load.send(c.side.n / 2); err != nil {
@@ -306,7 +321,9 @@ func (u *manyUsers) cell(scheme, how string, users int, c, against *userCaddy, b
 		return nil
 	}
 	name := fmt.Sprintf("%d users, %s", users, how)
-	u.conditions = append(u.conditions, atMost(name, ratio, bound))
+	if bound > 0 {
+		u.conditions = append(u.conditions, atMost(name, ratio, bound))
+	}
 	if users == u.most && users > 1 {
 		u.conditions = append(u.conditions, atMost(name+", MiB of tickets", number(float64(memory.tickets)/(1<<20)), float64(2*memory.own)/(1<<20)+64))
 	}
