@@ -10,7 +10,12 @@ import (
 func Append(dst []byte, t Tag, content func(dst []byte) []byte) []byte {
 	dst = append(dst, byte(t), 0)
 	start := len(dst)
-	dst = content(dst)
+	return setLength(content(dst), start)
+}
+
+// setLength sets the length of the element that ends dst, whose content begins at start, after one
+// byte kept for the length.
+func setLength(dst []byte, start int) []byte {
 	n := len(dst) - start
 	if n < 0x80 {
 		dst[start-1] = byte(n)

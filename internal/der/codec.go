@@ -10,9 +10,11 @@ type Codec struct {
 	out     []byte
 	writing bool
 	failed  bool
-	ber     bool   // lengths may have more bytes than needed
-	last    uint8  // the number of the last field of the SEQUENCE
-	element String // what primitive reads from, here so that it is not allocated each time
+	ber     bool  // lengths may have more bytes than needed
+	last    uint8 // the number of the last field of the SEQUENCE
+	// Here so that they are not allocated each time:
+	element  String // what primitive reads from
+	constant int32
 }
 
 // AppendCoded appends the encoding of v.
@@ -50,40 +52,62 @@ func (c *Codec) Require(ok bool) { c.failed = c.failed || !c.writing && !ok }
 
 // Element codes an element with tag t, whose content the function codes to its end.
 func (c *Codec) Element(t Tag, content func()) {
+	outer := c.enter(t)
+	if !c.failed {
+		content()
+	}
+	c.leave(outer)
+}
+
+// outer is what surrounds the content of an element.
+type outer struct {
+	rest  String // when reading
+	start int    // of the content, when writing
+}
+
+// enter begins an element, so that what is coded next is its content, until leave ends it.
+func (c *Codec) enter(t Tag) (o outer) {
 	if c.writing {
-		c.out = Append(c.out, t, func(dst []byte) []byte {
-			c.out = dst
-			content()
-			return c.out
-		})
-		return
+		c.out = append(c.out, byte(t), 0)
+		return outer{start: len(c.out)}
 	}
 	var inner String
-	if c.failed || !c.take(&inner, t) {
+	if !c.failed && c.take(&inner, t) {
+		o.rest = c.in
+	} else {
 		c.failed = true
+	}
+	c.in = inner
+	return o
+}
+
+func (c *Codec) leave(o outer) {
+	if c.writing {
+		c.out = setLength(c.out, o.start)
 		return
 	}
-	rest := c.in
-	c.in = inner
-	content()
 	c.Require(c.in.Empty())
-	c.in = rest
+	c.in = o.rest
 }
 
 // Sequence codes a SEQUENCE of the fields that the function codes, in ascending order. Unknown ones
 // after them are skipped.
 func (c *Codec) Sequence(fields func()) {
 	last := c.last
-	c.Element(TagSequence, func() {
+	outer := c.enter(TagSequence)
+	if !c.failed {
 		fields()
-		c.skipUnknown()
-	})
+	}
+	c.skipUnknown()
+	c.leave(outer)
 	c.last = last
 }
 
 // Application codes [APPLICATION n] SEQUENCE.
 func (c *Codec) Application(n uint8, fields func()) {
-	c.Element(Application(n), func() { c.Sequence(fields) })
+	outer := c.enter(Application(n))
+	c.Sequence(fields)
+	c.leave(outer)
 }
 
 // Raw codes an element that keeps its encoding: reading sets raw and then the value; writing repeats
@@ -106,14 +130,18 @@ func (c *Codec) Raw(raw *[]byte, value func()) {
 
 // Const codes a field that has one value, such as a protocol version.
 func (c *Codec) Const(n uint8, want int32) {
-	v := want
-	Field(c, n, Int32, &v)
-	c.Require(v == want)
+	c.constant = want
+	Field(c, n, Int32, &c.constant)
+	c.Require(c.constant == want)
 }
 
 // Field codes a field that must be there: a value under the explicit context tag [n].
 func Field[T any](c *Codec, n uint8, code func(*Codec, *T), v *T) {
-	c.Element(Context(n), func() { code(c, v) })
+	outer := c.enter(Context(n))
+	if !c.failed {
+		code(c, v)
+	}
+	c.leave(outer)
 	c.last = n
 }
 
@@ -154,20 +182,23 @@ func List[S ~[]T, T any](c *Codec, element func(*Codec, *T), list *S) {
 
 // ListIn is List with another tag, such as that of a SET OF, whose order is the caller's.
 func ListIn[S ~[]T, T any](c *Codec, t Tag, element func(*Codec, *T), list *S) {
-	c.Element(t, func() {
-		if c.writing {
-			for i := range *list {
-				element(c, &(*list)[i])
-			}
-			return
+	outer := c.enter(t)
+	defer c.leave(outer)
+	if c.writing {
+		for i := range *list {
+			element(c, &(*list)[i])
 		}
-		*list = S{}
-		for c.Reading() && !c.in.Empty() {
-			var zero T
-			*list = append(*list, zero)
-			element(c, &(*list)[len(*list)-1])
-		}
-	})
+		return
+	}
+	if c.failed {
+		return
+	}
+	*list = S{}
+	for c.Reading() && !c.in.Empty() {
+		var zero T
+		*list = append(*list, zero)
+		element(c, &(*list)[len(*list)-1])
+	}
 }
 
 // ListOf is List with its element bound.

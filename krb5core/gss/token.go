@@ -72,9 +72,15 @@ func ParseToken(b []byte) (Token, error) {
 		return Token{}, errors.New("malformed GSS token: no token ID")
 	}
 	t := Token{TokenID(id), frame}
-	want := map[TokenID]messages.MsgType{
-		TOK_AP_REQ: messages.KRB_AP_REQ, TOK_AP_REP: messages.KRB_AP_REP, TOK_KRB_ERROR: messages.KRB_ERROR,
-	}[t.ID]
+	want := messages.MsgType(0)
+	switch t.ID {
+	case TOK_AP_REQ:
+		want = messages.KRB_AP_REQ
+	case TOK_AP_REP:
+		want = messages.KRB_AP_REP
+	case TOK_KRB_ERROR:
+		want = messages.KRB_ERROR
+	}
 	if want == 0 || messages.TypeOf(frame) != want {
 		return Token{}, fmt.Errorf("malformed GSS token: token ID %04x before another message", id)
 	}

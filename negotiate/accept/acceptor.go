@@ -40,7 +40,10 @@ type Config struct {
 const defaultSkew = 5 * time.Minute
 
 // Acceptor verifies tokens. It is safe for concurrent use.
-type Acceptor struct{ cfg Config }
+type Acceptor struct {
+	cfg        Config
+	beginnings beginnings
+}
 
 // New returns an acceptor. It fails if there are no keys.
 func New(cfg Config) (*Acceptor, error) {
@@ -62,12 +65,16 @@ func New(cfg Config) (*Acceptor, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
 	}
-	return &Acceptor{cfg}, nil
+	return &Acceptor{cfg: cfg}, nil
 }
 
 // Request is a token and the connection that it came over.
 type Request struct {
-	// Token is the token without its base64. It is not modified, and nothing of it is kept.
+	// Base64 is the token as a header field has it, which is the faster form: most of a token is
+	// the same as in the client's token before.
+	Base64 string
+	// Token is the token without its base64, if Base64 is empty. It is not modified, and nothing of
+	// it is kept.
 	Token []byte
 	// Bindings reports whether the client's channel bindings are those of the connection; nil means
 	// that the connection has none, being without TLS.
@@ -99,7 +106,7 @@ type Result struct {
 
 // Accept verifies a token. The error is an *Error.
 func (a *Acceptor) Accept(r Request) (*Result, error) {
-	x := &exchange{cfg: &a.cfg, request: r, now: a.cfg.Now()}
+	x := &exchange{cfg: &a.cfg, beginnings: &a.beginnings, request: r, now: a.cfg.Now()}
 	for _, step := range steps {
 		if err := step(x); err != nil {
 			x.complete(err)
@@ -127,14 +134,16 @@ var steps = [...]func(*exchange) *Error{
 	(*exchange).checkBindings,
 	(*exchange).verifyMIC,
 	(*exchange).remember,
+	(*exchange).keep,
 	(*exchange).reply,
 }
 
 // exchange is the verification of one token.
 type exchange struct {
-	cfg     *Config
-	request Request
-	now     time.Time
+	cfg        *Config
+	beginnings *beginnings
+	request    Request
+	now        time.Time
 
 	offer  offer
 	req    *messages.APReq

@@ -10,6 +10,9 @@ import (
 
 // openTicket decrypts the ticket with the account's keys.
 func (x *exchange) openTicket() *Error {
+	if x.ticket != nil {
+		return nil // recalled
+	}
 	part := &x.req.Ticket.EncPart
 	keys := x.cfg.Keys.KeysFor(x.service())
 	sameType, sameVersion := false, false

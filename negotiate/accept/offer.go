@@ -16,29 +16,25 @@ import (
 // more than Windows makes.
 const maxToken = 128 << 10
 
-// ParseAuthorization returns the token in the values of a request's Authorization field, without
-// its base64. It returns nil, nil if there is no value. The error is an *Error.
-func ParseAuthorization(values []string) ([]byte, error) {
+// ParseAuthorization returns the token, in base64, in the values of a request's Authorization
+// field. It returns "" if there is no value. The error is an *Error.
+func ParseAuthorization(values []string) (string, error) {
 	if len(values) == 0 {
-		return nil, nil
+		return "", nil
 	}
 	scheme, text, _ := strings.Cut(strings.TrimSpace(values[0]), " ")
 	text = strings.TrimSpace(text)
 	switch {
 	case len(values) > 1 || len(text) > base64.StdEncoding.EncodedLen(maxToken):
-		return nil, refuse(Malformed)
+		return "", refuse(Malformed)
 	case strings.EqualFold(scheme, "NTLM"):
-		return nil, refuse(NTLM)
+		return "", refuse(NTLM)
 	case !strings.EqualFold(scheme, "Negotiate"):
-		return nil, refuse(OtherMechanism)
+		return "", refuse(OtherMechanism)
 	case text == "":
-		return nil, refuse(NoToken)
+		return "", refuse(NoToken)
 	}
-	token, err := base64.StdEncoding.DecodeString(text)
-	if err != nil {
-		return nil, because(Malformed, err)
-	}
-	return token, nil
+	return text, nil
 }
 
 // offer is what the client's SPNEGO says beside its first token.
@@ -53,6 +49,15 @@ const ntlmSignature = "NTLMSSP\x00"
 
 // unwrap takes the AP-REQ out of the token.
 func (x *exchange) unwrap() *Error {
+	if x.recall() {
+		return nil
+	}
+	if x.request.Base64 != "" {
+		var err error
+		if x.request.Token, err = base64.StdEncoding.DecodeString(x.request.Base64); err != nil {
+			return because(Malformed, err)
+		}
+	}
 	token := x.request.Token
 	if len(token) > maxToken {
 		return refuse(Malformed)

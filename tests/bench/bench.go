@@ -46,6 +46,7 @@ var sections = []struct {
 	run  func(*bench, context.Context) error
 }{
 	{"minting", (*bench).minting},
+	{"accepting", (*bench).accepting},
 	{"cores", (*bench).cores},
 	{"tickets", (*bench).tickets},
 	{"cold", (*bench).cold},

@@ -73,7 +73,7 @@ func (b *bench) cores(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	made, err := templates(cred, 4*n)
+	made, err := templates(cred, 4*n, 0)
 	if err != nil {
 		return err
 	}

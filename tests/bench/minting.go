@@ -143,7 +143,7 @@ func (b *bench) ourSides(ctx context.Context, s *site, m *mintSides) error {
 	if err != nil {
 		return err
 	}
-	made, err := templates(cred, 4)
+	made, err := templates(cred, 4, 0)
 	if err != nil {
 		return err
 	}

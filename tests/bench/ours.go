@@ -102,9 +102,9 @@ func (s *site) ticket(ctx context.Context) (*messages.Credential, error) {
 	return coldStart(ctx, client, account)
 }
 
-// templates returns n templates of a ticket, each with its own clock: a clock is
+// templates returns n templates of a ticket, with more flags than those of a warm request, each with its own clock: a clock is
 // limited to 934464 timestamps a second.
-func templates(cred *messages.Credential, n int) ([]*gss.Template, error) {
+func templates(cred *messages.Credential, n int, more gss.Flags) ([]*gss.Template, error) {
 	made := make([]*gss.Template, n)
 	for i := range made {
 		clock, err := gss.NewClock(gss.ClockConfig{})
@@ -112,7 +112,7 @@ func templates(cred *messages.Credential, n int) ([]*gss.Template, error) {
 			return nil, err
 		}
 		made[i], err = gss.NewTemplate(cred, gss.TemplateConfig{
-			Flags:    gss.GSS_C_REPLAY_FLAG | gss.GSS_C_SEQUENCE_FLAG | gss.GSS_C_INTEG_FLAG | gss.GSS_C_CONF_FLAG,
+			Flags:    gss.GSS_C_REPLAY_FLAG | gss.GSS_C_SEQUENCE_FLAG | gss.GSS_C_INTEG_FLAG | gss.GSS_C_CONF_FLAG | more,
 			Bindings: true, Framing: spnego.AppendInitPrefix, Clock: clock,
 		})
 		if err != nil {

@@ -128,7 +128,7 @@ func TestFloorLength(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := templates(cred, 1)
+	made, err := templates(cred, 1, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,6 +61,16 @@ func (s *site) acceptor(cfg kdctest.AcceptorConfig) (*kdctest.Acceptor, error) {
 	return kdctest.NewAcceptor(cfg)
 }
 
+// webKeytab writes the service's keytab and returns its path.
+func (s *site) webKeytab() (string, error) {
+	keys, err := s.realm.Keytab(s.web)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(s.folder, "web.keytab")
+	return path, os.WriteFile(path, keys, 0o600)
+}
+
 // addServices adds n services to the realm and returns their names.
 func (s *site) addServices(n int) []string {
 	names := make([]string, n)

@@ -97,16 +97,15 @@ func (u *manyUsers) start() (err error) {
 	for i := range u.most {
 		u.site.realm.AddService(userName(i))
 	}
-	keys, err := u.site.realm.Keytab(u.site.web)
-	if err != nil {
+	if u.webKeys, err = u.site.webKeytab(); err != nil {
 		return err
 	}
-	u.webKeys, u.cert, u.key = filepath.Join(folder, "web.keytab"), filepath.Join(folder, "web.crt"), filepath.Join(folder, "web.key")
+	u.cert, u.key = filepath.Join(folder, "web.crt"), filepath.Join(folder, "web.key")
 	cert, key, err := selfSigned()
 	if err != nil {
 		return err
 	}
-	return errors.Join(u.site.realm.Err(), os.WriteFile(u.webKeys, keys, 0o600), os.WriteFile(u.cert, cert, 0o600), os.WriteFile(u.key, key, 0o600))
+	return errors.Join(u.site.realm.Err(), os.WriteFile(u.cert, cert, 0o600), os.WriteFile(u.key, key, 0o600))
 }
 
 // selfSigned makes a certificate for tlsName and its key, in PEM.
