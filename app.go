@@ -59,6 +59,7 @@ type App struct {
 
 	mu      sync.Mutex
 	opened  []*identitypool.Ref // to be logged in by Start
+	usage   map[string]usage    // of the named identities
 	managed map[string]struct{} // names of certificates that Start has Caddy manage
 	started bool
 }
@@ -81,10 +82,10 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 		return fmt.Errorf("ticket_store: %w", err)
 	}
 	a.env.Run()
-	a.named = make(map[string]*identitypool.Ref)
+	a.named, a.usage = make(map[string]*identitypool.Ref), make(map[string]usage)
 	for name, credentials := range a.Identities {
 		credentials = cmp.Or(credentials, new(config.Credentials))
-		if a.named[name], err = a.open(credentials, name); err != nil {
+		if a.named[name], err = a.open(credentials.Resolve, name); err != nil {
 			return config.PlacesOf("identity", name, credentials).Locate(fmt.Errorf("identity %s: %w", name, err))
 		}
 	}
@@ -122,8 +123,17 @@ func (a *App) Start() error {
 	for _, ref := range a.opened {
 		ref.LoginAtStart(a.ctx)
 	}
+	for name, ref := range a.named {
+		if u := a.usage[name]; u.initiates || !u.accepts {
+			ref.LoginAtStart(a.ctx)
+		}
+	}
 	return nil
 }
+
+// usage is what the blocks of a configuration do with a named identity. One that only opens
+// tickets does not log in.
+type usage struct{ initiates, accepts bool }
 
 // manage has Caddy obtain and renew the certificates that identities log in with.
 func (a *App) manage() error {
@@ -178,10 +188,10 @@ func (a *App) newLimits() (*identitypool.Limits, error) {
 	return limits, nil
 }
 
-// open opens an identity, and has it logged in by Start. An identity without a name is
-// known by its principal.
-func (a *App) open(credentials *config.Credentials, name string) (*identitypool.Ref, error) {
-	resolved, err := credentials.Resolve(a.env)
+// open opens an identity, and has it logged in by Start if it has no name. Then it is known by its
+// principal.
+func (a *App) open(resolve func(*config.Env) (*config.Resolved, error), name string) (*identitypool.Ref, error) {
+	resolved, err := resolve(a.env)
 	if err != nil {
 		return nil, err
 	}
@@ -204,9 +214,11 @@ func (a *App) open(credentials *config.Credentials, name string) (*identitypool.
 	if resolved.Managed != "" {
 		a.managed[resolved.Managed] = struct{}{}
 	}
-	if a.started {
+	switch {
+	case name != "": // Start decides
+	case a.started:
 		ref.LoginAtStart(a.ctx)
-	} else {
+	default:
 		a.opened = append(a.opened, ref)
 	}
 	return ref, nil
@@ -215,19 +227,42 @@ func (a *App) open(credentials *config.Credentials, name string) (*identitypool.
 // openIdentity opens the identity of a block: a named one of the app, or one with
 // credentials in place. The caller has checked the login.
 func openIdentity(ctx caddy.Context, l *config.Login) (*identitypool.Ref, error) {
+	return openFor(ctx, l, (*config.Credentials).Resolve, usage{initiates: true})
+}
+
+// openAcceptor is openIdentity for a block that opens tickets and gets none.
+func openAcceptor(ctx caddy.Context, l *config.Login) (*identitypool.Ref, error) {
+	return openFor(ctx, l, (*config.Credentials).ResolveAcceptor, usage{accepts: true})
+}
+
+func openFor(
+	ctx caddy.Context, l *config.Login, resolve func(*config.Credentials, *config.Env) (*config.Resolved, error), use usage,
+) (*identitypool.Ref, error) {
 	module, err := ctx.App("kerberos")
 	if err != nil {
 		return nil, err
 	}
 	app := module.(*App)
 	if l.Identity == "" {
-		return app.open(l.Credentials, "")
+		return app.open(func(env *config.Env) (*config.Resolved, error) { return resolve(l.Credentials, env) }, "")
 	}
 	ref, ok := app.named[l.Identity]
 	if !ok {
 		return nil, fmt.Errorf("identity %s is not defined; define it in the global options: kerberos { identity %s { ... } }", l.Identity, l.Identity)
 	}
+	app.use(l.Identity, use)
 	return ref.Share(), nil
+}
+
+// use notes what a block does with a named identity.
+func (a *App) use(name string, by usage) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	u := a.usage[name]
+	a.usage[name] = usage{u.initiates || by.initiates, u.accepts || by.accepts}
+	if a.started && by.initiates && u.accepts && !u.initiates {
+		a.named[name].LoginAtStart(a.ctx)
+	}
 }
 
 // Interface guards

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -18,6 +17,8 @@ func init() {
 	httpcaddyfile.RegisterGlobalOption("kerberos", parseKerberos)
 	httpcaddyfile.RegisterHandlerDirective("negotiate", parseHandler)
 	httpcaddyfile.RegisterDirectiveOrder("negotiate", httpcaddyfile.Before, "reverse_proxy")
+	httpcaddyfile.RegisterHandlerDirective("negotiate_auth", parseAuth)
+	httpcaddyfile.RegisterDirectiveOrder("negotiate_auth", httpcaddyfile.After, "basic_auth")
 }
 
 // parseHandler sets up the handler from the `negotiate` directive.
@@ -60,12 +61,39 @@ func parseHandler(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //	}
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
-	places, err := config.ReadBlock(d, &h.Login, &h.Service, nil, nil)
+	places, err := config.ReadBlock(d, &h.Login, h.Service.Readers(), nil)
 	if err != nil {
 		return err
 	}
 	places.Note(h.block()...)
 	return places.Locate(h.check())
+}
+
+// parseAuth sets up the handler from the `negotiate_auth` directive.
+func parseAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(Auth)
+	return handler, handler.UnmarshalCaddyfile(h.Dispenser)
+}
+
+// UnmarshalCaddyfile reads the directive. Syntax:
+//
+//	negotiate_auth [<matcher>] [<identity>] {
+//		# credentials as in negotiate, with a keytab or a password, unless <identity> is named
+//
+//		spn               <HTTP/host>...
+//		realms            <REALM>...
+//		allow_groups      <SID>...
+//		deny_groups       <SID>...
+//		channel_binding   auto|required|off|cert <file>
+//	}
+func (a *Auth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the directive's name
+	places, err := config.ReadBlock(d, &a.Login, a.Acceptance.Readers(), nil)
+	if err != nil {
+		return err
+	}
+	places.Note(a.block()...)
+	return places.Locate(a.check())
 }
 
 // UnmarshalCaddyfile reads the transport. Syntax:
@@ -86,28 +114,16 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //	}
 func (t *Transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the transport's name
-	extra := t.Impersonation.Readers().With(config.Block{
-		"channel_binding": t.readChannelBinding,
+	own := t.Service.Readers().With(t.Impersonation.Readers()).With(config.Block{
+		"channel_binding": config.ReadChannelBinding(&t.ChannelBinding, &t.ChannelBindingCert),
 		"per_connection":  config.ReadSwitch(&t.PerConnection),
 	})
-	places, err := config.ReadBlock(d, &t.Login, &t.Service, extra, t.HTTPTransport)
+	places, err := config.ReadBlock(d, &t.Login, own, t.HTTPTransport)
 	if err != nil {
 		return err
 	}
 	places.Note(t.block()...)
 	return places.Locate(t.check())
-}
-
-func (t *Transport) readChannelBinding(d *caddyfile.Dispenser) error {
-	switch args := d.RemainingArgs(); {
-	case len(args) == 1 && slices.Contains([]string{"auto", "off", "required"}, args[0]):
-		t.ChannelBinding = args[0]
-	case len(args) == 2 && args[0] == "cert":
-		t.ChannelBindingCert = args[1]
-	default:
-		return d.Err("channel_binding takes auto, off, required, or cert FILE")
-	}
-	return nil
 }
 
 // parseKerberos reads the global option. A second block adds to the first. Syntax:

@@ -215,6 +215,18 @@ func (id *Identity) reload(ctx context.Context) error {
 	return nil
 }
 
+// KeyAccounts reads the secret again if it has changed, and returns the accounts whose keys open
+// tickets to the identity, that with the newest ones first. While the secret does not change they
+// are the same again. There are none for a secret without keys: a credential cache, a certificate.
+func (id *Identity) KeyAccounts(ctx context.Context) []*krb5core.Account {
+	source, ok := id.source.(interface{ keyAccounts() []*krb5core.Account })
+	if !ok || id.cfg.Secret.certificate != nil {
+		return nil
+	}
+	_ = id.reload(ctx) // what was read before stays in use, and the failure is reported
+	return source.keyAccounts()
+}
+
 // Flush removes all tickets of the identity and closes its breaker. It returns how many
 // tickets there were.
 func (id *Identity) Flush() int {

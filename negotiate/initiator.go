@@ -1,6 +1,7 @@
 package negotiate
 
 import (
+	"context"
 	"unique"
 
 	"github.com/caddy-negotiate/caddy-negotiate/cache"
@@ -43,6 +44,12 @@ func (i *Initiator) Identity() *Identity { return i.id }
 
 // Name is the name that operators know the identity by.
 func (i *Initiator) Name() string { return i.settings.Name }
+
+// TicketKeys returns the keys of an account of the identity that open tickets to it
+// (krb5core.Client.TicketKeys).
+func (i *Initiator) TicketKeys(ctx context.Context, a *krb5core.Account) ([]krb5core.TicketKey, error) {
+	return i.settings.Client.TicketKeys(ctx, a)
+}
 
 // Target is the service that a request is authenticated to, and the user.
 type Target struct {

@@ -66,6 +66,9 @@ func (k *keyring) newest() *krb5core.Account {
 	return k.proven
 }
 
+// keyAccounts returns the accounts whose keys open tickets to the identity, the newest first.
+func (k *keyring) keyAccounts() []*krb5core.Account { return []*krb5core.Account{k.newest()} }
+
 // worked records that the account logged in: it is tried first from now on.
 func (k *keyring) worked(a *krb5core.Account) {
 	k.mu.Lock()

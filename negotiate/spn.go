@@ -62,6 +62,12 @@ func newSPN(p messages.Principal) SPN {
 // String is the text form, with the realm if one was given.
 func (s SPN) String() string { return s.text }
 
+// Host is the host.
+func (s SPN) Host() string { return s.principal.Name.NameString[1] }
+
+// Principal is the principal; without a realm unless one was given.
+func (s SPN) Principal() messages.Principal { return s.principal }
+
 // IsZero reports whether there is none.
 func (s SPN) IsZero() bool { return s.text == "" }
 

@@ -29,7 +29,7 @@ type checkFlags struct {
 func newCheckCommand() *cobra.Command {
 	f := new(checkFlags)
 	cmd := &cobra.Command{
-		Use:   "check --config FILE [--adapter NAME] [--envfile FILE] [--identity NAME] [--spn SPN] [--url URL] [--user USER] [--json]",
+		Use:   "check --config FILE [--adapter NAME] [--envfile FILE] [--identity NAME] [--spn SPN] [--url URL] [--user USER [--password-file FILE]] [--json]",
 		Short: "Tests every step of a request, and says what is wrong and how to fix it",
 		Long: "Reads the configuration and tests every step of a request against the real KDC and upstream: configuration, files,\n" +
 			"KDC discovery, reachability by each protocol, clock, login, service ticket, delegation, HTTP request.\n" +
@@ -48,7 +48,8 @@ func newCheckCommand() *cobra.Command {
 	flags.StringVar(&f.identity, "identity", "", "Check this identity only, by its name or its principal")
 	flags.StringVar(&f.spn, "spn", "", "Service principal to get a ticket for, instead of the configuration's")
 	flags.StringVar(&f.url, "url", "", "URL to request at the upstream, or a path there (default: / at the configuration's upstream)")
-	flags.StringVar(&f.user, "user", "", "End user to impersonate")
+	flags.StringVar(&f.user, "user", "", "End user to impersonate, or to sign in as")
+	flags.StringVar(&f.passwordFile, "password-file", "", "File with the password of --user, to sign in at negotiate_auth")
 	flags.BoolVar(&f.json, "json", false, "Write JSON")
 	flags.DurationVar(&f.patience, "patience", 3*time.Second, "How long to wait for a KDC or upstream that does not answer")
 	return cmd
@@ -60,6 +61,9 @@ func (f *checkFlags) run(cmd *cobra.Command) error {
 	defer stop()
 	if err := f.parseURL(); err != nil {
 		return err
+	}
+	if f.passwordFile != "" && f.user == "" {
+		return errors.New("--password-file needs --user, whose password it holds")
 	}
 	if err := f.loadEnv(); err != nil {
 		return err
@@ -140,8 +144,8 @@ func (c *check) run(ctx context.Context, doc *document) error {
 		return fmt.Errorf("the configuration has no identity %q", c.identity)
 	}
 	if !found && c.count(statusFail) == 0 {
-		c.fail(stepConfig, "the configuration uses neither negotiate nor transport negotiate, and defines no identity",
-			"put a negotiate block before reverse_proxy, or transport negotiate into it", diagnosis.CauseConfiguration)
+		c.fail(stepConfig, "the configuration uses neither negotiate, transport negotiate nor negotiate_auth, and defines no identity",
+			"put a negotiate block before reverse_proxy, or transport negotiate into it, or negotiate_auth into the site", diagnosis.CauseConfiguration)
 	}
 	return nil
 }
@@ -167,6 +171,10 @@ func (c *check) checkAccount(ctx context.Context, a *checkedAccount) {
 // checkUse checks the ticket, then the request.
 func (c *check) checkUse(ctx context.Context, a *checkedAccount, u *use) {
 	if !u.loaded {
+		return
+	}
+	if u.accepts {
+		c.checkSignIn(ctx, a, u)
 		return
 	}
 	spn, ok := c.serviceOf(u)

@@ -58,11 +58,16 @@ func (c *check) load(u *use) error {
 		return fmt.Errorf("the module %T is not of this plugin's version", module)
 	}
 	u.Inspection = inspector.Inspect()
+	u.where = cmp.Or(u.Place, "server "+u.server)
+	if u.accepts {
+		u.loaded = true
+		return nil
+	}
 	settings, err := u.Service.Compile(u.asTransport)
 	if err != nil {
 		return err
 	}
-	u.service, u.where = *settings, cmp.Or(u.Place, "server "+u.server)
+	u.service = *settings
 	u.dial = fixedUpstream(u.proxies)
 	u.http2 = len(u.Versions) > 1 || slices.Contains(u.Versions, "2")
 	if !u.asTransport {
@@ -100,8 +105,11 @@ func (c *check) loadProxy(u *use) error {
 
 // kind is what the use is in the configuration.
 func (u *use) kind() string {
-	if u.asTransport {
+	switch {
+	case u.asTransport:
 		return "transport negotiate"
+	case u.accepts:
+		return fmt.Sprint("negotiate_auth for ", u.Admission.Names())
 	}
 	return "negotiate"
 }
@@ -142,9 +150,12 @@ func isLoopback(dial string) bool {
 
 // inspect looks for what loads and cannot work.
 func (c *check) inspect(u *use) {
-	if u.asTransport {
+	switch {
+	case u.accepts:
+		return
+	case u.asTransport:
 		c.inspectTransport(u)
-	} else {
+	default:
 		c.inspectHandler(u)
 	}
 	plain := !u.TLS && u.dial != "" && !isLoopback(u.dial)

@@ -77,7 +77,11 @@ func (a *checkedAccount) resolve(env *config.Env) {
 		client   *krb5core.Client
 		identity *negotiate.Identity
 	)
-	if a.resolved, a.err = a.credentials.Resolve(env); a.err != nil {
+	resolve := a.credentials.Resolve
+	if a.name == "" && a.onlyAccepts() {
+		resolve = a.credentials.ResolveAcceptor
+	}
+	if a.resolved, a.err = resolve(env); a.err != nil {
 		return
 	}
 	a.observer, a.tickets = new(loginObserver), cache.New[*negotiate.Ticket](cache.Config{})

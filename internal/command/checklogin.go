@@ -109,6 +109,11 @@ func keyList(keys []krb5core.HeldKey) string {
 func (c *check) checkLogin(ctx context.Context, a *checkedAccount) bool {
 	c.waiting("logging in as %s", a.resolved.Principal)
 	tgt, err := a.initiator.Login(ctx)
+	if a.namelessForLogin(err) {
+		c.warn(stepLogin, fmt.Sprintf("%s is no name to log in with, which negotiate_auth does not need: %v", a.resolved.Principal, err),
+			"to have the keys checked, add --user NAME --password-file FILE", diagnosis.CauseAccount)
+		return c.passwordFile != ""
+	}
 	if err != nil {
 		c.reportLoginError(a, err)
 		return false

@@ -24,10 +24,11 @@ type document struct {
 	uses []*use
 }
 
-// use is a place where requests are authenticated: a `negotiate` handler or a
-// `transport negotiate`.
+// use is a place where requests are authenticated: a `negotiate` handler, a
+// `transport negotiate`, or a `negotiate_auth`.
 type use struct {
 	asTransport bool            // else a handler
+	accepts     bool            // the handler is a negotiate_auth
 	raw         json.RawMessage // nil for --spn without a use
 	server      string
 
@@ -113,8 +114,8 @@ func (w *walker) walkSite(r caddyhttp.Route) {
 	handlers := make(map[string]bool)
 	w.visit(site, func(name string, _ json.RawMessage) { handlers[name] = true })
 	for _, u := range w.doc.uses[first:] {
-		u.authenticated = handlers["authentication"]
-		u.elsewhere = !u.asTransport && len(u.proxies) == 0 && handlers["reverse_proxy"]
+		u.authenticated = handlers["authentication"] || handlers["negotiate_auth"]
+		u.elsewhere = !u.asTransport && !u.accepts && len(u.proxies) == 0 && handlers["reverse_proxy"]
 	}
 }
 
@@ -144,6 +145,8 @@ func (w *walker) walk(routes caddyhttp.RouteList, after func() []*reverseproxy.H
 // handler looks at one handler; then returns the proxies that come after it.
 func (w *walker) handler(raw json.RawMessage, then func() []*reverseproxy.Handler) {
 	switch head := readHead(raw); head.Handler {
+	case "negotiate_auth":
+		w.doc.uses = append(w.doc.uses, &use{accepts: true, raw: raw, server: w.server})
 	case "negotiate":
 		w.doc.uses = append(w.doc.uses, &use{raw: raw, server: w.server, proxies: then()})
 	case "reverse_proxy":

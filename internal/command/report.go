@@ -23,6 +23,7 @@ const (
 	stepLogin      = "login"
 	stepTicket     = "ticket"
 	stepDelegation = "delegation"
+	stepSignIn     = "sign-in"
 	stepUpstream   = "upstream"
 )
 
@@ -155,6 +156,7 @@ type check struct {
 // checkOptions select what is checked.
 type checkOptions struct {
 	identity, spn, user string
+	passwordFile        string   // of user
 	target              *url.URL // nil for the configuration's upstream
 	patience            time.Duration
 }

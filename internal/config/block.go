@@ -34,10 +34,10 @@ func (l *Login) Check() error {
 	return nil
 }
 
-// ReadBlock reads `[identity] { ... }` of the handler and the transport. extra
-// reads the subdirectives that only the caller has. Other subdirectives go to http,
-// or are rejected if it is nil. The settings' text is not checked yet.
-func ReadBlock(d *caddyfile.Dispenser, login *Login, service *Service, extra Block, http *reverseproxy.HTTPTransport) (Places, error) {
+// ReadBlock reads `[identity] { ... }` of a module. own reads the subdirectives of the
+// module beside credentials. Other subdirectives go to http, or are rejected if it is nil.
+// The settings' text is not checked yet.
+func ReadBlock(d *caddyfile.Dispenser, login *Login, own Block, http *reverseproxy.HTTPTransport) (Places, error) {
 	places, name := NewPlaces(d), d.Token()
 	if d.NextArg() {
 		login.Identity = d.Val()
@@ -47,7 +47,7 @@ func ReadBlock(d *caddyfile.Dispenser, login *Login, service *Service, extra Blo
 	}
 	credentials := new(Credentials)
 	theirs := credentials.Readers()
-	all := theirs.With(service.Readers()).With(extra)
+	all := theirs.With(own)
 	var forHTTP []caddyfile.Token
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		var err error

@@ -71,6 +71,7 @@ func (env *Env) realmConfig(c *Credentials) (*RealmConfig, error) {
 // parsed. It does not change.
 type Resolved struct {
 	Principal messages.Principal
+	UserSet   bool // the configuration names the account, rather than its file
 	Secret    negotiate.Secret
 	Keytab    *keytab.Keytab // as it was read; nil for other secrets
 	Missing   error          // why the credential cache cannot be used yet; nil if it can
@@ -94,6 +95,8 @@ type Resolved struct {
 
 	kcmSocket string // krb5.conf's, with ccache
 
+	acceptor bool // see ResolveAcceptor
+
 	Trace        bool
 	TracePackets string // absolute path of the file for raw messages, empty for none
 
@@ -104,8 +107,17 @@ type Resolved struct {
 
 // Resolve reads the files of the credentials and checks all that does not take a
 // KDC.
-func (c *Credentials) Resolve(env *Env) (*Resolved, error) {
-	r := &Resolved{TCPOnly: c.UseTCP, Trace: c.Trace, LoginAtStart: c.LoginAtStart == nil || *c.LoginAtStart}
+func (c *Credentials) Resolve(env *Env) (*Resolved, error) { return c.resolve(env, new(Resolved)) }
+
+// ResolveAcceptor is Resolve for an account that opens tickets and does not log in: of
+// several principals in a keytab none has to be chosen.
+func (c *Credentials) ResolveAcceptor(env *Env) (*Resolved, error) {
+	return c.resolve(env, &Resolved{acceptor: true})
+}
+
+func (c *Credentials) resolve(env *Env, r *Resolved) (*Resolved, error) {
+	r.TCPOnly, r.Trace, r.UserSet = c.UseTCP, c.Trace, c.User != ""
+	r.LoginAtStart = !r.acceptor && (c.LoginAtStart == nil || *c.LoginAtStart)
 	err := c.parse(r)
 	if err != nil {
 		return nil, err

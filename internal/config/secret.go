@@ -187,11 +187,13 @@ func (r *Resolved) readKeytab(name string, principal *messages.Principal, remedy
 	}
 	if len(principal.Name.NameString) == 0 {
 		all := file.Principals()
-		switch len(all) {
-		case 0:
+		switch {
+		case len(all) == 0:
 			return "", nil, fmt.Errorf("%s: has no key; create it again with ktpass, ktutil or caddy kerberos keytab add", path)
-		case 1:
+		case len(all) == 1:
 			*principal = all[0]
+		case r.acceptor:
+			*principal = firstService(all)
 		default:
 			return "", nil, fmt.Errorf("%s: has keys of %d principals (%s, %s, ...); %s", path, len(all), all[0], all[1], remedy)
 		}

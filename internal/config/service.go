@@ -1,6 +1,7 @@
 package config
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate/accept"
 )
 
 // Service has the service to get tickets for, and the features of tokens. It means
@@ -267,4 +269,8 @@ type Inspection struct {
 	ChannelBinding ChannelBinding
 	Pinned         *gss.ChannelBindings // those of channel_binding_cert, or nil
 	Place          string               // the module's file and line, empty if they are not known
+
+	// Admission and SignIn are negotiate_auth's: who may enter, and what verifies a token.
+	Admission *Admission
+	SignIn    func(context.Context, accept.Request) (*accept.Result, error)
 }

@@ -47,7 +47,7 @@ func (p *Pool) Open(resolved *config.Resolved, name string, logger *zap.Logger) 
 	}
 	value, _, err := p.identities.LoadOrNew(resolved.PoolKey, func() (caddy.Destructor, error) {
 		var err error
-		id := new(Identity)
+		id := &Identity{accepting: newAccepting()}
 		id.Identity, err = negotiate.NewIdentity(negotiate.IdentityConfig{
 			Key: resolved.PoolKey, Principal: resolved.Principal, Secret: resolved.Secret, Tickets: p.tickets, Breakers: p.breakers,
 			Observe: id.observe(logging.Events(resolved.Principal)),
@@ -90,6 +90,9 @@ func (r *Ref) Release() {
 // Initiator gets tickets with the settings of the block.
 func (r *Ref) Initiator() *negotiate.Initiator { return r.initiator }
 
+// Resolved are the credentials of the block.
+func (r *Ref) Resolved() *config.Resolved { return r.resolved }
+
 // Realms has the settings of realms that the block uses.
 func (r *Ref) Realms() *config.RealmConfig { return r.resolved.Realms }
 
@@ -116,8 +119,17 @@ type Identity struct {
 	// lastEnd is when the last ticket-granting ticket ends; nil if there was none.
 	lastEnd atomic.Pointer[time.Time]
 
+	accepting accepting
+
 	mu   sync.Mutex
 	refs []*Ref // by name
+}
+
+// Flush removes all tickets of the identity, closes its breaker, and drops the keys that were
+// replaced. It returns how many tickets there were.
+func (id *Identity) Flush() int {
+	id.accepting.ring.Forget()
+	return id.Identity.Flush()
 }
 
 // Destruct drops the tickets when the last reference is released.

@@ -34,14 +34,18 @@ const (
 	fieldNotBefore  = "not_before"     // no login is attempted until then
 	fieldPath       = "path"           // file of the credentials
 	fieldResult     = "result"         // as in {http.negotiate.error}
-	fieldReason     = "reason"         // the upstream's, for its refusal
+	fieldReason     = "reason"         // the upstream's, for its refusal; why a client's token is refused
+	fieldClientIP   = "client_ip"      // of a client that signs in
+	fieldKVNO       = "kvno"           // version of the key that a ticket is encrypted with
+	fieldOffset     = "offset"         // a client's clock minus ours
 	fieldRemedy     = "remedy"         // what to do
 	fieldStack      = "stack"          // of a panic
 )
 
 var fields = []string{
 	fieldIdentity, fieldPrincipal, fieldConfigured, fieldRealm, fieldSPN, fieldUserID, fieldEType, fieldExpires, fieldDuration, fieldKDC,
-	fieldKRBError, fieldNTStatus, fieldSalt, fieldNotBefore, fieldPath, fieldResult, fieldReason, fieldRemedy, fieldStack,
+	fieldKRBError, fieldNTStatus, fieldSalt, fieldNotBefore, fieldPath, fieldResult, fieldReason,
+	fieldClientIP, fieldKVNO, fieldOffset, fieldRemedy, fieldStack,
 }
 
 // Fields lists the names of the log's fields, without those of `trace` and Caddy's own.

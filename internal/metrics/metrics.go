@@ -53,6 +53,9 @@ var (
 	upstreamRejections = counter("caddy_negotiate_upstream_rejections_total",
 		"Tokens that upstreams refused, by the number of the Kerberos error that came with it.",
 		"identity", "code")
+	signIns = counter("caddy_negotiate_sign_ins_total",
+		"Clients' attempts to sign in by result: ok, session (by a cookie), no_token (the client was asked for one), not_kerberos (NTLM, another scheme), bad_token, replay (or a token from before the start), clock, bad_binding (channel bindings), denied (by realms or groups), throttled (the token was not judged: too many of the address have failed, the replay cache is full, or the account's keys are not known).",
+		"identity", "result")
 	exchangesTotal = counter("caddy_kerberos_kdc_exchanges_total",
 		"Requests to KDCs by type (as, tgs) and result: ok (a ticket), challenge (the KDC asks for more), refused, failed (no reply).",
 		"realm", "kdc", "type", "result")
@@ -85,7 +88,7 @@ func Register(registry *prometheus.Registry, read func() []Reading) error {
 		return nil
 	}
 	for _, c := range []prometheus.Collector{
-		requestsTotal, tokenBytes, upstreamRejections, exchangesTotal, exchangeSeconds, cacheLookups, storeOperations, badReplies, gauges{read},
+		requestsTotal, tokenBytes, upstreamRejections, signIns, exchangesTotal, exchangeSeconds, cacheLookups, storeOperations, badReplies, gauges{read},
 	} {
 		err := registry.Register(c)
 		if known := (prometheus.AlreadyRegisteredError{}); err != nil && !errors.As(err, &known) {

@@ -37,6 +37,9 @@ func NewRequests(identity string) *Requests {
 // Identity is the label under which is counted.
 func (r *Requests) Identity() string { return r.identity }
 
+// SignIn counts a client's attempt to sign in.
+func (r *Requests) SignIn(result string) { signIns.WithLabelValues(r.identity, result).Inc() }
+
 // Lookup counts a lookup of a ticket. A cached failure counts as a lookup, too; an error
 // before the lookup does not.
 func (r *Requests) Lookup(source cache.Source, err error) {

@@ -87,6 +87,9 @@ var reasons = map[Reason]struct {
 // String is the reason in a word, for logs and metrics.
 func (r Reason) String() string { return reasons[r].word }
 
+// OfKeys reports whether another key of the account could open the ticket.
+func (r Reason) OfKeys() bool { return r == NoKey || r == UnknownVersion || r == WrongKey }
+
 // Error is why a token is refused, with what was known by then.
 type Error struct {
 	Reason  Reason

@@ -29,6 +29,7 @@ const (
 	directives      = "docs/directives.md"
 	troubleshooting = "docs/troubleshooting.md"
 	commands        = "docs/commands.md"
+	signIn          = "docs/sign-in.md"
 	admin           = "docs/admin.md"
 )
 
@@ -36,7 +37,7 @@ const (
 func faults(b book) []string {
 	var all []string
 	for _, check := range []func(book) []string{
-		directiveFaults, metricFaults, errorFaults, codeFaults, commandFaults, causeFaults, routeFaults, logFaults, enctypeFaults,
+		directiveFaults, metricFaults, errorFaults, codeFaults, commandFaults, causeFaults, routeFaults, logFaults, enctypeFaults, signInFaults,
 	} {
 		all = append(all, check(b)...)
 	}
@@ -112,19 +113,20 @@ var inCaddyfile = map[string]string{
 // into. TestReference_SubdirectivesAreAccepted shows that the Caddyfile takes each of them.
 func directiveFaults(b book) (faults []string) {
 	handler, transport, app := fields(moduleType("http.handlers.negotiate")), fields(moduleType("http.reverse_proxy.transport.negotiate")), fields(moduleType("kerberos"))
-	credentials := fields(app["identities"])
+	credentials, auth := fields(app["identities"]), fields(moduleType("http.handlers.negotiate_auth"))
 	maps.DeleteFunc(transport, func(name string, _ reflect.Type) bool { return handler[name] != nil })
 	for heading, all := range map[string]map[string]reflect.Type{
 		"## Credentials":                credentials,
 		"### kdc_options":               fields(credentials["kdc_options"]),
 		"## Service and token":          handler,
 		"## transport negotiate only":   transport,
+		"## negotiate_auth":             auth,
 		"## The global option kerberos": app,
 		"### realm":                     fields(app["realms"]),
 	} {
 		var code []string
 		for name := range all {
-			if other, ok := inCaddyfile[name]; ok {
+			if other, ok := inCaddyfile[name]; ok && all[name].Kind() != reflect.Slice {
 				name = other
 			}
 			if name != "" {
@@ -354,6 +356,33 @@ func routeFaults(b book) []string {
 	return faults
 }
 
+// signInFaults compares the reasons for which tokens of clients are refused, and what they count as.
+func signInFaults(b book) []string {
+	var code, documented []string
+	for _, s := range diagnosis.SignIns() {
+		code = append(code, fmt.Sprintf("%s: %d %s", s.Reason, s.Status, s.Result))
+	}
+	for _, cells := range rows(b.own(signIn, "## If a user is not signed in")) {
+		if names := spans(cells[0]); len(names) == 1 && len(spans(cells[1])) == 1 && cells[1] != "" {
+			documented = append(documented, fmt.Sprintf("%s: %s %s", names[0], strings.Fields(cells[1])[0], spans(cells[1])[0]))
+		}
+	}
+	faults := differ("reason", signIn, code, documented)
+	for _, cells := range metricRows(b) {
+		if spans(cells[0])[0] != "caddy_negotiate_sign_ins_total" {
+			continue
+		}
+		var results []string
+		for _, name := range spans(cells[3]) {
+			if name != "negotiate_auth" && name != "realms" {
+				results = append(results, name)
+			}
+		}
+		faults = append(faults, differ("result", "docs/metrics.md", texts(diagnosis.SignInResults()), results)...)
+	}
+	return faults
+}
+
 func logFaults(b book) []string {
 	return differ("log field", troubleshooting, logging.Fields(), column(b.own(troubleshooting, "## The log"), 0))
 }
@@ -406,6 +435,8 @@ func TestReference_FaultsAreFound(t *testing.T) {
 		"admin field":     {admin, "| `suspect` |", "| `doubtful` |", []string{"field suspect of adminapi.TicketView is not in", "field doubtful is in docs/admin.md"}},
 		"route":           {admin, "`POST /kerberos/flush`", "`DELETE /kerberos/tickets`", []string{"route POST /kerberos/flush is in the code", "route DELETE /kerberos/tickets is in docs"}},
 		"log field":       {troubleshooting, "| `not_before` |", "| `until` |", []string{"log field not_before is in the code", "log field until is in docs"}},
+		"reason":          {signIn, "| `wrong_key` | 401 `bad_token`", "| `wrong_key` | 401 `clock`", []string{"reason wrong_key: 401 bad_token is in the code", "reason wrong_key: 401 clock is in docs"}},
+		"result":          {"docs/metrics.md", "`bad_binding`", "`bad_bindings`", []string{"result bad_binding is in the code", "result bad_bindings is in docs"}},
 		"encryption type": {directives, "`camellia256-cts-cmac`", "`rot13-cts`", []string{"encryption type rot13-cts is in docs", "encryption type camellia256-cts-cmac is in the code"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -428,6 +459,7 @@ func TestReference_SubdirectivesAreAccepted(t *testing.T) {
 		"### kdc_options":               ":80 {\n negotiate {\n kdc_options {\n %s\n }\n }\n}",
 		"## Service and token":          ":80 {\n negotiate {\n %s\n }\n}",
 		"## transport negotiate only":   ":80 {\n reverse_proxy a {\n transport negotiate {\n %s\n }\n }\n}",
+		"## negotiate_auth":             ":80 {\n negotiate_auth {\n %s\n }\n}",
 		"## The global option kerberos": "{\n kerberos {\n %s\n }\n}",
 		"### realm":                     "{\n kerberos {\n realm A {\n %s\n }\n }\n}",
 	} {

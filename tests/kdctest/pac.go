@@ -196,13 +196,17 @@ func (i *issue) withPAC(service enctype.Key) (messages.AuthorizationData, error)
 	name := strings.Join(i.part.CName.NameString, "/")
 	i.realm.mu.RLock()
 	enabled, client := i.realm.pacs, i.realm.principals[i.realm.fold(name)]
+	var groups []uint32
+	if client != nil {
+		groups = client.groups
+	}
 	i.realm.mu.RUnlock()
 	if _, tgs := i.sname.IsTGS(); !enabled || tgs || client == nil || i.part.CRealm != i.realm.name {
 		return data, nil
 	}
 	pac := PAC{
 		Account: client.name, Machine: strings.HasSuffix(client.name, "$"), UPN: client.upn(),
-		Domain: strings.Split(i.realm.name, ".")[0], DNS: i.realm.name, Client: name, AuthTime: i.part.AuthTime,
+		Domain: strings.Split(i.realm.name, ".")[0], DNS: i.realm.name, Client: name, AuthTime: i.part.AuthTime, Groups: groups,
 	}
 	tgs := i.realm.Principal("krbtgt/" + i.realm.name).view()
 	b, err := pac.Signed(service, tgs.keys[0].keys[0])

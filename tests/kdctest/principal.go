@@ -66,6 +66,7 @@ type Principal struct {
 	delegateTo  []string
 	actFor      []string
 	authData    int
+	groups      []uint32
 	lifetime    time.Duration
 	renewable   time.Duration
 	badAttempts int
@@ -164,6 +165,12 @@ func DelegateTo(spns ...string) Option {
 // constrained delegation).
 func ActFor(accounts ...string) Option {
 	return func(p *Principal) { p.actFor = slices.Clone(accounts) }
+}
+
+// MemberOf has the account's PAC name groups of the domain S-1-5-21-1-2-3, by their relative
+// identifiers, beside Domain Users (513). The realm must issue PACs.
+func MemberOf(rids ...uint32) Option {
+	return func(p *Principal) { p.groups = slices.Clone(rids) }
 }
 
 // AuthDataSize puts authorization data of n bytes into every ticket of the

@@ -1,0 +1,333 @@
+package caddynegotiate
+
+import (
+	"cmp"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddy-negotiate/caddy-negotiate/internal/config"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/diagnosis"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/identitypool"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/logging"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/signin"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/pac"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate/accept"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate/httpauth"
+)
+
+func init() {
+	caddy.RegisterModule(new(Auth))
+}
+
+// Auth signs clients in with Kerberos (`Authorization: Negotiate`, RFC 4559): browsers of domain
+// users do so without a dialog. The account's keys open the tickets that clients send; it does not
+// log in itself.
+//
+// A client without a token, or with one that is not good, gets 401 and the challenge
+// `WWW-Authenticate: Negotiate`; NTLM is refused. A user outside `realms` or the groups gets 403. A
+// client address whose tokens fail too often gets 429: 20 at once and 5 a second, an IPv6 address
+// as all of its /64. 503 means that the account's keys or the replay cache are not available. All of
+// these pass through `handle_errors`. The client's `Authorization` is removed.
+//
+// Placeholders set:
+//
+// Placeholder | Description
+// ------------|-------------
+// `{http.auth.user.id}` | The user's principal, e.g. `alice@CORP.EXAMPLE`
+// `{http.auth.user.name}` | The principal without its realm
+// `{http.auth.user.realm}` | The realm
+// `{http.auth.user.sid}` | The account's SID, empty if the ticket has none
+// `{http.auth.user.groups}` | The SIDs of the user's groups, separated by commas
+type Auth struct {
+	config.Login
+	config.Acceptance
+
+	logger    *zap.Logger
+	identity  *identitypool.Ref
+	acceptor  *identitypool.Acceptor
+	admission *config.Admission
+	// bindings returns what verifies channel bindings on a request's connection; it is nil if they
+	// are not looked at.
+	bindings func(*http.Request) func(gss.ChannelBindings) bool
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Auth) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.negotiate_auth", New: func() caddy.Module { return new(Auth) }}
+}
+
+// block returns the settings by which config.PlacesOf finds the block in the Caddyfile.
+func (a *Auth) block() []any { return []any{"negotiate_auth", a.Login, a.Acceptance} }
+
+// check checks what the text of the configuration shows.
+func (a *Auth) check() error {
+	return cmp.Or(a.Login.Check(), a.Acceptance.Check())
+}
+
+// Provision reads the files that the configuration names. It sends nothing to a KDC.
+func (a *Auth) Provision(ctx caddy.Context) error {
+	a.logger = ctx.Logger()
+	places := config.PlacesOf(a.block()...)
+	return places.Locate(cmp.Or(a.check(), a.provision(ctx)))
+}
+
+func (a *Auth) provision(ctx caddy.Context) (err error) {
+	if a.identity, err = openAcceptor(ctx, &a.Login); err != nil {
+		return err
+	}
+	if a.admission, err = a.Acceptance.Compile(a.identity.Resolved()); err != nil {
+		return err
+	}
+	cfg := accept.Config{Services: a.admission.Services}
+	if cfg.Bindings, err = a.provisionBindings(signin.ListenersOf(ctx)); err != nil {
+		return config.Setting("channel_binding", err)
+	}
+	a.acceptor, err = a.identity.Acceptor(cfg, a.admission.AnyName)
+	return err
+}
+
+// provisionBindings resolves the settings of channel bindings. FIPS 140 does not allow them.
+func (a *Auth) provisionBindings(l signin.Listeners) (accept.BindingsMode, error) {
+	required := a.admission.Binding == config.ChannelBindingRequired
+	if a.admission.Binding == config.ChannelBindingOff {
+		return accept.BindingsOff, nil
+	}
+	if err := config.RequireUnapproved("MD5 (RFC 4121, Section 4.1.1.2)", "set off"); err != nil {
+		if required || a.ChannelBindingCert != "" {
+			return 0, err
+		}
+		a.logger.Info("FIPS 140 is enforced: channel bindings of clients are not checked")
+		return accept.BindingsOff, nil
+	}
+	mode := accept.BindingsAuto
+	if required {
+		mode = accept.BindingsRequired
+	}
+	if a.ChannelBindingCert != "" {
+		pinned, err := httpauth.PinnedBindings(a.ChannelBindingCert)
+		a.bindings = func(*http.Request) func(gss.ChannelBindings) bool {
+			return func(b gss.ChannelBindings) bool { return b == pinned }
+		}
+		return mode, err
+	}
+	if required && l.Plain != "" {
+		return 0, errors.New("required works over TLS only, and the server listens on " + l.Plain +
+			" without it; use https, or cert FILE if a TLS terminator is in front")
+	}
+	a.bindings = signin.ProcessCertificates.Of
+	return mode, nil
+}
+
+// Cleanup releases the identity.
+func (a *Auth) Cleanup() error {
+	a.identity.Release()
+	return nil
+}
+
+// Inspect implements config.Inspector.
+func (a *Auth) Inspect() config.Inspection {
+	return config.Inspection{
+		Login: &a.Login, Admission: a.admission, SignIn: a.acceptor.Accept, Place: config.PlacesOf(a.block()...).Block(),
+	}
+}
+
+// ServeHTTP signs the client in and passes the request on.
+func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	user, answer, err := a.signIn(r)
+	if err != nil {
+		return a.refuse(w, r, err)
+	}
+	proof := &answerWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, answer: answer}
+	if err := a.admission.Admit(user.Principal, user.Account); err != nil {
+		a.count(diagnosis.Denied)
+		logging.SignInDenied(a.logger, a.identity.Initiator().Name(), user.Principal, err)
+		proof.add()
+		return caddyhttp.Error(http.StatusForbidden, errDenied)
+	}
+	a.count(diagnosis.SignedIn)
+	logging.SignedIn(a.logger, a.identity.Initiator().Name(), user.Principal, user.Ends)
+	signin.SetUser(r.Context(), user)
+	setUserPlaceholders(replacerOf(r), user)
+	err = next.ServeHTTP(proof, r)
+	proof.add() // unless the answer is written already
+	return err
+}
+
+// The texts that handle_errors can show. They name no user and no cause.
+var (
+	errNotSignedIn = errors.New("not signed in")
+	errDenied      = errors.New("not allowed to enter")
+	errThrottled   = errors.New("too many tokens that failed")
+	errUnavailable = errors.New("cannot sign in now")
+)
+
+// errNoToken is for a request without a token.
+var errNoToken = errors.New("no token")
+
+// throttledError says when an address may send tokens again.
+type throttledError struct{ wait time.Duration }
+
+func (*throttledError) Error() string { return errThrottled.Error() }
+
+// signIn verifies the request's token, which it removes. The answer is the value of
+// WWW-Authenticate that proves to the client who we are, empty if none is due.
+func (a *Auth) signIn(r *http.Request) (user *signin.User, answer string, err error) {
+	authorization := r.Header["Authorization"]
+	httpauth.DropAuthorization(r)
+	request := accept.Request{Address: clientAddress(r)}
+	if a.bindings != nil {
+		request.Bindings = a.bindings(r)
+	}
+	if request.Base64, err = accept.ParseAuthorization(authorization); err != nil {
+		return nil, "", err
+	}
+	if request.Base64 == "" {
+		return nil, "", errNoToken
+	}
+	if wait := signin.Process.Wait(request.Address); wait > 0 {
+		return nil, "", &throttledError{wait}
+	}
+	result, err := a.acceptor.Accept(r.Context(), request)
+	if err != nil {
+		return nil, "", err
+	}
+	if result.Token != nil {
+		answer = "Negotiate " + base64.StdEncoding.EncodeToString(result.Token)
+	}
+	return &signin.User{
+		Principal: result.Client, Account: result.Account, Evidence: result.Evidence, Acceptor: a.acceptor.Account(),
+		SignedIn: time.Now(), Ends: result.Evidence.EndTime,
+	}, answer, nil
+}
+
+// refuse answers a request whose client did not sign in.
+func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, err error) error {
+	if throttled, ok := errors.AsType[*throttledError](err); ok {
+		a.count(diagnosis.Unverified)
+		w.Header().Set("Retry-After", retryAfter(throttled.wait))
+		return caddyhttp.Error(http.StatusTooManyRequests, errThrottled)
+	}
+	d := diagnosis.SignIn{Status: http.StatusUnauthorized, Result: diagnosis.WithoutToken}
+	if !errors.Is(err, errNoToken) {
+		d = diagnosis.OfSignIn(err)
+		logging.SignInFailed(a.logger, a.identity.Initiator().Name(), clientAddress(r), d, err)
+	}
+	a.count(d.Result)
+	if d.Counts() {
+		signin.Process.Failed(clientAddress(r))
+	}
+	if d.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", retryAfter(unavailablePause))
+		return caddyhttp.Error(d.Status, errUnavailable)
+	}
+	w.Header().Add("WWW-Authenticate", "Negotiate")
+	return caddyhttp.Error(d.Status, errNotSignedIn)
+}
+
+// unavailablePause is when a client should try again whose token could not be judged.
+const unavailablePause = 5 * time.Second
+
+// retryAfter is the value of Retry-After (RFC 9110, Section 10.2.3).
+func retryAfter(wait time.Duration) string {
+	return strconv.Itoa(max(1, int((wait+time.Second-1)/time.Second)))
+}
+
+func (a *Auth) count(r diagnosis.SignInResult) { a.identity.Requests().SignIn(string(r)) }
+
+// clientAddress is the client's address as Caddy determines it, which trusted_proxies can change;
+// the zero address if there is none, as on a Unix socket.
+func clientAddress(r *http.Request) netip.Addr {
+	text, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	address, _ := netip.ParseAddr(text)
+	return address
+}
+
+// setUserPlaceholders sets all of them, because another directive may have set some.
+func setUserPlaceholders(repl *caddy.Replacer, u *signin.User) {
+	sid, groups := "", []pac.SID(nil)
+	if u.Account != nil {
+		sid, groups = string(u.Account.SID), u.Account.Groups
+	}
+	repl.Set("http.auth.user.id", u.Principal.String())
+	repl.Set("http.auth.user.name", u.Principal.Name.String())
+	repl.Set("http.auth.user.realm", u.Principal.Realm)
+	repl.Set("http.auth.user.sid", sid)
+	repl.Map(func(key string) (any, bool) {
+		if key != "http.auth.user.groups" {
+			return nil, false
+		}
+		return joinSIDs(groups), true
+	})
+}
+
+func joinSIDs(groups []pac.SID) string {
+	var b strings.Builder
+	for i, g := range groups {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(string(g))
+	}
+	return b.String()
+}
+
+// answerWriter adds the proof that the client's token was verified to the final answer, when other
+// handlers have removed the upstream's challenges from it.
+type answerWriter struct {
+	*caddyhttp.ResponseWriterWrapper
+	answer string // empty for none
+}
+
+// add adds the proof, once.
+func (w *answerWriter) add() {
+	if w.answer != "" {
+		w.Header().Add("WWW-Authenticate", w.answer)
+		w.answer = ""
+	}
+}
+
+// WriteHeader adds the proof to a final status, and to 101.
+func (w *answerWriter) WriteHeader(status int) {
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		w.add()
+	}
+	w.ResponseWriterWrapper.WriteHeader(status)
+}
+
+// Write adds the proof before the answer begins.
+func (w *answerWriter) Write(b []byte) (int, error) {
+	w.add()
+	return w.ResponseWriterWrapper.Write(b)
+}
+
+// ReadFrom adds the proof before the answer begins.
+func (w *answerWriter) ReadFrom(r io.Reader) (int64, error) {
+	w.add()
+	return w.ResponseWriterWrapper.ReadFrom(r)
+}
+
+// FlushError adds the proof before the answer begins.
+func (w *answerWriter) FlushError() error {
+	w.add()
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Auth)(nil)
+	_ caddy.CleanerUpper          = (*Auth)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Auth)(nil)
+	_ config.Inspector            = (*Auth)(nil)
+)

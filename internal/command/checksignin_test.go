@@ -1,0 +1,82 @@
+package command_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caddy-negotiate/caddy-negotiate/internal/diagnosis"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+)
+
+const signInSPN = "HTTP/proxy.corp.example"
+
+// signInLab is a realm whose account has the service that clients sign in to.
+func signInLab(t *testing.T) *commandLab {
+	l := newCommandLab(t, caddytest.Options{Proxy: []kdctest.Option{kdctest.SPN(signInSPN)}})
+	l.Realm.IssuePACs()
+	l.Realm.AddUser("alice", "alice's password", kdctest.MemberOf(1104))
+	return l
+}
+
+func (l *commandLab) auth(lines ...string) string {
+	return l.site(caddytest.Block("negotiate_auth", lines...), "respond hello")
+}
+
+// step returns the only step of a name.
+func (c checked) step(t *testing.T, name string) step {
+	t.Helper()
+	i := slices.IndexFunc(c.Steps, func(s step) bool { return s.Step == name })
+	if i < 0 {
+		t.Fatalf("no step %s in %+v", name, c.Steps)
+	}
+	return c.Steps[i]
+}
+
+func TestCheck_SignIn(t *testing.T) {
+	l := signInLab(t)
+	password := l.Write("alice", []byte("alice's password\n"))
+	file := l.auth(l.Login("spn "+signInSPN, "allow_groups *-1104")...)
+	text, c := l.check(file, "--user", "alice", "--password-file", password)
+	l.wantOK(text, c)
+	s := c.step(t, "sign-in")
+	s.mentions(t, "alice@CORP.EXAMPLE signs in to HTTP/proxy.corp.example", "aes256-cts-hmac-sha1-96 of version 1", "S-1-5-21-1-2-3-", "3 groups")
+	// Without a user the account itself shows that the keys fit.
+	_, c = l.check(file)
+	l.wantCauses(c, "warn", "sign-in").mentions(t, "tried as the account itself", "--password-file")
+	_, c = l.check(l.auth(l.Login("spn "+signInSPN, "allow_groups *-1105")...), "--user", "alice", "--password-file", password)
+	l.wantCauses(c, "FAIL", "sign-in", diagnosis.CauseUserMayNotEnter).mentions(t, "allow_groups names no group of the user")
+	_, c = l.check(file, "--user", "alice", "--password-file", l.Write("wrong", []byte("wrong")))
+	if s := c.step(t, "sign-in"); c.OK || s.Status != "FAIL" || !strings.Contains(s.Text, "no ticket for") {
+		t.Errorf("wrong password: %+v", s)
+	}
+}
+
+func TestCheck_SignInKeys(t *testing.T) {
+	l := signInLab(t)
+	password := l.Write("alice", []byte("alice's password\n"))
+	asAlice := []string{"--user", "alice", "--password-file", password}
+	// The service is on another account than the keytab's.
+	other := l.Realm.AddService("HTTP/other.corp.example")
+	_, c := l.check(l.auth(l.Login("spn HTTP/other.corp.example")...), asAlice...)
+	s := l.wantCauses(c, "FAIL", "sign-in", diagnosis.CauseSPNOnOtherAccount, diagnosis.CauseServiceKeyChanged)
+	s.mentions(t, "HTTP/other.corp.example", "setspn -Q")
+	// The keytab is older than the key.
+	keys := l.Write("old.keytab", l.KeysOf(other))
+	other.ChangeKey(false)
+	_, c = l.check(l.auth("kdc "+l.KDC.Addr(), "keytab "+keys), asAlice...)
+	if c.OK {
+		t.Errorf("%+v", c.Steps)
+	}
+	// The service is unknown.
+	_, c = l.check(l.auth(l.Login("spn HTTP/nowhere.corp.example")...), asAlice...)
+	l.wantCauses(c, "FAIL", "sign-in", diagnosis.CauseUnknownSPN)
+}
+
+func TestCheck_PasswordFileNeedsUser(t *testing.T) {
+	l := signInLab(t)
+	if _, err := caddyKerberos(t, "check", "--config", l.auth(l.Login("spn "+signInSPN)...), "--password-file", "x"); err == nil || !strings.Contains(err.Error(), "--user") {
+		t.Error(err)
+	}
+}
