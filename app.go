@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/internal/config"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/identitypool"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/metrics"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/session"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/ticketstore"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
@@ -46,8 +47,8 @@ type App struct {
 	// storage, sealed, for fleets and restarts. Default: `memory`.
 	TicketStore string `json:"ticket_store,omitempty"`
 
-	// The key that stored tickets are sealed with: 32 bytes in base64, as `{env.X}` or
-	// `{file./abs}`. Identities without a keytab need it. Default: derived from each
+	// The key that stored tickets, and the keys of sessions, are sealed with: 32 bytes in base64,
+	// as `{env.X}` or `{file./abs}`. Identities without a keytab need it. Default: derived from each
 	// identity's keytab.
 	TicketStoreKey string `json:"ticket_store_key,omitempty"`
 
@@ -56,6 +57,9 @@ type App struct {
 	env    *config.Env
 	named  map[string]*identitypool.Ref
 	limits *identitypool.Limits
+
+	storeKey    []byte        // parsed; nil if there is none
+	sessionKeys *session.Keys // of the blocks with session
 
 	mu      sync.Mutex
 	opened  []*identitypool.Ref // to be logged in by Start
@@ -81,6 +85,7 @@ func (a *App) Provision(ctx caddy.Context) (err error) {
 	if a.limits, err = a.newLimits(); err != nil {
 		return fmt.Errorf("ticket_store: %w", err)
 	}
+	a.sessionKeys = session.NewKeys(ctx.Storage(), a.storeKey, a.logger)
 	a.env.Run()
 	a.named, a.usage = make(map[string]*identitypool.Ref), make(map[string]usage)
 	for name, credentials := range a.Identities {
@@ -168,13 +173,12 @@ func (a *App) newLimits() (*identitypool.Limits, error) {
 	if a.TicketStore != "storage" {
 		return limits, nil
 	}
-	var key []byte
 	if a.TicketStoreKey != "" {
 		text, err := config.ExpandSecret(a.TicketStoreKey)
 		if err != nil {
 			return nil, err
 		}
-		if key, err = ticketstore.ParseKey(text); err != nil {
+		if a.storeKey, err = ticketstore.ParseKey(text); err != nil {
 			return nil, err
 		}
 		if config.Literal(a.TicketStoreKey) {
@@ -183,7 +187,7 @@ func (a *App) newLimits() (*identitypool.Limits, error) {
 		}
 	}
 	limits.Store = ticketstore.New(ticketstore.Config{
-		Storage: a.ctx.Storage(), Key: key, Logger: a.logger, Find: identitypool.Process.Find, Count: metrics.StoreOperation,
+		Storage: a.ctx.Storage(), Key: a.storeKey, Logger: a.logger, Find: identitypool.Process.Find, Count: metrics.StoreOperation,
 	})
 	return limits, nil
 }

@@ -3,6 +3,7 @@ package caddynegotiate
 import (
 	"cmp"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/internal/diagnosis"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/identitypool"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/logging"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/session"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/signin"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/pac"
@@ -54,6 +56,10 @@ type Auth struct {
 	config.Login
 	config.Acceptance
 
+	// Whether a sealed cookie takes the place of the token after a sign-in. It needs TLS, except on
+	// loopback addresses. Default: each request needs a token.
+	Session *session.Settings `json:"session,omitempty"`
+
 	logger    *zap.Logger
 	identity  *identitypool.Ref
 	acceptor  *identitypool.Acceptor
@@ -61,6 +67,7 @@ type Auth struct {
 	// bindings returns what verifies channel bindings on a request's connection; it is nil if they
 	// are not looked at.
 	bindings func(*http.Request) func(gss.ChannelBindings) bool
+	sessions *session.Sessions // nil if there are none
 }
 
 // CaddyModule returns the Caddy module information.
@@ -69,11 +76,11 @@ func (*Auth) CaddyModule() caddy.ModuleInfo {
 }
 
 // block returns the settings by which config.PlacesOf finds the block in the Caddyfile.
-func (a *Auth) block() []any { return []any{"negotiate_auth", a.Login, a.Acceptance} }
+func (a *Auth) block() []any { return []any{"negotiate_auth", a.Login, a.Acceptance, a.Session} }
 
 // check checks what the text of the configuration shows.
 func (a *Auth) check() error {
-	return cmp.Or(a.Login.Check(), a.Acceptance.Check())
+	return cmp.Or(a.Login.Check(), a.Acceptance.Check(), a.Session.Check())
 }
 
 // Provision reads the files that the configuration names. It sends nothing to a KDC.
@@ -90,11 +97,24 @@ func (a *Auth) provision(ctx caddy.Context) (err error) {
 	if a.admission, err = a.Acceptance.Compile(a.identity.Resolved()); err != nil {
 		return err
 	}
-	cfg := accept.Config{Services: a.admission.Services}
-	if cfg.Bindings, err = a.provisionBindings(signin.ListenersOf(ctx)); err != nil {
+	cfg, listeners := accept.Config{Services: a.admission.Services}, signin.ListenersOf(ctx)
+	if cfg.Bindings, err = a.provisionBindings(listeners); err != nil {
 		return config.Setting("channel_binding", err)
 	}
-	a.acceptor, err = a.identity.Acceptor(cfg, a.admission.AnyName)
+	if a.acceptor, err = a.identity.Acceptor(cfg, a.admission.AnyName); err != nil {
+		return err
+	}
+	return cmp.Or(a.Session.CheckListener(listeners.PlainBeyond), a.openSessions(ctx))
+}
+
+// openSessions prepares the sessions. The block's settings tell it from other blocks.
+func (a *Auth) openSessions(ctx caddy.Context) error {
+	app, err := ctx.App("kerberos")
+	if err != nil {
+		return err
+	}
+	block, err := json.Marshal(a)
+	a.sessions = a.Session.Open(session.Config{Logger: a.logger, Keys: app.(*App).sessionKeys, Acceptor: a.acceptor.Account(), Block: block})
 	return err
 }
 
@@ -145,7 +165,16 @@ func (a *Auth) Inspect() config.Inspection {
 
 // ServeHTTP signs the client in and passes the request on.
 func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if a.sessions.SignOff(w, r) {
+		return nil
+	}
+	result := diagnosis.SignedIn
 	user, answer, err := a.signIn(r)
+	if errors.Is(err, errNoToken) {
+		if resumed := a.sessions.Resume(w, r); resumed != nil {
+			user, result, err = resumed, diagnosis.BySession, nil
+		}
+	}
 	if err != nil {
 		return a.refuse(w, r, err)
 	}
@@ -156,7 +185,10 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		proof.add()
 		return caddyhttp.Error(http.StatusForbidden, errDenied)
 	}
-	a.count(diagnosis.SignedIn)
+	if result == diagnosis.SignedIn {
+		a.sessions.Begin(w, r, user)
+	}
+	a.count(result)
 	logging.SignedIn(a.logger, a.identity.Initiator().Name(), user.Principal, user.Ends)
 	signin.SetUser(r.Context(), user)
 	setUserPlaceholders(replacerOf(r), user)

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/config"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/session"
 )
 
 func init() {
@@ -85,15 +86,25 @@ func parseAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
 //		allow_groups      <SID>...
 //		deny_groups       <SID>...
 //		channel_binding   auto|required|off|cert <file>
+//		session           [<duration>] {
+//			idle          <duration>
+//			sign_off      <path>
+//			cookie        <name>
+//		}
 //	}
 func (a *Auth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
-	places, err := config.ReadBlock(d, &a.Login, a.Acceptance.Readers(), nil)
+	places, err := config.ReadBlock(d, &a.Login, a.Acceptance.Readers().With(config.Block{"session": a.readSession}), nil)
 	if err != nil {
 		return err
 	}
 	places.Note(a.block()...)
 	return places.Locate(a.check())
+}
+
+func (a *Auth) readSession(d *caddyfile.Dispenser) error {
+	a.Session = new(session.Settings)
+	return a.Session.ReadCaddyfile(d)
 }
 
 // UnmarshalCaddyfile reads the transport. Syntax:
@@ -102,7 +113,7 @@ func (a *Auth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //		# all of the negotiate directive's, with spn optional, and:
 //		channel_binding   auto|off|required|cert <file>
 //		per_connection    [on|off]
-//		impersonate       <placeholder>
+//		impersonate       <placeholder>|client_ticket
 //		trust_header      <header>
 //		user_realm        <REALM>
 //		allow_users       <glob>...

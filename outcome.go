@@ -106,6 +106,8 @@ func codeText(code messages.ErrorCode) string { return strconv.Itoa(int(code)) }
 // setErrorHeader sets the header fields that a failure's status requires.
 func setErrorHeader(header http.Header, d diagnosis.Diagnosis, err error) {
 	switch {
+	case d.Status == http.StatusUnauthorized:
+		header.Set("WWW-Authenticate", "Negotiate")
 	case d.Status == http.StatusServiceUnavailable, d.Word == diagnosis.CredentialsMissing:
 		seconds := (negotiate.RetryAfter(err, time.Now()) + time.Second - 1) / time.Second
 		header.Set("Retry-After", strconv.Itoa(max(1, int(seconds))))

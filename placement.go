@@ -11,8 +11,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/intercept"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/caddy-negotiate/caddy-negotiate/internal/signin"
 )
 
 var (
@@ -34,7 +34,7 @@ func (h *Handler) place(ctx caddy.Context, at string) error {
 	s := survey{named: server.NamedRoutes, invoked: make(map[string]bool)}
 	for _, m := range slices.Backward(ctx.Modules()) {
 		_, outermost := m.(*caddyhttp.App)
-		inside, ended := s.follow(routesOf(m, server))
+		inside, ended := s.follow(signin.RoutesOf(m, server))
 		if outermost && !inside {
 			return s.checkNamed() // all other routes are loaded
 		}
@@ -50,29 +50,6 @@ func (h *Handler) place(ctx caddy.Context, at string) error {
 			zap.String("at", at), zap.String("remedy", "put negotiate into the handle or route block that has the reverse_proxy, before it"))
 	}
 	return nil
-}
-
-// routesOf returns the lists of routes in a module, in the order in which it loads them.
-func routesOf(m caddy.Module, server *caddyhttp.Server) (lists []caddyhttp.RouteList) {
-	var errorRoutes *caddyhttp.HTTPErrorConfig
-	var responses []caddyhttp.ResponseHandler
-	switch m := m.(type) {
-	case *caddyhttp.App:
-		lists, errorRoutes = append(lists, server.Routes), server.Errors
-	case *caddyhttp.Subroute:
-		lists, errorRoutes = append(lists, m.Routes), m.Errors
-	case *reverseproxy.Handler:
-		responses = m.HandleResponse
-	case *intercept.Intercept:
-		responses = m.HandleResponse
-	}
-	if errorRoutes != nil {
-		lists = append(lists, errorRoutes.Routes)
-	}
-	for _, r := range responses {
-		lists = append(lists, r.Routes)
-	}
-	return lists
 }
 
 // survey finds the reverse_proxy handlers in handlers that are not loaded yet.

@@ -115,21 +115,19 @@ func (x *roundTrip) acquire(r *http.Request) (err error) {
 		return err
 	}
 	x.attempt.Target.SPN, x.attempt.Target.ByClient = x.out.spn, !x.healthCheck && t.settings.SPN.ByClient()
-	impersonate := t.impersonator != nil && !x.healthCheck
-	if impersonate {
-		if x.attempt.Target.User, err = t.impersonator.User(replacerOf(r)); err != nil {
-			return err
-		}
-	}
-	err = x.attempt.Acquire(x.ctx)
-	x.out.requests.Lookup(x.attempt.Grant().Source, err)
-	if err != nil && impersonate {
-		if name, nameErr := t.impersonator.Name(replacerOf(r)); nameErr == nil {
-			err = &negotiate.UserError{Name: name, Err: err}
-		}
+	name := ""
+	if t.impersonator != nil && !x.healthCheck {
+		x.attempt.Target.User, name, err = t.impersonator.User(x.ctx, replacerOf(r), t.attempts.Initiator.Identity())
 	}
 	if err == nil {
+		err = x.attempt.Acquire(x.ctx)
+		x.out.requests.Lookup(x.attempt.Grant().Source, err)
+	}
+	switch {
+	case err == nil:
 		x.out.granted(x.attempt.Grant())
+	case name != "":
+		err = &negotiate.UserError{Name: name, Err: err}
 	}
 	return err
 }

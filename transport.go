@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/internal/config"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/connections"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/identitypool"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/signin"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/httpauth"
@@ -145,7 +146,7 @@ func (t *Transport) Provision(ctx caddy.Context) error {
 	if slices.Equal(t.Versions, []string{"1.1"}) {
 		t.pool = connections.New(t.HTTPTransport.Transport)
 	}
-	return places.Locate(t.provision(ctx))
+	return places.Locate(t.provision(ctx, places.Block()))
 }
 
 // userIdleTimeout is how long idle connections of users are kept: between two pages a user
@@ -183,8 +184,8 @@ func (t *Transport) boundUserConnections() {
 	k.IdleConnTimeout = cmp.Or(k.IdleConnTimeout, userIdleTimeout)
 }
 
-// provision resolves the settings.
-func (t *Transport) provision(ctx caddy.Context) (err error) {
+// provision resolves the settings of the block at a place.
+func (t *Transport) provision(ctx caddy.Context, place string) (err error) {
 	if t.settings, err = t.Service.Compile(true); err != nil {
 		return err
 	}
@@ -202,6 +203,10 @@ func (t *Transport) provision(ctx caddy.Context) (err error) {
 	}
 	if t.impersonator != nil {
 		t.attempts.Admit = t.impersonator.AdmitTicket
+	}
+	if t.ByTicket() && !signin.Precedes(ctx) {
+		t.logger.Warn("impersonate client_ticket without negotiate_auth: no user is signed in, and each request will be 403",
+			zap.String("at", place), zap.String("remedy", "put negotiate_auth before the reverse_proxy, in the same block or around it"))
 	}
 	// With per_connection a connection is authenticated as one principal, and a
 	// credential cache may get another one.

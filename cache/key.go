@@ -19,6 +19,9 @@ type Key struct {
 	// UserType is the user's Kerberos name type: an enterprise name and a principal
 	// of the same text may be two users.
 	UserType int32
+	// Account is the user's account where the caller knows it, which a name can pass
+	// from one to another; else empty.
+	Account string
 	// Options are the KDC options requested (RFC 4120, Section 5.4.1). GSS-API flags
 	// do not belong here: they affect tokens, not tickets.
 	Options uint32
@@ -74,7 +77,8 @@ func (k Key) Append(b []byte) []byte {
 			b = append(b, 0)
 		}
 	}
-	return binary.BigEndian.AppendUint64(b, uint64(t.Lifetime))
+	b = binary.BigEndian.AppendUint64(b, uint64(t.Lifetime))
+	return append(b, k.Account...)
 }
 
 // kept returns k in the form that is kept for long: what many entries have in
@@ -82,13 +86,13 @@ func (k Key) Append(b []byte) []byte {
 func (k Key) kept() Key {
 	k.Identity = unique.Make(k.Identity).Value()
 	k.Realm = unique.Make(k.Realm).Value()
-	k.User = strings.Clone(k.User)
+	k.User, k.Account = strings.Clone(k.User), strings.Clone(k.Account)
 	k.SPN = strings.Clone(k.SPN)
 	return k
 }
 
 // size is what the key adds to the size of an entry, in bytes.
-func (k Key) size() int64 { return int64(len(k.User) + len(k.SPN)) }
+func (k Key) size() int64 { return int64(len(k.User) + len(k.Account) + len(k.SPN)) }
 
 // Value is what a cache holds. It is comparable (usually a pointer), so that a
 // caller can say which one was refused, and safe for concurrent use.

@@ -81,6 +81,9 @@ func (i *Initiator) getServiceTicket(ctx context.Context, t *Target) (*Ticket, e
 			return id.ticket(cred)
 		}
 	}
+	if i.endsWithUsers(ctx, t.User) {
+		return nil, uncached(errNoLater)
+	}
 	if err := id.unknown.admit(t); err != nil {
 		return nil, err
 	}
@@ -99,9 +102,12 @@ func (i *Initiator) getServiceTicket(ctx context.Context, t *Target) (*Ticket, e
 }
 
 func (i *Initiator) request(ctx context.Context, t *Target, tgt *Ticket) (cred *messages.Credential, err error) {
-	if t.User.IsZero() {
+	switch {
+	case t.User.IsZero():
 		cred, err = i.settings.Client.ServiceTicket(ctx, i.id.source.account(), tgt.cred, t.SPN.principal)
-	} else {
+	case t.User.evidence != nil:
+		cred, err = i.requestSignedIn(ctx, t, tgt)
+	default:
 		cred, err = i.requestOnBehalf(ctx, t, tgt)
 	}
 	i.id.unknown.answered(t.SPN, err)

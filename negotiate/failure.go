@@ -22,6 +22,12 @@ var (
 	ErrSPNNotAllowed = errors.New("the service is not among allow_spns")
 	// ErrUserMissing is returned if impersonate evaluates to no name.
 	ErrUserMissing = errors.New("impersonate yields no user: who is signed in?")
+	// ErrTicketGone is returned for a user whose ticket has ended, or is not held any more:
+	// they have to sign in again.
+	ErrTicketGone = errors.New("the ticket that the user signed in with has ended, or is not held any more")
+	// ErrOtherAccount is returned for a user who has signed in to another account than the
+	// one that is to impersonate them.
+	ErrOtherAccount = errors.New("the user has signed in to another account, whose tickets are no evidence for this one")
 	// ErrUserDenied is returned for a user that allow_users and deny_users exclude.
 	ErrUserDenied = errors.New("the user may not be impersonated by allow_users and deny_users")
 	// ErrAccountUnknown is an ErrUserDenied for a user whose account deny_users needs to
@@ -44,6 +50,18 @@ type UserError struct {
 
 func (e *UserError) Error() string { return e.Err.Error() }
 func (e *UserError) Unwrap() error { return e.Err }
+
+// EvidenceError is about a ticket that a user signed in with and that did not lead to a
+// ticket for the service.
+type EvidenceError struct {
+	// Forwardable is a flag of the user's ticket. Without it only the service's account can
+	// permit the delegation (resource-based).
+	Forwardable bool
+	Err         error
+}
+
+func (e *EvidenceError) Error() string { return e.Err.Error() }
+func (e *EvidenceError) Unwrap() error { return e.Err }
 
 // How long failures are remembered, so that requests do not wait again for what just failed, and no
 // KDC is flooded. The pauses double between these bounds:

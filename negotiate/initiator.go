@@ -57,15 +57,16 @@ type Target struct {
 	// ByClient reports whether the client of the request can choose the service: how often the
 	// KDC is asked for services that it does not know is bounded.
 	ByClient bool
-	// User is the user to impersonate; the zero User is the identity itself.
+	// User is the user to impersonate; the zero User is the identity itself. One who has signed
+	// in has done so to the identity's account.
 	User User
 }
 
 func (i *Initiator) key(t *Target) cache.Key {
 	return cache.Key{
 		Identity: i.id.owner.Load().key,
-		User:     t.User.text, UserType: int32(t.User.principal.Name.NameType),
-		Realm: t.SPN.principal.Realm, SPN: t.SPN.text, Terms: i.settings.terms,
+		User:     t.User.text, UserType: int32(t.User.principal.Name.NameType), Account: t.User.account,
+		Options: t.User.options(), Realm: t.SPN.principal.Realm, SPN: t.SPN.text, Terms: i.settings.terms,
 	}
 }
 

@@ -10,10 +10,15 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
-// User is a user that an identity impersonates.
+// User is a user that an identity impersonates: one whose name is known, or one who has
+// signed in.
 type User struct {
 	principal messages.Principal
 	text      string // never folded: only the KDC can say whether Alice is alice
+
+	// Of a user who has signed in:
+	evidence *messages.Credential
+	account  string
 }
 
 // ParseUser reads the name of a user (krb5core.ParseEndUser).
@@ -22,7 +27,14 @@ func ParseUser(name string, form krb5core.UserForm) (User, error) {
 	if err != nil {
 		return User{}, err
 	}
-	return User{principal, principal.String()}, nil
+	return User{principal: principal, text: principal.String()}, nil
+}
+
+// SignedIn returns the user who has signed in to an identity's account with a ticket, which is
+// the evidence that they may be impersonated. account is the user's, in whatever form, if it is
+// known: the name can pass to another one. The credential must not be modified any more.
+func SignedIn(ticket *messages.Credential, account string) User {
+	return User{principal: ticket.Client, text: ticket.Client.String(), evidence: ticket, account: account}
 }
 
 // IsZero reports whether there is none.
@@ -30,6 +42,20 @@ func (u User) IsZero() bool { return u.text == "" }
 
 // Principal is the name that the KDC is asked for.
 func (u User) Principal() messages.Principal { return u.principal }
+
+// options are those of the cache's keys: what the KDC permits by the user's own ticket, and by
+// one that is not forwardable, says nothing of the other ways.
+func (u User) options() uint32 {
+	if u.evidence == nil {
+		return 0
+	}
+	forwardable := u.evidence.Flags&messages.TKT_FLG_FORWARDABLE != 0
+	options := messages.KDC_OPT_CNAME_IN_ADDL_TKT
+	if forwardable {
+		options |= messages.KDC_OPT_FORWARDABLE
+	}
+	return uint32(options)
+}
 
 // Resolve returns the user's evidence ticket, which has the KDC's name of the user, if
 // admit permits: rules apply before anything is requested in the user's name. An account
@@ -64,6 +90,9 @@ func (i *Initiator) Resolve(ctx context.Context, u User, admit func(*messages.Cr
 // evidence ticket before a ticket for the service is requested, and with that ticket.
 // Nothing is delegated.
 func (i *Initiator) GrantUser(ctx context.Context, t *Target, admit func(*messages.Credential) error) (Grant, error) {
+	if t.User.evidence != nil {
+		return i.grantSignedIn(ctx, t, admit)
+	}
 	g, held := i.Held(t)
 	if !held {
 		// If the KDC cannot resolve the user now, a ticket that is held stays in use.
@@ -86,6 +115,53 @@ func (i *Initiator) GrantUser(ctx context.Context, t *Target, admit func(*messag
 		}
 	}
 	return g, err
+}
+
+// grantSignedIn is GrantUser for a user who has signed in. A ticket that was got with an earlier
+// one of the user's tickets stays in use until it ends.
+func (i *Initiator) grantSignedIn(ctx context.Context, t *Target, admit func(*messages.Credential) error) (Grant, error) {
+	evidence := t.User.evidence
+	if !i.id.clock.Now(evidence.Service.Realm).Before(evidence.EndTime) {
+		return Grant{}, ErrTicketGone
+	}
+	if err := admit(evidence); err != nil {
+		return Grant{}, err
+	}
+	g, held := i.Held(t)
+	if !held {
+		var err error
+		if g, err = i.Grant(ctx, t, DelegateNever); err != nil {
+			return Grant{}, err
+		}
+	}
+	return g, admit(g.Ticket.cred)
+}
+
+// requestSignedIn requests a service ticket by the ticket that the user signed in with. It ends
+// with that, whatever the KDC says.
+func (i *Initiator) requestSignedIn(ctx context.Context, t *Target, tgt *Ticket) (*messages.Credential, error) {
+	evidence := t.User.evidence
+	cred, err := i.settings.Client.TicketOnBehalf(ctx, i.id.source.account(), tgt.cred, evidence, t.SPN.principal)
+	if err != nil {
+		return nil, &EvidenceError{Forwardable: evidence.Flags&messages.TKT_FLG_FORWARDABLE != 0, Err: err}
+	}
+	if cred.EndTime.After(evidence.EndTime) {
+		cred.EndTime = evidence.EndTime
+	}
+	return cred, nil
+}
+
+// errNoLater is for the refresh of a ticket that would end when the present one does.
+var errNoLater = errors.New("the user has to sign in again for a ticket that ends later")
+
+// endsWithUsers reports, within a refresh, whether the ticket to be replaced lasts as long as the
+// one that the user signed in with.
+func (i *Initiator) endsWithUsers(ctx context.Context, u User) bool {
+	if u.evidence == nil {
+		return false
+	}
+	old, refreshing := i.id.cfg.Tickets.Refreshing(ctx)
+	return refreshing && !old.cred.EndTime.Before(u.evidence.EndTime)
 }
 
 // evidence returns the evidence ticket of a user (S4U2Self), which all services share.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
 )
 
 // startDemo runs the demo like the command and returns Caddy's URL.
@@ -84,58 +85,58 @@ func TestDemo(t *testing.T) {
 }
 
 func TestDemo_Browser(t *testing.T) {
-	b := newBrowser(t)
+	b := lab.StartBrowser(t, nil)
 	url := startDemo(t)
-	b.open(url)
-	b.want("#principal", "svc-proxy@DEMO.EXAMPLE")
-	b.want("#requests", "1")
-	b.want("#exchanges", "1 login, 1 service ticket")
-	b.want("#kdc", "running")
-	b.shoot("demo")
+	b.Open(url)
+	b.Want("#principal", "svc-proxy@DEMO.EXAMPLE")
+	b.Want("#requests", "1")
+	b.Want("#exchanges", "1 login, 1 service ticket")
+	b.Want("#kdc", "running")
+	b.Shoot("demo")
 
-	b.click("#again")
-	b.want("#requests", "2")
+	b.Click("#again")
+	b.Want("#requests", "2")
 	var focus string
-	b.script("return document.activeElement.id", &focus)
+	b.Script("return document.activeElement.id", &focus)
 	if focus != "again" {
 		t.Errorf("after a click the focus is on %q", focus)
 	}
 
-	b.click("#switch")
-	b.want("#kdc", "stopped")
-	b.want("#switch", "Start the KDC")
-	b.script("return document.activeElement.id", &focus)
+	b.Click("#switch")
+	b.Want("#kdc", "stopped")
+	b.Want("#switch", "Start the KDC")
+	b.Script("return document.activeElement.id", &focus)
 	if focus != "switch" {
 		t.Errorf("after a click the focus is on %q", focus)
 	}
-	b.click("#again")
-	b.want("#requests", "5")
-	b.click("#again")
-	b.want("#requests", "6") // the click on the switch was one, and the page after it
-	b.want("#exchanges", "1 login, 1 service ticket")
-	b.want("#principal", "svc-proxy@DEMO.EXAMPLE")
-	b.shoot("demo-stopped")
+	b.Click("#again")
+	b.Want("#requests", "5")
+	b.Click("#again")
+	b.Want("#requests", "6") // the click on the switch was one, and the page after it
+	b.Want("#exchanges", "1 login, 1 service ticket")
+	b.Want("#principal", "svc-proxy@DEMO.EXAMPLE")
+	b.Shoot("demo-stopped")
 
-	b.click("#switch")
-	b.want("#kdc", "running")
+	b.Click("#switch")
+	b.Want("#kdc", "running")
 
 	// The picture is accessible, and the page loads nothing from other hosts.
-	if role, name := b.get(b.element("svg")+"/computedrole"), b.get(b.element("svg")+"/computedlabel"); role != "image" && role != "img" || !strings.Contains(name, "Caddy") {
+	if role, name := b.Get(b.Element("svg")+"/computedrole"), b.Get(b.Element("svg")+"/computedlabel"); role != "image" && role != "img" || !strings.Contains(name, "Caddy") {
 		t.Errorf("the picture is a %q called %q", role, name)
 	}
-	if title := b.get("/title"); !strings.Contains(title, "svc-proxy") {
+	if title := b.Get("/title"); !strings.Contains(title, "svc-proxy") {
 		t.Errorf("the title is %q", title)
 	}
 	var foreign []string
-	b.script("return performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith(location.origin))", &foreign)
+	b.Script("return performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith(location.origin))", &foreign)
 	if len(foreign) > 0 {
 		t.Errorf("the page loaded %v", foreign)
 	}
 	var wide bool
-	b.call(http.MethodPost, "/window/rect", map[string]int{"width": 380, "height": 800}, nil)
-	b.script("return document.documentElement.scrollWidth > document.documentElement.clientWidth", &wide)
+	b.Call(http.MethodPost, "/window/rect", map[string]int{"width": 380, "height": 800}, nil)
+	b.Script("return document.documentElement.scrollWidth > document.documentElement.clientWidth", &wide)
 	if wide {
 		t.Error("the page is wider than a telephone")
 	}
-	b.shoot("demo-narrow")
+	b.Shoot("demo-narrow")
 }

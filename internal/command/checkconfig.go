@@ -228,6 +228,10 @@ func (c *check) inspectTransport(u *use) {
 			"put basic_auth or another authentication provider before; with forward_auth use its header: impersonate {http.request.header.X} and trust_header X")
 	}
 	if c.user == "" {
-		c.warn(stepConfig, u.where+": impersonate was not checked: no user given", "add --user NAME")
+		with := "add --user NAME"
+		if u.Impersonation.ByTicket() {
+			with += " --password-file FILE"
+		}
+		c.warn(stepConfig, u.where+": impersonate was not checked: no user given", with)
 	}
 }

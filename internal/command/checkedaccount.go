@@ -36,6 +36,7 @@ type checkedAccount struct {
 	observer  *loginObserver
 	tickets   *negotiate.Tickets
 	initiator *negotiate.Initiator
+	evidence  *messages.Credential // of the user of --user, once they have signed in
 }
 
 // accounts resolves the accounts of the configuration, the named identities first, then those of

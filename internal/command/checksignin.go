@@ -101,6 +101,7 @@ func (c *check) checkSignInTo(ctx context.Context, a *checkedAccount, u *use, cl
 		text += fmt.Sprintf(", and names the SID %s and %d groups", result.Account.SID, len(result.Account.Groups))
 	}
 	if c.passwordFile != "" {
+		a.evidence = result.Evidence
 		if err := u.Admission.Admit(result.Client, result.Account); err != nil {
 			c.fail(stepSignIn, text+"; but the user may not enter: "+err.Error(), "correct realms, allow_groups or deny_groups, if the user should", diagnosis.CauseUserMayNotEnter)
 			return false

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
 	"github.com/caddy-negotiate/caddy-negotiate/internal/diagnosis"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
@@ -78,5 +80,33 @@ func TestCheck_PasswordFileNeedsUser(t *testing.T) {
 	l := signInLab(t)
 	if _, err := caddyKerberos(t, "check", "--config", l.auth(l.Login("spn "+signInSPN)...), "--password-file", "x"); err == nil || !strings.Contains(err.Error(), "--user") {
 		t.Error(err)
+	}
+}
+
+// With the user's password the delegation by the ticket that they sign in with is checked, as it would
+// be in the server.
+func TestCheck_ClientTicket(t *testing.T) {
+	l := signInLab(t)
+	l.Proxy.Set(kdctest.DelegateTo(labService))
+	l.Realm.AddUser("carol", "alice's password", kdctest.With(kdctest.NotDelegable))
+	password := l.Write("alice", []byte("alice's password\n"))
+	text := caddytest.Block("", "admin off", "auto_https off", "storage file_system "+l.Dir+"/storage",
+		caddytest.Block("kerberos", caddytest.Block("identity intranet", l.Login("login_at_start off")...))) + "\n" +
+		caddytest.Block("http://:0", "bind 127.0.0.1", caddytest.Block("negotiate_auth intranet", "spn "+signInSPN), caddytest.Block("reverse_proxy "+l.Upstream.URL(),
+			caddytest.Block("transport negotiate intranet", "spn "+labService, "impersonate client_ticket"))) + "\n"
+	file := l.Write("Caddyfile", caddyfile.Format([]byte(text)))
+	out, c := l.check(file, "--user", "alice", "--password-file", password)
+	l.wantOK(out, c)
+	c.step(t, "delegation").mentions(t, "as alice@CORP.EXAMPLE", "with the user's own ticket")
+	_, c = l.check(file, "--user", "carol", "--password-file", password)
+	if s := c.step(t, "delegation"); s.Status != "FAIL" || !strings.Contains(s.Remedy, "AccountNotDelegated") {
+		t.Errorf("a sensitive user: %+v", s)
+	}
+	_, c = l.check(file, "--user", "alice")
+	if s := c.step(t, "delegation"); s.Status != "warn" || !strings.Contains(s.Remedy, "--password-file") {
+		t.Errorf("without a password: %+v", s)
+	}
+	if n := l.KDC.Counts().S4U2Self; n != 0 {
+		t.Errorf("%d tickets by protocol transition", n)
 	}
 }

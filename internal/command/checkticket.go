@@ -115,6 +115,9 @@ func (c *check) checkImpersonation(ctx context.Context, a *checkedAccount, u *us
 		c.failAs(stepDelegation, err.Error(), diagnosis.Of(err))
 		return grant, false
 	}
+	if u.impersonates() && u.Impersonation.ByTicket() {
+		return c.checkEvidence(ctx, a, rules, spn)
+	}
 	c.waiting("impersonating %s", user.Principal())
 	admit := admitAll
 	if rules != nil {
@@ -134,6 +137,26 @@ func (c *check) checkImpersonation(ctx context.Context, a *checkedAccount, u *us
 	}
 	text, _ := ticketText(grant.Ticket.Credential())
 	c.ok(stepDelegation, "%s", text)
+	return grant, true
+}
+
+// checkEvidence gets a ticket with the one that the user of --user has signed in with.
+func (c *check) checkEvidence(ctx context.Context, a *checkedAccount, rules *config.Impersonator, spn negotiate.SPN) (grant negotiate.Grant, ok bool) {
+	if a.evidence == nil {
+		c.warn(stepDelegation, "impersonate client_ticket was not checked: no user has signed in to the account", "add --user NAME --password-file FILE")
+		return grant, false
+	}
+	err := rules.Admit(a.evidence.Client)
+	if err == nil {
+		target := &negotiate.Target{SPN: spn, User: negotiate.SignedIn(a.evidence, "")}
+		grant, err = a.initiator.GrantUser(ctx, target, rules.AdmitTicket)
+	}
+	if err != nil {
+		c.failAs(stepDelegation, err.Error(), diagnosis.Of(err))
+		return grant, false
+	}
+	text, _ := ticketText(grant.Ticket.Credential())
+	c.ok(stepDelegation, "%s, with the user's own ticket", text)
 	return grant, true
 }
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,20 +10,23 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-negotiate/caddy-negotiate/internal/signin"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
 
 // Impersonation has the user on whose behalf requests are made: constrained
-// delegation ([MS-SFU], S4U2Self and S4U2Proxy). The KDC has to allow it; see
-// docs/delegation.md.
+// delegation ([MS-SFU], S4U2Proxy, and S4U2Self for users who have not presented a
+// ticket). The KDC has to allow it; see docs/delegation.md.
 type Impersonation struct {
 	// The end user's name, as a placeholder, e.g. `{http.auth.user.id}`: `alice`,
 	// `CORP\alice` or a UPN. `{http.auth.*}` and `{http.request.tls.client.*}` are
 	// used as they are; `{http.request.header.X}` needs `trust_header`. An empty
 	// name is answered with 403, as is a value with an `@` where the text around the
-	// placeholder adds one. Default: requests are made as the account itself.
+	// placeholder adds one. Or `client_ticket`: the user who has signed in by
+	// `negotiate_auth` to the same account, with the ticket that they signed in with; no
+	// one else can be impersonated. Default: requests are made as the account itself.
 	Impersonate string `json:"impersonate,omitempty"`
 
 	// The header that `impersonate` takes the user from. Set it only if a gateway
@@ -43,7 +47,7 @@ type Impersonation struct {
 	// Who may not be impersonated, in the same form, which is checked in the same way:
 	// a user is denied if one of the three names matches, and if no key of the proxy's
 	// account opens the user's ticket. Takes precedence over `allow_users`; needs a
-	// keytab or a password. A name without a realm is that user in any realm, and the
+	// keytab or a password, unless users sign in with their tickets. A name without a realm is that user in any realm, and the
 	// first part of any UPN. Default: no one.
 	DenyUsers []string `json:"deny_users,omitempty"`
 
@@ -76,6 +80,12 @@ func (i *Impersonation) MaxConnections() int {
 // Enabled reports whether users are impersonated.
 func (i *Impersonation) Enabled() bool { return i.Impersonate != "" }
 
+// clientTicket is the value of Impersonate for users who have signed in with a ticket.
+const clientTicket = "client_ticket"
+
+// ByTicket reports whether users are impersonated by the tickets that they signed in with.
+func (i *Impersonation) ByTicket() bool { return i.Impersonate == clientTicket }
+
 // Check checks what the text alone shows.
 func (i *Impersonation) Check() error {
 	if i.Enabled() {
@@ -102,12 +112,18 @@ func (i *Impersonation) Check() error {
 
 // checkSource rejects placeholders whose value a client could choose.
 func (i *Impersonation) checkSource() error {
+	if i.ByTicket() {
+		if i.TrustHeader != "" {
+			return fmt.Errorf("client_ticket takes the user from their ticket, not from the header %s: remove trust_header", i.TrustHeader)
+		}
+		return nil
+	}
 	names, err := Placeholders(i.Impersonate)
 	if err != nil {
 		return err
 	}
 	if len(names) == 0 {
-		return fmt.Errorf("%q is not a placeholder; write e.g. {http.auth.user.id}", i.Impersonate)
+		return fmt.Errorf("%q is neither a placeholder nor client_ticket; write e.g. {http.auth.user.id}", i.Impersonate)
 	}
 	trusted := false
 	for _, name := range names {
@@ -141,11 +157,10 @@ func (i *Impersonation) Compile(realms *RealmConfig, own string, kind negotiate.
 	if !i.Enabled() {
 		return nil, nil
 	}
-	if i.DenyUsers != nil && (kind == negotiate.KindCCache || kind == negotiate.KindCertificate) {
-		return nil, Setting("deny_users", fmt.Errorf("needs a key of the account, which a %s does not have, to read whose a user's ticket is; use allow_users, or a keytab", kind))
-	}
-	if err := RequireUnapproved("PA-FOR-USER (HMAC-MD5, [MS-SFU] 2.2.1)", "leave impersonate out"); err != nil {
-		return nil, Setting("impersonate", err)
+	if !i.ByTicket() {
+		if err := i.checkTransition(kind); err != nil {
+			return nil, err
+		}
 	}
 	m := &Impersonator{source: i.Impersonate, form: realms.UserForm("", cmp.Or(i.UserRealm, own))}
 	var err error
@@ -158,38 +173,70 @@ func (i *Impersonation) Compile(realms *RealmConfig, own string, kind negotiate.
 	return m, nil
 }
 
+// checkTransition checks what protocol transition (S4U2Self) needs. Its tickets are opened with
+// the account's key, those of users who sign in have been opened.
+func (i *Impersonation) checkTransition(kind negotiate.SecretKind) error {
+	if i.DenyUsers != nil && (kind == negotiate.KindCCache || kind == negotiate.KindCertificate) {
+		return Setting("deny_users", fmt.Errorf("needs a key of the account, which a %s does not have, to read whose a user's ticket is; use allow_users, or a keytab", kind))
+	}
+	return Setting("impersonate", RequireUnapproved("PA-FOR-USER (HMAC-MD5, [MS-SFU] 2.2.1)", "leave impersonate out"))
+}
+
 // Impersonator determines the user of a request and applies allow_users and
 // deny_users.
 type Impersonator struct {
-	source      string // a text with placeholders
+	source      string // a text with placeholders, or clientTicket
 	form        krb5core.UserForm
 	allow, deny *userRules
 }
+
+// ByTicket reports whether users are impersonated by the tickets that they signed in with.
+func (m *Impersonator) ByTicket() bool { return m.source == clientTicket }
 
 // Parse reads a user's name as Impersonate does.
 func (m *Impersonator) Parse(name string) (negotiate.User, error) {
 	return negotiate.ParseUser(name, m.form)
 }
 
-// User returns the user of a request. Its error is a [negotiate.UserError] unless
-// there is no name.
-func (m *Impersonator) User(repl *caddy.Replacer) (negotiate.User, error) {
-	name, err := m.Name(repl)
-	if err != nil {
-		return negotiate.User{}, err
+// User returns the user of a request to be impersonated by the account, and the name that they
+// signed in with, which is empty if there is no user.
+func (m *Impersonator) User(ctx context.Context, repl *caddy.Replacer, account *negotiate.Identity) (user negotiate.User, name string, err error) {
+	if m.ByTicket() {
+		return m.signedIn(signin.UserOf(ctx), account)
 	}
-	user, err := m.Parse(name)
-	if err == nil {
+	if name, err = m.name(repl); err != nil {
+		return user, "", err
+	}
+	if user, err = m.Parse(name); err == nil {
 		err = m.Admit(user.Principal())
 	}
-	if err != nil {
-		err = &negotiate.UserError{Name: name, Err: err}
-	}
-	return user, err
+	return user, name, err
 }
 
-// Name returns the name that the user signed in with.
-func (m *Impersonator) Name(repl *caddy.Replacer) (string, error) {
+// signedIn returns the user for one who has signed in, who may be nil.
+func (m *Impersonator) signedIn(u *signin.User, account *negotiate.Identity) (user negotiate.User, name string, err error) {
+	if u == nil {
+		return user, "", negotiate.ErrUserMissing
+	}
+	name = u.Principal.String()
+	switch a := u.Acceptor; {
+	case !sameAccount(a, account.Configured()) && !sameAccount(a, account.Principal()):
+		return user, name, fmt.Errorf("%w: tickets for %s, impersonated by %s", negotiate.ErrOtherAccount, a, account.Configured())
+	case u.Evidence == nil:
+		return user, name, negotiate.ErrTicketGone
+	}
+	sid := ""
+	if u.Account != nil {
+		sid = string(u.Account.SID)
+	}
+	return negotiate.SignedIn(u.Evidence, sid), name, m.Admit(u.Principal)
+}
+
+// sameAccount compares names as Active Directory does.
+func sameAccount(a, b messages.Principal) bool { return strings.EqualFold(a.String(), b.String()) }
+
+// name returns the name that the user signed in with.
+func (m *Impersonator) name(repl *caddy.Replacer) (string, error) {
 	missing := false
 	name, err := repl.ReplaceFunc(m.source, func(_ string, value any) (any, error) {
 		missing = missing || caddy.ToString(value) == ""

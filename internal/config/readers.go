@@ -136,8 +136,8 @@ func readOptionalSwitch(to **bool) Reader {
 	}
 }
 
-// readDuration reads a positive duration.
-func readDuration(to *caddy.Duration) Reader {
+// ReadDuration reads a positive duration.
+func ReadDuration(to *caddy.Duration) Reader {
 	return readValue(func(_, value string) error {
 		duration, err := caddy.ParseDuration(value)
 		if err != nil || duration <= 0 {

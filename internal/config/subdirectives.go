@@ -21,7 +21,7 @@ func (c *Credentials) Readers() Block {
 		"encryption_types":  readCommaList(&c.EncryptionTypes),
 		"allow_weak_crypto": ReadSwitch(&c.AllowWeakCrypto),
 		"canonicalize":      readOptionalSwitch(&c.Canonicalize),
-		"timeout":           readDuration(&c.Timeout),
+		"timeout":           ReadDuration(&c.Timeout),
 		"krb5_conf":         ReadString(&c.Krb5Conf),
 		"kdc_options":       c.readKDCOptions,
 		"fast_armor":        c.readFASTArmor,

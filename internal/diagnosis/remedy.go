@@ -97,3 +97,18 @@ func spnNotUnique(f *failure) string {
 	spn, _, _ := strings.Cut(f.kdc.Service, "@")
 	return fmt.Sprintf("%s is on several accounts (AD: setspn -Q %s, setspn -X): remove it from all but the one that the service runs as (setspn -D)", spn, spn)
 }
+
+// refusedEvidence says which flag on which account keeps a user from being impersonated by the
+// ticket that they signed in with.
+func refusedEvidence(f *failure) string {
+	service, _, _ := strings.Cut(f.kdc.Service, "@")
+	own, _, _ := strings.Cut(f.kdc.Client, "@")
+	resource := "our account is in PrincipalsAllowedToDelegateToAccount of the service's (AD: Set-ADUser SERVICE-ACCOUNT -PrincipalsAllowedToDelegateToAccount " + own + ")"
+	e, _ := errors.AsType[*negotiate.EvidenceError](f.err)
+	if e.Forwardable {
+		return fmt.Sprintf("the user's ticket is good, and our account may not impersonate users to %s: add it to the account's list (AD: Set-ADUser %s -Add "+
+			"@{'msDS-AllowedToDelegateTo'='%s'}; protocol transition is not needed), or see that %s", service, own, service, resource)
+	}
+	return "the user's ticket is not forwardable. Is the user marked sensitive, or in Protected Users (AD: Get-ADUser NAME -Properties AccountNotDelegated,MemberOf)? " +
+		"Clients with MIT's Kerberos ask for forwardable tickets by kinit -f, or forwardable = true in krb5.conf. Windows' KDC accepts others too if " + resource
+}

@@ -39,7 +39,7 @@ var (
 // rules are for errors. The first that matches counts; the last matches every error. The
 // order is: the request itself, the plugin, the KDC's refusals by the most specific reason
 // first, no answer.
-var rules = slices.Concat(requestRules, certificateRules, clientRules, accountRules, userRules, refusalRules, localRules)
+var rules = slices.Concat(requestRules, certificateRules, clientRules, accountRules, evidenceRules, userRules, refusalRules, localRules)
 
 // requestRules are for requests for which no ticket is asked.
 var requestRules = []rule{
@@ -61,7 +61,16 @@ var requestRules = []rule{
 	},
 	{
 		match: is(negotiate.ErrUserMissing), word: UserMissing,
-		remedy: "no user is signed in: does an authentication handler run before, and does impersonate name the placeholder that it sets?",
+		remedy: "no user is signed in: does an authentication handler run before, and does impersonate name the placeholder that it sets? " +
+			"For impersonate client_ticket it has to be negotiate_auth",
+	},
+	{
+		match: is(negotiate.ErrTicketGone), word: UserMissing, status: http.StatusUnauthorized,
+		remedy: "nothing: the client signs in again. If that happens often, tickets end soon, or Caddy restarts often",
+	},
+	{
+		match: is(negotiate.ErrOtherAccount), word: DelegationRefused, causes: []Cause{CauseConfiguration},
+		remedy: "name one identity in negotiate_auth and in transport negotiate: only the account that users sign in to can impersonate them by their tickets",
 	},
 	{
 		match: is(negotiate.ErrAccountUnknown), word: UserDenied, causes: []Cause{CauseConfiguration},
@@ -136,6 +145,28 @@ var accountRules = []rule{
 
 func accountRule(status messages.NTStatus, remedy string) rule {
 	return rule{match: ntStatus(status), word: CredentialsRefused, causes: []Cause{CauseAccount}, remedy: remedy}
+}
+
+// evidenceRules are for users' own tickets that the KDC does not take for evidence.
+var evidenceRules = []rule{
+	{
+		match: evidence(messages.KDC_ERR_BADOPTION, messages.KRB_AP_ERR_BADMATCH, messages.KDC_ERR_PADATA_TYPE_NOSUPP),
+		word:  DelegationRefused, causes: []Cause{CauseNotInDelegationList, CauseUserNotDelegable}, remedyOf: refusedEvidence,
+	},
+	{
+		match: evidence(messages.KRB_AP_ERR_MODIFIED, messages.KRB_AP_ERR_BAD_INTEGRITY, messages.KRB_AP_ERR_BADKEYVER,
+			messages.KRB_AP_ERR_NOKEY, messages.KRB_AP_ERR_TKT_EXPIRED, messages.KRB_AP_ERR_NOT_US, messages.KDC_ERR_NEVER_VALID),
+		word: DelegationRefused, causes: []Cause{CauseServiceKeyChanged},
+		remedy: "the KDC does not accept the ticket that the user signed in with: was the password of our account changed since? A new ticket is got " +
+			"by klist purge on Windows, elsewhere by kinit",
+	},
+}
+
+// evidence returns a condition for refusals of a user's own ticket with one of the codes.
+func evidence(codes ...messages.ErrorCode) func(*failure) bool {
+	return func(f *failure) bool {
+		return as[*negotiate.EvidenceError](f) && refusal([]krb5core.Op{krb5core.OpS4UProxy}, codes...)(f)
+	}
 }
 
 // userRules are for refused impersonation (S4U). One code has several causes; the

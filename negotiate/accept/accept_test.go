@@ -755,7 +755,7 @@ func TestAccept_Account(t *testing.T) {
 	sent = w.token()
 	sent.auth.CUSec++
 	sent.addPAC(w, kdctest.PAC{})
-	if result = must.OK(w.acceptor().Accept(accept.Request{Token: sent.bytes(t)}))(t); result.Account != nil || result.Evidence.Account != nil {
+	if result = must.OK(w.acceptor().Accept(accept.Request{Token: sent.bytes(t)}))(t); result.Account != nil || *result.Evidence.Account != (messages.Account{}) {
 		t.Errorf("%+v", result.Account)
 	}
 }

@@ -58,8 +58,9 @@ func newEvidence(ticket *messages.Ticket, t *openTicket) *messages.Credential {
 		Ticket:    bytes.Clone(ticket.Raw),
 		Addresses: t.CAddr,
 	}
+	c.Account = new(messages.Account) // the ticket is open
 	if t.account != nil {
-		c.Account = &messages.Account{Name: t.account.Name, Machine: t.account.Machine}
+		c.Account.Name, c.Account.Machine = t.account.Name, t.account.Machine
 	}
 	return c
 }

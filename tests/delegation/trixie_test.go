@@ -44,3 +44,27 @@ func TestSamba_ResourceBased(t *testing.T) {
 		})
 	}
 }
+
+// Resource-based delegation with the user's own ticket needs no right of the proxy's account.
+func TestSamba_ResourceBasedByTicket(t *testing.T) {
+	const fatSPN = "HTTP/fat.corp.test"
+	d := newDomain(t, "iis2.corp.test")
+	d.samba.Tool(t, "delegation", "add-principal", "svc-iis2", "svc-fat")
+	d.runSignedIn("svc-fat", fatSPN, "spn HTTP/iis2.corp.test")
+	for _, row := range []struct {
+		user   string
+		status int
+	}{{"alice", http.StatusOK}, {"bob", http.StatusOK}, {"carol", http.StatusForbidden}} {
+		user := d.user(row.user, fatSPN)
+		a := d.Get("/echo", user.SignIn)
+		switch {
+		case row.status != http.StatusOK:
+			a.WantError(t, row.status, "delegation_refused", "13")
+		case a.Status != http.StatusOK || remoteUser(a) != row.user+"@CORP.TEST":
+			t.Errorf("%s: %v", row.user, a)
+		}
+	}
+	d.runSignedIn("svc-kcd", kcdSPN, "spn HTTP/iis2.corp.test")
+	user := d.user("alice", kcdSPN)
+	d.Get("/echo", user.SignIn).WantError(t, http.StatusForbidden, "delegation_refused", "13")
+}

@@ -105,7 +105,7 @@ func fields(of reflect.Type) map[string]reflect.Type {
 // inCaddyfile are the subdirectives by JSON fields that have another name; those with an
 // empty one have none.
 var inCaddyfile = map[string]string{
-	"identity": "", "credentials": "", "realms": "realm", "identities": "identity", "trace_packets": "trace",
+	"identity": "", "credentials": "", "duration": "", "realms": "realm", "identities": "identity", "trace_packets": "trace",
 	"tls_client_key": "tls_client_cert", "channel_binding_cert": "channel_binding", "ticket_store_key": "ticket_store",
 }
 
@@ -121,6 +121,7 @@ func directiveFaults(b book) (faults []string) {
 		"## Service and token":          handler,
 		"## transport negotiate only":   transport,
 		"## negotiate_auth":             auth,
+		"### session":                   fields(auth["session"]),
 		"## The global option kerberos": app,
 		"### realm":                     fields(app["realms"]),
 	} {
@@ -460,6 +461,7 @@ func TestReference_SubdirectivesAreAccepted(t *testing.T) {
 		"## Service and token":          ":80 {\n negotiate {\n %s\n }\n}",
 		"## transport negotiate only":   ":80 {\n reverse_proxy a {\n transport negotiate {\n %s\n }\n }\n}",
 		"## negotiate_auth":             ":80 {\n negotiate_auth {\n %s\n }\n}",
+		"### session":                   ":80 {\n negotiate_auth {\n session {\n %s\n }\n }\n}",
 		"## The global option kerberos": "{\n kerberos {\n %s\n }\n}",
 		"### realm":                     "{\n kerberos {\n realm A {\n %s\n }\n }\n}",
 	} {

@@ -39,8 +39,8 @@ var (
 	}
 	// Curl is curl with GSS-API.
 	Curl = Peer{name: "curl", packages: "curl", needs: []string{"curl"}}
-	// Browser is Chromium with chromedriver.
-	Browser = Peer{name: "Chromium", packages: "chromium chromium-driver", needs: []string{"chromium", "chromedriver"}}
+	// Chromium is the browser, with chromedriver.
+	Chromium = Peer{name: "Chromium", packages: "chromium chromium-driver", needs: []string{"chromium", "chromedriver"}}
 	// Faketime shifts the clock of a peer.
 	Faketime = Peer{name: "libfaketime", packages: "libfaketime", needs: []string{faketimeGlob}}
 )

@@ -1,4 +1,4 @@
-package main
+package lab
 
 import (
 	"bufio"
@@ -12,41 +12,41 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
 )
 
-// browser is a headless Chromium, driven by WebDriver (W3C): JSON over HTTP.
-type browser struct {
-	t       *testing.T
+// Browser is a headless Chromium, driven by WebDriver (W3C): JSON over HTTP.
+type Browser struct {
+	t       testing.TB
 	session string // URL
 }
 
 // elementKey is WebDriver's name for an element's reference.
 const elementKey = "element-6066-11e4-a52e-4f735466cecf"
 
-func newBrowser(t *testing.T) *browser {
+// StartBrowser starts a browser with further arguments and environment variables.
+func StartBrowser(t testing.TB, args []string, env ...string) *Browser {
 	t.Helper()
-	lab.Require(t, lab.Browser)
-	b := &browser{t: t, session: "http://127.0.0.1:" + startDriver(t) + "/session"}
+	Require(t, Chromium)
+	b := &Browser{t: t, session: "http://127.0.0.1:" + startDriver(t, env) + "/session"}
 	var session struct{ SessionID string }
-	b.call(http.MethodPost, "", map[string]any{"capabilities": map[string]any{"alwaysMatch": map[string]any{
-		"goog:chromeOptions": map[string]any{"args": []string{
+	b.Call(http.MethodPost, "", map[string]any{"capabilities": map[string]any{"alwaysMatch": map[string]any{
+		"goog:chromeOptions": map[string]any{"args": append([]string{
 			"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
 			"--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=900,900", "--user-data-dir=" + t.TempDir(),
-		}},
+		}, args...)},
 	}}}, &session)
 	b.session += "/" + session.SessionID
-	t.Cleanup(func() { b.call(http.MethodDelete, "", nil, nil) })
+	t.Cleanup(func() { b.Call(http.MethodDelete, "", nil, nil) })
 	return b
 }
 
 // startDriver starts chromedriver and returns its port, which chromedriver prints.
-func startDriver(t *testing.T) string {
+func startDriver(t testing.TB, env []string) string {
 	t.Helper()
 	cmd := exec.Command("chromedriver", "--port=0") //nolint:noctx // it outlives the test's context
 	home := t.TempDir()
 	cmd.Env = append(os.Environ(), "HOME="+home, "XDG_CONFIG_HOME="+home, "XDG_CACHE_HOME="+home)
+	cmd.Env = append(cmd.Env, env...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +59,7 @@ func startDriver(t *testing.T) string {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	defer time.AfterFunc(patience, func() { _ = out.Close() }).Stop()
+	defer time.AfterFunc(pagePatience, func() { _ = out.Close() }).Stop()
 	var said strings.Builder
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
@@ -76,15 +76,15 @@ func startDriver(t *testing.T) string {
 	return ""
 }
 
-// call sends a command and reads its value.
-func (b *browser) call(method, path string, body, value any) {
+// Call sends a command of WebDriver and reads its value.
+func (b *Browser) Call(method, path string, body, value any) {
 	b.t.Helper()
 	if err := b.try(method, path, body, value); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-func (b *browser) try(method, path string, body, value any) error {
+func (b *Browser) try(method, path string, body, value any) error {
 	sent := []byte("{}")
 	if body != nil {
 		var err error
@@ -115,13 +115,13 @@ func (b *browser) try(method, path string, body, value any) error {
 	return nil
 }
 
-func (b *browser) open(url string) {
+// Open loads a page.
+func (b *Browser) Open(url string) {
 	b.t.Helper()
-	b.call(http.MethodPost, "/url", map[string]string{"url": url}, nil)
+	b.Call(http.MethodPost, "/url", map[string]string{"url": url}, nil)
 }
 
-// find returns the path of the one element that matches a CSS selector.
-func (b *browser) find(css string) (string, error) {
+func (b *Browser) find(css string) (string, error) {
 	var all []map[string]string
 	err := b.try(http.MethodPost, "/elements", map[string]string{"using": "css selector", "value": css}, &all)
 	if err == nil && len(all) != 1 {
@@ -133,7 +133,8 @@ func (b *browser) find(css string) (string, error) {
 	return "/element/" + all[0][elementKey], nil
 }
 
-func (b *browser) element(css string) string {
+// Element returns the path of the one element that matches a CSS selector.
+func (b *Browser) Element(css string) string {
 	b.t.Helper()
 	path, err := b.find(css)
 	if err != nil {
@@ -142,32 +143,34 @@ func (b *browser) element(css string) string {
 	return path
 }
 
-func (b *browser) get(path string) (text string) {
+// Get returns a text, such as that of an element.
+func (b *Browser) Get(path string) (text string) {
 	b.t.Helper()
-	b.call(http.MethodGet, path, nil, &text)
+	b.Call(http.MethodGet, path, nil, &text)
 	return text
 }
 
-func (b *browser) click(css string) {
+// Click clicks on the element that matches a CSS selector.
+func (b *Browser) Click(css string) {
 	b.t.Helper()
-	b.call(http.MethodPost, b.element(css)+"/click", nil, nil)
+	b.Call(http.MethodPost, b.Element(css)+"/click", nil, nil)
 }
 
-// script runs JavaScript in the page.
-func (b *browser) script(js string, value any) {
+// Script runs JavaScript in the page.
+func (b *Browser) Script(js string, value any) {
 	b.t.Helper()
-	b.call(http.MethodPost, "/execute/sync", map[string]any{"script": js, "args": []any{}}, value)
+	b.Call(http.MethodPost, "/execute/sync", map[string]any{"script": js, "args": []any{}}, value)
 }
 
-// patience bounds the wait for a page.
-const patience = 20 * time.Second
+// pagePatience bounds the wait for a page.
+const pagePatience = 20 * time.Second
 
-// want waits until the element has the text: after a click the previous page may still
+// Want waits until the element has the text: after a click the previous page may still
 // be shown.
-func (b *browser) want(css, text string) {
+func (b *Browser) Want(css, text string) {
 	b.t.Helper()
 	got := ""
-	for end := time.Now().Add(patience); time.Now().Before(end); {
+	for end := time.Now().Add(pagePatience); time.Now().Before(end); {
 		path, err := b.find(css)
 		if err == nil {
 			err = b.try(http.MethodGet, path+"/text", nil, &got)
@@ -182,14 +185,14 @@ func (b *browser) want(css, text string) {
 // screenshotEnv is the environment variable with the folder for screenshots.
 const screenshotEnv = "CADDY_NEGOTIATE_SCREENSHOTS"
 
-// shoot saves a screenshot if screenshotEnv is set.
-func (b *browser) shoot(name string) {
+// Shoot saves a screenshot if CADDY_NEGOTIATE_SCREENSHOTS names a folder.
+func (b *Browser) Shoot(name string) {
 	b.t.Helper()
 	folder := os.Getenv(screenshotEnv)
 	if folder == "" {
 		return
 	}
-	png, err := base64.StdEncoding.DecodeString(b.get("/screenshot"))
+	png, err := base64.StdEncoding.DecodeString(b.Get("/screenshot"))
 	if err == nil {
 		err = os.WriteFile(fmt.Sprintf("%s/%s.png", folder, name), png, 0o600)
 	}
