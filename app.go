@@ -127,11 +127,13 @@ func (a *App) Start() error {
 	a.started = true
 	for _, ref := range a.opened {
 		ref.LoginAtStart(a.ctx)
+		ref.Rotate(a.ctx)
 	}
 	for name, ref := range a.named {
 		if u := a.usage[name]; u.initiates || !u.accepts {
 			ref.LoginAtStart(a.ctx)
 		}
+		ref.Rotate(a.ctx)
 	}
 	return nil
 }
@@ -169,7 +171,10 @@ func (a *App) Cleanup() error {
 
 // newLimits returns the limits that Start puts in force.
 func (a *App) newLimits() (*identitypool.Limits, error) {
-	limits := &identitypool.Limits{Memory: a.TicketMemory, Breakers: ticketstore.NewBreakers(a.ctx.Storage(), a.logger)}
+	limits := &identitypool.Limits{
+		Memory: a.TicketMemory, Breakers: ticketstore.NewBreakers(a.ctx.Storage(), a.logger),
+		Passwords: ticketstore.NewPasswords(a.ctx.Storage(), nil, a.logger),
+	}
 	if a.TicketStore != "storage" {
 		return limits, nil
 	}
@@ -186,6 +191,7 @@ func (a *App) newLimits() (*identitypool.Limits, error) {
 				"use ticket_store storage {env.NAME} or {file./absolute/path}")
 		}
 	}
+	limits.Passwords = ticketstore.NewPasswords(a.ctx.Storage(), a.storeKey, a.logger)
 	limits.Store = ticketstore.New(ticketstore.Config{
 		Storage: a.ctx.Storage(), Key: a.storeKey, Logger: a.logger, Find: identitypool.Process.Find, Count: metrics.StoreOperation,
 	})
@@ -222,6 +228,7 @@ func (a *App) open(resolve func(*config.Env) (*config.Resolved, error), name str
 	case name != "": // Start decides
 	case a.started:
 		ref.LoginAtStart(a.ctx)
+		ref.Rotate(a.ctx)
 	default:
 		a.opened = append(a.opened, ref)
 	}

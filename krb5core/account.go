@@ -22,6 +22,7 @@ type Account struct {
 	certificate func() (*pkinit.Identity, error)
 	clock       *Clock
 	hint        atomic.Pointer[exchange.PreAuthHint] // of the last login that succeeded
+	kvno        atomic.Uint32                        // of its key, 0 if the KDC named none
 	// failed is true after a login that failed: the next one asks the KDC first, and proves a key
 	// after a reply only.
 	failed atomic.Bool
@@ -57,6 +58,16 @@ func NewAccount(principal messages.Principal, keys exchange.KeySource, clock *Cl
 func (a *Account) Salted() bool {
 	_, password := a.keys.(*passwordKeys)
 	return !password || a.hint.Load() != nil
+}
+
+// LastKey describes the key that the account logged in with last, as its KDC does. It returns false before
+// the first login, and if the KDC named no salt.
+func (a *Account) LastKey() (exchange.KeyInfo, bool) {
+	hint := a.hint.Load()
+	if hint == nil {
+		return exchange.KeyInfo{}, false
+	}
+	return exchange.KeyInfo{EType: hint.EType, Salt: hint.Salt, HasSalt: hint.HasSalt, Params: hint.Params, KVNO: a.kvno.Load()}, true
 }
 
 // NewCertificateAccount returns the account of principal, which logs in by PKINIT (RFC 4556) with

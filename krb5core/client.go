@@ -58,6 +58,8 @@ type Config struct {
 	// Armor protects logins, and with them the requests for tickets (FAST, RFC
 	// 6113): with it nothing is sent or believed without. May be nil.
 	Armor *Armor
+	// Passwords asks the servers that change passwords (RFC 3244); nil if no password is to be changed.
+	Passwords *kdc.Sender
 	// Tracer may be nil.
 	Tracer Tracer
 }

@@ -21,6 +21,7 @@ const (
 	OpForward  Op = "forwarded ticket"
 	OpS4USelf  Op = "ticket for user"
 	OpS4UProxy Op = "delegated ticket"
+	OpPassword Op = "change of the password"
 )
 
 // Error is how every exchange of a [Client] fails. It does not change after it is returned.

@@ -131,7 +131,11 @@ func (p *passwordKeys) material(salt string) []byte {
 	if err != nil {
 		return nil
 	}
-	key, err := enctype.StringToKey(enctype.AES256_CTS_HMAC_SHA1_96, password, salt, nil)
+	id := enctype.AES256_CTS_HMAC_SHA1_96
+	if id.Check() != nil { // where FIPS 140 is enforced
+		id = enctype.AES256_CTS_HMAC_SHA384_192
+	}
+	key, err := enctype.StringToKey(id, password, salt, nil)
 	if err != nil {
 		return nil
 	}

@@ -15,20 +15,27 @@ import (
 //
 // With armor, another one is tried if the KDC may not have accepted the one that was held.
 func (c *Client) Login(ctx context.Context, a *Account, budget *exchange.Budget) (*messages.Credential, error) {
+	return c.initial(ctx, a, messages.PrincipalName{}, budget)
+}
+
+// initial gets a ticket for the service by the account's keys.
+func (c *Client) initial(
+	ctx context.Context, a *Account, service messages.PrincipalName, budget *exchange.Budget,
+) (*messages.Credential, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	if budget == nil {
 		budget = exchange.NewBudget(exchange.MaxProofs)
 	}
 	if c.cfg.Armor == nil {
-		return c.login(ctx, a, nil, budget)
+		return c.login(ctx, a, service, nil, budget)
 	}
 	for {
 		armor, fresh, err := c.armor(ctx, a)
 		if err != nil {
 			return nil, err
 		}
-		tgt, err := c.login(ctx, a, armor, budget)
+		tgt, err := c.login(ctx, a, service, armor, budget)
 		var unarmored *exchange.UnarmoredError
 		if err == nil || !errors.As(err, &unarmored) {
 			return tgt, err
@@ -40,11 +47,14 @@ func (c *Client) Login(ctx context.Context, a *Account, budget *exchange.Budget)
 	}
 }
 
-func (c *Client) login(ctx context.Context, a *Account, armor *messages.Credential, budget *exchange.Budget) (*messages.Credential, error) {
+func (c *Client) login(
+	ctx context.Context, a *Account, service messages.PrincipalName, armor *messages.Credential, budget *exchange.Budget,
+) (*messages.Credential, error) {
 	realm := a.principal.Realm
 	cfg := exchange.ASConfig{
 		Env:          c.env(ctx, OpLogin, func() time.Time { return a.clock.Now(realm) }),
 		Client:       a.principal,
+		Service:      service,
 		Canonicalize: c.cfg.Canonicalize,
 		Keys:         a.keys,
 		Hint:         a.hint.Load(),
@@ -52,6 +62,9 @@ func (c *Client) login(ctx context.Context, a *Account, armor *messages.Credenti
 		Armor:        armor,
 		Budget:       budget,
 		Options:      messages.KDC_OPT_FORWARDABLE | messages.KDC_OPT_RENEWABLE_OK,
+	}
+	if !service.IsZero() { // services that need a login often permit neither
+		cfg.Options = 0
 	}
 	if c.cfg.Realms != nil {
 		cfg.Configured = c.cfg.Realms.Configured
@@ -87,6 +100,7 @@ func (c *Client) login(ctx context.Context, a *Account, armor *messages.Credenti
 	}
 	result := m.Result()
 	a.hint.Store(result.Hint)
+	a.kvno.Store(result.KVNO)
 	a.failed.Store(false)
 	end := result.Realm
 	if end == realm {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/cache"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
@@ -211,42 +212,75 @@ func (i *Initiator) Login(ctx context.Context) (*Ticket, error) {
 func (i *Initiator) loginPolicy(key cache.Key) cache.Policy[*Ticket] { return i.policy(key, i.getTGT) }
 
 func (i *Initiator) getTGT(ctx context.Context) (*Ticket, error) {
-	id := i.id
-	select {
-	case id.logins <- struct{}{}:
-		defer func() { <-id.logins }()
-	case <-ctx.Done():
-		return nil, i.failed(fmt.Errorf("waiting for another login of %s to end: %w", id.Principal(), ctx.Err()))
-	}
-	changed, err := id.source.reload(ctx)
-	if err != nil && !errors.Is(err, ErrCCache) {
+	var cred *messages.Credential
+	err := i.exclusively(ctx, func(budget *exchange.Budget) (err error) {
+		begin := i.id.cfg.Now()
+		cred, err = i.id.source.tgt(ctx, i.settings, budget)
+		if err != nil && KeyRefused(err) && budget.Left() > 0 {
+			if changed, _ := i.id.refresh(ctx); changed { // the password was changed while it was proved
+				cred, err = i.id.source.tgt(ctx, i.settings, budget)
+			}
+		}
+		if err == nil {
+			i.id.cfg.Observe(LoggedIn{Principal: i.id.Principal(), Credential: cred, Took: i.id.cfg.Now().Sub(begin)})
+		}
+		return err
+	})
+	if err != nil {
 		return nil, err
+	}
+	return i.id.ticket(cred)
+}
+
+// refresh reads the secret again, and takes what another process says of it. It reports whether something
+// else is to be tried now.
+func (id *Identity) refresh(ctx context.Context) (changed bool, err error) {
+	changed, err = id.source.reload(ctx)
+	if ring, ok := id.source.(*keyring); ok && id.cfg.Next != nil && ring.offer(id.cfg.Next(ctx)) {
+		changed = true
 	}
 	if changed {
 		id.breaker.reset()
 		id.updateOwner()
 	}
+	return changed, err
+}
+
+// exclusively runs login while no other login of the identity is under way, with what is left of the
+// proofs of its key. It does not run it while the breaker is open.
+func (i *Initiator) exclusively(ctx context.Context, login func(*exchange.Budget) error) error {
+	id := i.id
+	select {
+	case id.logins <- struct{}{}:
+		defer func() { <-id.logins }()
+	case <-ctx.Done():
+		return i.failed(fmt.Errorf("waiting for another login of %s to end: %w", id.Principal(), ctx.Err()))
+	}
+	changed, err := id.refresh(ctx)
+	if err != nil && !errors.Is(err, ErrCCache) {
+		return err
+	}
 	if refused := id.breaker.state(); refused != nil {
-		return nil, refused
+		return refused
 	}
 	defer id.kept.begin(ctx, changed)()
+	if id.kept != nil {
+		_, _ = id.refresh(ctx) // another process may have changed the password meanwhile; a failure is reported
+	}
 	if refused := id.breaker.state(); refused != nil { // as kept by another process
 		id.cfg.Observe(LoginFailed{Principal: id.Principal(), Err: refused.Err, Opened: refused.Until})
-		return nil, refused
+		return refused
 	}
-	begin := id.cfg.Now()
 	budget := id.breaker.budget()
-	cred, err := id.source.tgt(ctx, i.settings, budget)
-	if err != nil {
+	if err := login(budget); err != nil {
 		answer, opened := id.breaker.record(err, budget)
 		event := LoginFailed{Principal: id.Principal(), Err: err}
 		if state := id.breaker.state(); opened && state != nil {
 			event.Opened = state.Until
 		}
 		id.cfg.Observe(event)
-		return nil, i.failed(answer)
+		return i.failed(answer)
 	}
 	id.breaker.reset()
-	id.cfg.Observe(LoggedIn{Principal: id.Principal(), Credential: cred, Took: id.cfg.Now().Sub(begin)})
-	return id.ticket(cred)
+	return nil
 }

@@ -3,6 +3,7 @@ package negotiate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate/candidate"
 )
 
 // Tickets is the cache that the identities of a process share.
@@ -30,6 +32,9 @@ type IdentityConfig struct {
 	// Breakers returns where the breaker's state is kept beyond the process; nil for nowhere.
 	// It may be nil.
 	Breakers func() BreakerStore
+	// Next returns a password that may have become the account's, as another process says; empty for
+	// none. It is called before each login, and may be nil.
+	Next func(context.Context) string
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// Observe is called with events; it may be nil. It must not block.
@@ -114,6 +119,9 @@ func NewIdentity(cfg IdentityConfig) (*Identity, error) {
 		id.source = newManagedCertificate(&cfg, clock)
 	} else {
 		file := watchedFile{path: cfg.Secret.Path, more: cfg.Secret.more, observe: cfg.Observe}
+		if cfg.Secret.Path != "" {
+			file.more = append(slices.Clone(file.more), candidate.Path(cfg.Secret.Path))
+		}
 		id.source = &keyring{name: cfg.Principal, secret: cfg.Secret, file: file, clock: clock}
 	}
 	if _, err := id.source.reload(context.Background()); err != nil && !late {

@@ -26,7 +26,7 @@ func TestKeyring_KeyRefused(t *testing.T) {
 		{fail(krb5core.OpArmor, messages.KDC_ERR_ETYPE_NOSUPP), false},
 		{errors.New("no KDC could be reached"), false},
 	} {
-		if got := keyRefused(row.err); got != row.refused {
+		if got := KeyRefused(row.err); got != row.refused {
 			t.Errorf("%v: refused %t, want %t", row.err, got, row.refused)
 		}
 	}

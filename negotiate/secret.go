@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/secretfile"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
@@ -14,6 +15,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/keytab"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/pkinit"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate/candidate"
 )
 
 // Bounds of the files that secrets are read from.
@@ -37,6 +39,10 @@ type Secret struct {
 	certificate func() (*pkinit.Identity, error) // in place of read
 	more        []string                         // files beside Path
 	managed     bool                             // the certificate is looked up at each login
+
+	// RotateEvery is how old the file may become before its secret is changed; 0 if it is not
+	// changed by itself.
+	RotateEvery time.Duration
 }
 
 // SecretKind says what kind of secret an account logs in with.
@@ -98,8 +104,8 @@ func PasswordFileSecret(path string) Secret {
 	}}
 }
 
-// open reads the keys or the certificate.
-func (s Secret) open(principal messages.Principal, clock *krb5core.Clock) (*krb5core.Account, error) {
+// Open reads the keys or the certificate. A clock that is nil is the system's.
+func (s Secret) Open(principal messages.Principal, clock *krb5core.Clock) (*krb5core.Account, error) {
 	if s.certificate == nil {
 		keys, err := s.read()
 		if err != nil {
@@ -112,6 +118,29 @@ func (s Secret) open(principal messages.Principal, clock *krb5core.Clock) (*krb5
 		return nil, err
 	}
 	return krb5core.NewCertificateAccount(principal, func() (*pkinit.Identity, error) { return id, nil }, clock), nil
+}
+
+// candidateSecret returns what the candidate of an account is sealed with: its present keys, or a key
+// of its present password.
+func candidateSecret(present *krb5core.Account) []byte {
+	return present.KeyMaterial("caddy-negotiate candidate " + present.Principal().String())
+}
+
+// SealCandidate seals the next password of an account for the file that is beside that of its present
+// secret (candidate.Path).
+func SealCandidate(c candidate.Candidate, present *krb5core.Account) ([]byte, error) {
+	return candidate.Seal(c, candidateSecret(present), present.Principal().String())
+}
+
+// ReadCandidate reads the next password of an account whose present secret is in a file. The error
+// wraps fs.ErrNotExist if there is none, and candidate.ErrNotOpened if it does not belong to that
+// secret.
+func ReadCandidate(path string, present *krb5core.Account) (candidate.Candidate, error) {
+	content, err := secretfile.Read(candidate.Path(path), candidate.MaxSize)
+	if err != nil {
+		return candidate.Candidate{}, err
+	}
+	return candidate.Open(content, candidateSecret(present), present.Principal().String())
 }
 
 // ReadKeytab reads a keytab file.

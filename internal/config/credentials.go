@@ -60,6 +60,13 @@ type Credentials struct {
 	// login.
 	Certificate *Certificate `json:"certificate,omitempty"`
 
+	// Change the account's own password (kpasswd, RFC 3244) before it is this old, and
+	// write the new one to `password_file` or `keytab`. The age is that of the file.
+	// The account must be Caddy's alone. All Caddys that use it must share the file, or
+	// Caddy's storage and `ticket_store storage KEY`; else only one may have this.
+	// Default: never.
+	RotatePassword caddy.Duration `json:"rotate_password,omitempty"`
+
 	// The realm's KDCs in order of preference: `host`, `host:port`, `tcp/host`,
 	// `udp/host`, `https://host/KdcProxy`. Without one that speaks TCP, forged
 	// datagrams are detected less reliably. Default: those of the `realm` block,
@@ -175,6 +182,12 @@ func (c *Credentials) parse(r *Resolved) (err error) {
 	}
 	if r.Sockets, err = c.KDCOptions.parse(); err != nil {
 		return Setting("kdc_options", err)
+	}
+	if r.passwordServers, err = c.KDCOptions.passwordServers(); err != nil {
+		return Setting("kdc_options", err)
+	}
+	if err := c.checkRotation(); err != nil {
+		return Setting("rotate_password", err)
 	}
 	if err := checkCCacheName(c.CCache); err != nil {
 		return Setting("ccache", err)

@@ -79,7 +79,9 @@ type Resolved struct {
 	Realms  *RealmConfig
 	Servers []kdc.Server // those that the credentials name for the account's realm
 	Finder  kdc.Finder   // of all realms
-	Sockets kdc.Options
+	// Passwords finds the servers that change passwords; nil if none is to be changed.
+	Passwords kdc.Finder
+	Sockets   kdc.Options
 
 	ETypes       []enctype.ID    // in order of preference
 	Armor        *krb5core.Armor // nil without fast_armor
@@ -93,7 +95,8 @@ type Resolved struct {
 	Lifetime, MaxSkew time.Duration
 	Canonicalize      bool // false for a ccache, which never logs in
 
-	kcmSocket string // krb5.conf's, with ccache
+	kcmSocket       string       // krb5.conf's, with ccache
+	passwordServers []kdc.Server // kpasswd_server
 
 	acceptor bool // see ResolveAcceptor
 
@@ -132,6 +135,7 @@ func (c *Credentials) resolve(env *Env, r *Resolved) (*Resolved, error) {
 		return nil, err
 	}
 	r.Finder = r.Realms.Finder(r.Principal.Realm, r.Servers)
+	c.resolveRotation(r, env)
 	if err := c.KDCOptions.resolve(&r.Sockets, env.logger.With(zap.Stringer("principal", r.Principal))); err != nil {
 		return nil, Setting("kdc_options", err)
 	}
@@ -219,8 +223,15 @@ func (r *Resolved) NewClient(tracer krb5core.Tracer, memory *kdc.Memory) (*krb5c
 	if err != nil {
 		return nil, Setting("kdc_options", err)
 	}
+	var passwords *kdc.Sender
+	if r.Passwords != nil {
+		if passwords, err = kdc.NewSender(kdc.Config{Finder: r.Passwords, Options: r.Sockets, Memory: memory, Observer: tracer}); err != nil {
+			return nil, Setting("kdc_options", err)
+		}
+	}
 	return krb5core.NewClient(krb5core.Config{
-		Sender: sender, Finder: r.Finder, TCPOnly: r.TCPOnly, ETypes: r.ETypes,
+		Passwords: passwords,
+		Sender:    sender, Finder: r.Finder, TCPOnly: r.TCPOnly, ETypes: r.ETypes,
 		Timeout: r.Timeout, Lifetime: r.Lifetime, MaxSkew: r.MaxSkew, Canonicalize: r.Canonicalize,
 		Realms: r.Realms, Armor: r.Armor, PKINIT: r.PKINIT, Tracer: tracer,
 	})

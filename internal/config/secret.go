@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -54,6 +55,9 @@ func (c *Credentials) resolveAccount(r *Resolved, env *Env) error {
 	}
 	if err != nil {
 		return Setting(setting, err)
+	}
+	if every := time.Duration(c.RotatePassword); every > 0 {
+		r.Secret.RotateEvery = max(every-every/rotateAhead, 1)
 	}
 	r.PoolKey = poolKey(r.Principal, r.Secret, password+r.kcmSocket)
 	switch {
@@ -169,6 +173,9 @@ var poolSecret = []byte(rand.Text())
 func poolKey(principal messages.Principal, secret negotiate.Secret, more string) string {
 	mac := hmac.New(sha256.New, poolSecret)
 	mac.Write([]byte(secret.Path + more))
+	if secret.RotateEvery > 0 { // it is changed, or was begun to be, by the identity that has it
+		mac.Write([]byte(secret.RotateEvery.String()))
+	}
 	if secret.Kind == negotiate.KindCCache && secret.Pinned.IsZero() {
 		// The cache may get another owner, and the identity follows it.
 		return fmt.Sprintf("%s %x", secret.Kind, mac.Sum(nil)[:16])

@@ -54,6 +54,11 @@ type KDCOptions struct {
 	// certificates rather than KDCs'.
 	PKINITCA string `json:"pkinit_ca,omitempty"`
 
+	// The server that changes passwords, `host` or `host:port`, for `rotate_password`.
+	// Default: krb5.conf's `kpasswd_server` or `admin_server`, then DNS SRV records
+	// (`_kpasswd`), then port 464 of the KDCs.
+	KpasswdServer string `json:"kpasswd_server,omitempty"`
+
 	// Path of the PEM client certificate for HTTPS KDCs. Default: none.
 	TLSClientCert string `json:"tls_client_cert,omitempty"`
 

@@ -15,6 +15,7 @@ func (c *Credentials) Readers() Block {
 		"password":          ReadString(&c.Password),
 		"password_file":     ReadString(&c.PasswordFile),
 		"ccache":            ReadString(&c.CCache),
+		"rotate_password":   c.readRotatePassword,
 		"certificate":       c.readCertificate,
 		"kdc":               ReadList(&c.KDC),
 		"use_tcp":           ReadSwitch(&c.UseTCP),
@@ -81,6 +82,7 @@ func (c *Credentials) readKDCOptions(d *caddyfile.Dispenser) error {
 		"proxy":                ReadString(&o.Proxy),
 		"tls_ca":               ReadString(&o.TLSCA),
 		"pkinit_ca":            ReadString(&o.PKINITCA),
+		"kpasswd_server":       ReadString(&o.KpasswdServer),
 		"tls_client_cert": func(d *caddyfile.Dispenser) error {
 			if !d.AllArgs(&o.TLSClientCert, &o.TLSClientKey) {
 				return d.Err("tls_client_cert takes two values: CERT KEY")

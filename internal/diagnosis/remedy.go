@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kpasswd"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
 
@@ -76,6 +77,19 @@ func passwordExpired(f *failure) string {
 func passwordMustChange(f *failure) string {
 	return "the account must change its password first: set it without that requirement, and " + renewals[f.kind] +
 		" (AD: Set-ADUser NAME -ChangePasswordAtLogon $false)"
+}
+
+// passwordRefused is for a new password that the KDC does not accept (RFC 3244, Section 2).
+func passwordRefused(f *failure) string {
+	refused, _ := errors.AsType[*kpasswd.RefusedError](f.err)
+	switch refused.Code {
+	case kpasswd.KRB5_KPASSWD_SOFTERROR:
+		return "the new password has 64 characters of all kinds: usually it is too early, because the policy has a least age (AD: " +
+			"Get-ADDefaultDomainPasswordPolicy, MinPasswordAge; MIT: kadmin getpol, Minimum password life); give the account a policy of its own, or rotate more rarely"
+	case kpasswd.KRB5_KPASSWD_ACCESSDENIED:
+		return "let the account change its own password (AD: Set-ADUser NAME -CannotChangePassword $false), or turn rotate_password off"
+	}
+	return "the server that changes passwords says why; its log says more"
 }
 
 func unknownAccount(f *failure) string {

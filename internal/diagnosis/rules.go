@@ -10,6 +10,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kpasswd"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
@@ -106,6 +107,15 @@ var requestRules = []rule{
 // clientRules are for replies that the Kerberos client does not accept.
 var clientRules = []rule{
 	{match: as[*exchange.UnconfiguredRealmError], word: CredentialsRefused, causes: []Cause{CauseAccount, CauseConfiguration}, remedyOf: unconfiguredRealm},
+	{match: as[*kpasswd.RefusedError], word: CredentialsRefused, causes: []Cause{CauseAccount}, remedyOf: passwordRefused},
+	{
+		match: func(f *failure) bool {
+			return f.kdc != nil && f.kdc.Op == krb5core.OpPassword && !f.refused
+		},
+		word: KDCUnreachable, causes: []Cause{CauseKDCDead},
+		remedy: "does the server that changes passwords answer (MIT: kadmind; AD: any domain controller), is kdc_options kpasswd_server right, do " +
+			"firewalls pass port 464 by TCP and UDP?",
+	},
 	{match: as[*exchange.ETypeError], word: NoCommonEType, causes: []Cause{CauseNoCommonEType}, remedy: remedyEType},
 	{
 		match: as[*exchange.UnarmoredError], word: CredentialsRefused, causes: []Cause{CauseAccount},

@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/internal/config"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/logging"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/metrics"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/rotation"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
@@ -48,10 +49,15 @@ func (p *Pool) Open(resolved *config.Resolved, name string, logger *zap.Logger) 
 	value, _, err := p.identities.LoadOrNew(resolved.PoolKey, func() (caddy.Destructor, error) {
 		var err error
 		id := &Identity{accepting: newAccepting()}
-		id.Identity, err = negotiate.NewIdentity(negotiate.IdentityConfig{
+		cfg := negotiate.IdentityConfig{
 			Key: resolved.PoolKey, Principal: resolved.Principal, Secret: resolved.Secret, Tickets: p.tickets, Breakers: p.breakers,
 			Observe: id.observe(logging.Events(resolved.Principal)),
-		})
+		}
+		if resolved.Secret.RotateEvery > 0 {
+			id.rotation = rotation.New(rotation.Config{Principal: resolved.Principal, Secret: resolved.Secret, Store: p.passwords, Logger: logging.Logger})
+			cfg.Next = id.rotation.Next
+		}
+		id.Identity, err = negotiate.NewIdentity(cfg)
 		return id, err
 	})
 	if err != nil {
@@ -108,10 +114,20 @@ func (r *Ref) LoginAtStart(ctx context.Context) {
 	go func() { _, _ = r.initiator.Login(ctx) }() // the identity's observer logs the result
 }
 
+// Rotate changes the account's password in the background, whenever it is due, until ctx ends; if the
+// block says so.
+func (r *Ref) Rotate(ctx context.Context) {
+	if rotation := r.identity.rotation; rotation != nil {
+		go rotation.Run(ctx, r.initiator)
+	}
+}
+
 // Identity is an identity in the pool, with the names that the configuration has for it.
 type Identity struct {
 	*negotiate.Identity
 
+	// rotation changes its password; nil for one that is not changed.
+	rotation *rotation.Rotation
 	// requests counts under the first of the names. It is read for every request.
 	requests atomic.Pointer[metrics.Requests]
 	// tried reports whether there was a login, successful or not.

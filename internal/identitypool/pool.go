@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/cache"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/metrics"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/rotation"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
@@ -87,6 +88,8 @@ type Limits struct {
 	Store cache.Store[*negotiate.Ticket]
 	// Breakers keeps the state of breakers beyond the process; nil for nothing.
 	Breakers negotiate.BreakerStore
+	// Passwords keeps new passwords beyond the process, and their locks; nil for nothing.
+	Passwords rotation.Store
 }
 
 // Limits returns the limits that are in force.
@@ -97,6 +100,8 @@ func (p *Pool) Limits() Limits {
 }
 
 func (p *Pool) breakers() negotiate.BreakerStore { return p.Limits().Breakers }
+
+func (p *Pool) passwords() rotation.Store { return p.Limits().Passwords }
 
 // ApplyDefault puts l in force if no limits are. Caddy starts apps in no order: the first
 // requests of a process may come before the `kerberos` app is started.

@@ -31,7 +31,8 @@ const (
 	fieldKRBError   = "krb_error"      // the Kerberos error, by its registered name
 	fieldNTStatus   = "nt_status"      // what Windows says beside it
 	fieldSalt       = "salt"           // the KDC's salt of the password
-	fieldNotBefore  = "not_before"     // no login is attempted until then
+	fieldNotBefore  = "not_before"     // no login, or change of the password, is attempted until then
+	fieldNextChange = "next_change"    // when the password is changed next
 	fieldPath       = "path"           // file of the credentials
 	fieldResult     = "result"         // as in {http.negotiate.error}
 	fieldReason     = "reason"         // the upstream's, for its refusal; why a client's token is refused
@@ -44,19 +45,19 @@ const (
 
 var fields = []string{
 	fieldIdentity, fieldPrincipal, fieldConfigured, fieldRealm, fieldSPN, fieldUserID, fieldEType, fieldExpires, fieldDuration, fieldKDC,
-	fieldKRBError, fieldNTStatus, fieldSalt, fieldNotBefore, fieldPath, fieldResult, fieldReason,
+	fieldKRBError, fieldNTStatus, fieldSalt, fieldNotBefore, fieldNextChange, fieldPath, fieldResult, fieldReason,
 	fieldClientIP, fieldKVNO, fieldOffset, fieldRemedy, fieldStack,
 }
 
 // Fields lists the names of the log's fields, without those of `trace` and Caddy's own.
 func Fields() []string { return slices.Clone(fields) }
 
-// logger is that of the `kerberos` app. An identity outlives the configuration that it
+// Logger is that of the `kerberos` app. An identity outlives the configuration that it
 // was created for, and its logger: it asks for the current one each time.
-func logger() *zap.Logger { return caddy.Log().Named("kerberos") }
+func Logger() *zap.Logger { return caddy.Log().Named("kerberos") }
 
 // Events returns a function that logs the events of the principal's identity.
-func Events(principal messages.Principal) func(negotiate.Event) { return events(principal, logger) }
+func Events(principal messages.Principal) func(negotiate.Event) { return events(principal, Logger) }
 
 func events(principal messages.Principal, logger func() *zap.Logger) func(negotiate.Event) {
 	who := zap.String(fieldPrincipal, principal.String())

@@ -80,7 +80,9 @@ func (m *KDC) Decision(d kdc.Decision) {
 	}
 	switch d.Kind {
 	case kdc.Asking, kdc.Hedging:
-		m.note(d.Realm, d.Server)
+		if d.Request != nil { // else it is no KDC that is asked (kdc.Request.Compose)
+			m.note(d.Realm, d.Server)
+		}
 	case kdc.Dead:
 		exchangesTotal.WithLabelValues(m.Realm(d.Realm), m.server(d.Server), requestType(d.Request), "failed").Inc()
 	default: // no request ends with it
@@ -110,7 +112,7 @@ func (m *KDC) Exchange(e exchange.Event) {
 	}
 }
 
-// requestType is as or tgs (RFC 4120, Section 5.4.1).
+// requestType is as or tgs (RFC 4120, Section 5.4.1), or Other: a change of the password (RFC 3244).
 func requestType(request []byte) string {
 	switch messages.TypeOf(request) {
 	case messages.KRB_AS_REQ:

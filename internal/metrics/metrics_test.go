@@ -168,8 +168,10 @@ func TestKDC_Servers(t *testing.T) {
 		{Kind: kdc.Asking, Realm: "A.EXAMPLE", Server: server(t, "a2")},
 		{Kind: kdc.Asking, Realm: "B.EXAMPLE", Server: server(t, "b1")},
 	} {
+		asked.Request = []byte{0x6a}
 		m.Decision(asked)
 	}
+	m.Decision(kdc.Decision{Kind: kdc.Asking, Realm: "A.EXAMPLE", Server: server(t, "a3")}) // which changes passwords
 	if got := m.Servers(); !slices.Equal(got, []kdc.Server{server(t, "a1"), server(t, "a2")}) {
 		t.Error(got)
 	}

@@ -18,6 +18,7 @@ const (
 	KEY_USAGE_AP_REQ_CHECKSUM            Usage = 10 // session key
 	KEY_USAGE_AP_REQ_AUTHENTICATOR       Usage = 11 // session key
 	KEY_USAGE_AP_REP                     Usage = 12 // session key
+	KEY_USAGE_KRB_PRIV                   Usage = 13 // subkey or session key
 	KEY_USAGE_KRB_CRED                   Usage = 14
 )
 

@@ -16,6 +16,10 @@ type ASConfig struct {
 	Env
 	Client messages.Principal // its Realm is asked first
 
+	// Service is what the ticket is for, in the realm that is asked last; zero for a ticket-granting
+	// ticket. Services that ask for a login, such as kadmin/changepw, accept no ticket of another kind.
+	Service messages.PrincipalName
+
 	// Canonicalize lets the KDC correct the client's name and refer to another realm (RFC 6806). It
 	// is implied by a name of type KRB_NT_ENTERPRISE.
 	Canonicalize bool
@@ -54,6 +58,7 @@ type PreAuthHint struct {
 type ASResult struct {
 	Credential *messages.Credential // nil until the exchange is done
 	Hint       *PreAuthHint         // the type and salt that the KDC named last, nil if it named none
+	KVNO       uint32               // version of the key that encrypts the reply, 0 if the KDC named none
 
 	// Realm is the realm whose KDC was asked last: the client's, or the one that it referred to.
 	Realm string
@@ -151,6 +156,14 @@ func NewAS(cfg ASConfig) (*AS, error) {
 	return a, nil
 }
 
+// service is what the ticket is for.
+func (a *AS) service() messages.PrincipalName {
+	if a.cfg.Service.IsZero() {
+		return messages.TGSName(a.realm)
+	}
+	return a.cfg.Service
+}
+
 // Result returns the state so far, also after a failure.
 func (a *AS) Result() *ASResult {
 	r := a.result
@@ -193,7 +206,7 @@ func (a *AS) ask(pre *proof) (*Request, error) {
 		KDCOptions: a.options,
 		CName:      a.cfg.Client.Name,
 		Realm:      a.realm,
-		SName:      messages.TGSName(a.realm),
+		SName:      a.service(),
 		Till:       till(now, a.cfg.Lifetime),
 		Nonce:      nonce,
 		EType:      a.offered,

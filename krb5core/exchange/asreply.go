@@ -55,7 +55,7 @@ func (a *AS) checkError(e *messages.KRBError, reply []byte) error {
 		return mismatch("error-code", "an answer to the latest request", "a copy of an earlier answer")
 	}
 	canonicalize := a.options&messages.KDC_OPT_CANONICALIZE != 0
-	return checkError(e, a.cfg.Client.Name, canonicalize, messages.TGSName(a.realm))
+	return checkError(e, a.cfg.Client.Name, canonicalize, a.service())
 }
 
 func (a *AS) checkReply(rep *messages.KDCRep) (*asReply, error) {
@@ -109,11 +109,11 @@ func (a *AS) checkClient(rep *messages.KDCRep) error {
 // checkService compares the ticket's service with the requested one. A KDC that may correct names
 // may put its own realm in krbtgt/REALM (RFC 6806, Section 6), nothing else.
 func (a *AS) checkService(part *messages.EncKDCRepPart) error {
-	service := messages.TGSName(a.realm)
+	service := a.service()
 	if part.SName.Equal(service) && part.SRealm == a.realm {
 		return nil
 	}
-	if got, ok := part.SName.IsTGS(); ok && a.options&messages.KDC_OPT_CANONICALIZE != 0 && strings.EqualFold(got, part.SRealm) {
+	if got, ok := part.SName.IsTGS(); ok && a.cfg.Service.IsZero() && a.options&messages.KDC_OPT_CANONICALIZE != 0 && strings.EqualFold(got, part.SRealm) {
 		return nil
 	}
 	if !part.SName.Equal(service) {
@@ -282,6 +282,7 @@ func verifySum(key enctype.Key, sum *messages.Checksum, request []byte) error {
 func (a *AS) accept(answer *asReply) {
 	part, r := answer.part, &a.result
 	r.Credential = messages.NewCredential(answer.rep, part)
+	r.KVNO = answer.rep.EncPart.KVNO
 	if i := answer.info; answer.named {
 		r.Hint = &PreAuthHint{EType: i.EType, Salt: i.Salt, HasSalt: i.HasSalt, Params: i.Params}
 	}

@@ -36,7 +36,7 @@ func (a *ask) https(ctx context.Context) (Reply, error) {
 	}
 	c.Conn = secured
 
-	wrapped := (&ProxyMessage{Message: a.request.Message, TargetDomain: a.request.Realm}).Append(nil)
+	wrapped := (&ProxyMessage{Message: c.message, TargetDomain: a.request.Realm}).Append(nil)
 	request, err := a.proxyRequest(ctx, wrapped)
 	if err != nil {
 		return Reply{}, err
@@ -47,7 +47,7 @@ func (a *ask) https(ctx context.Context) (Reply, error) {
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: maxProxyHeader, // of all responses, 1xx included
 	}
-	c.observe(Sent, a.request.Message, nil)
+	c.observe(Sent, c.message, nil)
 	response, err := transport.RoundTrip(request)
 	if err != nil {
 		return c.receive(nil, fmt.Errorf("no HTTP response: %w", err))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"time"
 )
@@ -27,7 +28,7 @@ type result struct {
 
 // judge returns the verdict on a reply, and why it is foreign.
 func (a *ask) judge(message []byte) (Verdict, error) {
-	if !isMessage(message) {
+	if a.request.Compose == nil && !isMessage(message) {
 		return Foreign, fmt.Errorf("%w: %d bytes that are not a Kerberos message", ErrForeign, len(message))
 	}
 	if bytes.Equal(message, a.request.Message) {
@@ -60,6 +61,7 @@ type link struct {
 	local    string
 	remote   string
 	release  func() bool
+	message  []byte // the request
 }
 
 // dial connects to the KDC, through the proxy if there is one.
@@ -76,17 +78,29 @@ func (a *ask) dial(ctx context.Context, p Protocol) (*link, error) {
 			network += "6"
 		}
 	}
-	l := &link{ask: a, ctx: ctx, protocol: p, began: a.cfg.clock.Now()}
+	l := &link{ask: a, ctx: ctx, protocol: p, began: a.cfg.clock.Now(), message: a.request.Message}
 	l.remote = net.JoinHostPort(host, strconv.Itoa(a.peer.server.port()))
 	conn, err := a.cfg.dialer.DialContext(ctx, network, l.remote)
 	if err != nil {
-		l.observe(Sent, a.request.Message, err)
+		l.observe(Sent, l.message, err)
 		return nil, l.fail(err)
 	}
 	l.Conn = conn
 	l.local, l.remote = conn.LocalAddr().String(), conn.RemoteAddr().String()
 	l.release = context.AfterFunc(ctx, func() { conn.Close() })
+	if a.request.Compose != nil {
+		if l.message, err = a.request.Compose(addressOf(conn.LocalAddr())); err != nil {
+			l.close()
+			return nil, err
+		}
+	}
 	return l, nil
+}
+
+// addressOf is the IP address of a socket's end, invalid if it has none.
+func addressOf(a net.Addr) netip.Addr {
+	end, _ := netip.ParseAddrPort(a.String())
+	return end.Addr().WithZone("")
 }
 
 func (l *link) close() {
@@ -96,7 +110,7 @@ func (l *link) close() {
 
 func (l *link) send(framed []byte) error {
 	_, err := l.Write(framed)
-	l.observe(Sent, l.ask.request.Message, err)
+	l.observe(Sent, l.message, err)
 	if err != nil {
 		return l.fail(err)
 	}
@@ -150,6 +164,6 @@ func (l *link) observe(direction Direction, data []byte, err error) {
 	}
 	observer.ObserveMessage(l.ask.observed, MessageEvent{
 		Direction: direction, Realm: l.ask.request.Realm, Server: l.ask.peer.server, Protocol: l.protocol,
-		Local: l.local, Remote: l.remote, Size: len(data), Elapsed: l.elapsed(), Data: data, Err: err, Request: l.ask.request.Message,
+		Local: l.local, Remote: l.remote, Size: len(data), Elapsed: l.elapsed(), Data: data, Err: err, Request: l.message,
 	})
 }

@@ -1,5 +1,7 @@
 package kdc
 
+import "net/netip"
+
 // Request is one request to the KDCs of a realm.
 type Request struct {
 	// Realm names the realm whose KDCs are asked.
@@ -7,6 +9,12 @@ type Request struct {
 	// Message is the DER of the request, without any framing. It is not
 	// modified and not kept.
 	Message []byte
+	// Compose, unless nil, makes the message of each connection in place of
+	// Message; local is its own address, invalid if it is not known. Such
+	// messages are those of another service than a KDC (RFC 3244): their
+	// replies need not be Kerberos messages, and Check alone judges them. It
+	// may be called by several goroutines at a time.
+	Compose func(local netip.Addr) ([]byte, error)
 	// PreAuth reports that the message proves a password. It is then never at
 	// two KDCs at once, since each would count a wrong one: the next is asked
 	// only when the last has failed or was silent for Config.ServerTimeout.

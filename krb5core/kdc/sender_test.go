@@ -526,3 +526,39 @@ type deadlineContext struct {
 }
 
 func (c deadlineContext) Deadline() (time.Time, bool) { return c.deadline, true }
+
+// Each connection gets a message of its own, made for its address, and Check alone judges the replies.
+func TestSend_ComposedMessages(t *testing.T) {
+	const text = "not a Kerberos message"
+	k := startKDC(t, func(_ int, request []byte, send func([]byte), _ net.Addr) { send(append([]byte(text), request...)) },
+		func(_ int, conn net.Conn) {
+			if request, err := readFrame(conn, maxReplySize); err == nil {
+				_, _ = conn.Write(framed(append([]byte(text), request...)))
+			}
+		})
+	for protocol, tcp := range map[Protocol]bool{UDP: false, TCP: true} {
+		var made []netip.Addr
+		sender := newTestSender(t, Config{}, k.as(SchemeAny))
+		reply, err := sender.Send(t.Context(), Request{
+			Realm: realm, TCPOnly: tcp,
+			Compose: func(local netip.Addr) ([]byte, error) {
+				made = append(made, local)
+				return []byte("composed"), nil
+			},
+			Check: func(reply []byte) Verdict {
+				if string(reply) != text+"composed" {
+					return Foreign
+				}
+				return Accept
+			},
+		})
+		if err != nil || reply.Protocol != protocol || len(made) != 1 || !made[0].IsLoopback() {
+			t.Errorf("%s: %v, %s, made for %v", protocol, err, reply.Protocol, made)
+		}
+		failed := errors.New("no message")
+		_, err = sender.Send(t.Context(), Request{Realm: realm, TCPOnly: tcp, Compose: func(netip.Addr) ([]byte, error) { return nil, failed }})
+		if !errors.Is(err, failed) {
+			t.Errorf("%s: %v", protocol, err)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package kdc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,8 @@ const (
 
 // SRVConfig configures an [SRV] finder. The zero value is usable.
 type SRVConfig struct {
+	// Service is whose servers are looked up: "kerberos" if empty, "ldap" (TCP only), "kpasswd".
+	Service string
 	// Site is the Active Directory site whose KDCs come first; may be empty.
 	Site string
 	// Resolver is asked; nil is net.DefaultResolver.
@@ -60,6 +63,7 @@ type srvAnswer struct {
 
 // NewSRV returns a finder.
 func NewSRV(cfg SRVConfig) *SRV {
+	cfg.Service = cmp.Or(cfg.Service, "kerberos")
 	if cfg.Resolver == nil {
 		cfg.Resolver = net.DefaultResolver
 	}
@@ -138,12 +142,13 @@ func (f *SRV) keep(realm string, a srvAnswer, now time.Time) {
 // lookUp asks for the site's KDCs and all of the realm's, at the same time.
 func (f *SRV) lookUp(ctx context.Context, realm string) ([]Server, error) {
 	domain := strings.TrimSuffix(realm, ".") + "."
-	queries := []*srvQuery{
-		{protocol: UDP, name: "_kerberos._udp." + domain},
-		{protocol: TCP, name: "_kerberos._tcp." + domain},
+	udp, tcp := "_"+f.cfg.Service+"._udp.", "_"+f.cfg.Service+"._tcp."
+	queries := []*srvQuery{{protocol: UDP, name: udp + domain}, {protocol: TCP, name: tcp + domain}}
+	if f.cfg.Service == "ldap" {
+		queries = queries[1:]
 	}
 	if f.cfg.Site != "" {
-		queries = append(queries, &srvQuery{protocol: TCP, name: "_kerberos._tcp." + f.cfg.Site + "._sites." + domain, site: true})
+		queries = append(queries, &srvQuery{protocol: TCP, name: tcp + f.cfg.Site + "._sites." + domain, site: true})
 	}
 	var all sync.WaitGroup
 	for _, q := range queries {
@@ -175,8 +180,8 @@ func (f *SRV) lookUp(ctx context.Context, realm string) ([]Server, error) {
 	case len(errs) > 0:
 		return nil, fmt.Errorf("realm %s: looking KDCs up in the DNS: %w", realm, errors.Join(errs...))
 	}
-	return nil, fmt.Errorf("realm %s: %w in the DNS: there is no _kerberos._udp.%s or _kerberos._tcp.%s; name one with kdc",
-		realm, ErrNoKDC, realm, realm)
+	return nil, fmt.Errorf("realm %s: %w in the DNS: there is no %s%s or %s%s; configure one",
+		realm, ErrNoKDC, udp, realm, tcp, realm)
 }
 
 type srvQuery struct {

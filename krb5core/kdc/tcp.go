@@ -53,7 +53,7 @@ func (a *ask) stream(ctx context.Context) (Reply, error) {
 		return Reply{}, err
 	}
 	defer c.close()
-	if err := c.send(appendFrame(make([]byte, 0, frameLen+len(a.request.Message)), a.request.Message)); err != nil {
+	if err := c.send(appendFrame(make([]byte, 0, frameLen+len(c.message)), c.message)); err != nil {
 		return Reply{}, err
 	}
 	message, err := readFrame(c, a.cfg.Options.maxReplySize())

@@ -78,7 +78,7 @@ func (c *conversation) listen(received chan<- datagram, done <-chan struct{}) {
 
 func (c *conversation) transmit() error {
 	c.sent++
-	return c.send(c.request.Message)
+	return c.send(c.message)
 }
 
 func (c *conversation) wait(ctx context.Context, received <-chan datagram) (Reply, error) {

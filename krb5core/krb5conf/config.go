@@ -74,6 +74,11 @@ type Realm struct {
 	// where a changed password is known first.
 	PrimaryKDCs []string
 
+	// KpasswdServers are those of kpasswd_server, which change passwords, and
+	// AdminServers those of admin_server, which do so where there are none: host
+	// or host:port.
+	KpasswdServers, AdminServers []string
+
 	// HTTPAnchors are the CA certificates for https KDCs (http_anchors):
 	// FILE:, DIR: or ENV: and a name.
 	HTTPAnchors []string

@@ -72,6 +72,8 @@ func TestRealmsKeepKDCsAsWritten(t *testing.T) {
   kdc = ""
   kdc = https://proxy.example.com/KdcProxy
   admin_server = kdc1
+  kpasswd_server = kdc2:1464
+  kpasswd_server = kdc3
   master_kdc = old
   primary_kdc = new
   http_anchors = FILE:/etc/ca.pem
@@ -87,6 +89,9 @@ func TestRealmsKeepKDCsAsWritten(t *testing.T) {
 			PrimaryKDCs: []string{"new"},
 			HTTPAnchors: []string{"FILE:/etc/ca.pem"},
 			SiteName:    "Berlin",
+
+			KpasswdServers: []string{"kdc2:1464", "kdc3"},
+			AdminServers:   []string{"kdc1"},
 		},
 		"OLD": {PrimaryKDCs: []string{"old"}},
 	}

@@ -2,14 +2,17 @@ package krb5conf
 
 import "errors"
 
-// readRealms reads [realms]. Unknown relations (admin_server, auth_to_local
-// and so on) are no concern of a client's view.
+// readRealms reads [realms]. Other relations (auth_to_local and so on) are no
+// concern of a client's view.
 func (c *Config) readRealms(s *Section) {
 	for _, n := range c.subsections(s, "realms") {
 		realm := Realm{
 			KDCs:        nonEmpty(n.Section.Values("kdc")),
 			PrimaryKDCs: nonEmpty(n.Section.Values("primary_kdc")),
 			HTTPAnchors: nonEmpty(n.Section.Values("http_anchors")),
+
+			KpasswdServers: nonEmpty(n.Section.Values("kpasswd_server")),
+			AdminServers:   nonEmpty(n.Section.Values("admin_server")),
 		}
 		if realm.PrimaryKDCs == nil {
 			realm.PrimaryKDCs = nonEmpty(n.Section.Values("master_kdc"))

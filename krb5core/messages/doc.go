@@ -22,7 +22,7 @@
 //
 // Structs with keys in them print the keys' encryption types only.
 //
-// Left out: KRB-SAFE and KRB-PRIV, the PKINIT structures, PACs, and all cryptography: this package
-// says what is encrypted or summed, enctype does it and exchange decides. Begin with KDCReq, KDCRep
+// Left out: KRB-SAFE, PACs, and all cryptography: this package says what is encrypted or summed,
+// enctype does it and exchange decides. Begin with KDCReq, KDCRep
 // and KRBError.
 package messages

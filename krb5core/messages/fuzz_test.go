@@ -51,6 +51,8 @@ func FuzzAPRep(f *testing.F)             { fuzz(f, "AP-REP") }
 func FuzzEncAPRepPart(f *testing.F)      { fuzz(f, "EncAPRepPart") }
 func FuzzKRBCred(f *testing.F)           { fuzz(f, "KRB-CRED") }
 func FuzzEncKrbCredPart(f *testing.F)    { fuzz(f, "EncKrbCredPart") }
+func FuzzKRBPriv(f *testing.F)           { fuzz(f, "KRB-PRIV") }
+func FuzzEncKrbPrivPart(f *testing.F)    { fuzz(f, "EncKrbPrivPart") }
 func FuzzEncryptedData(f *testing.F)     { fuzz(f, "EncryptedData") }
 func FuzzChecksum(f *testing.F)          { fuzz(f, "Checksum") }
 func FuzzAuthorizationData(f *testing.F) { fuzz(f, "AuthorizationData") }

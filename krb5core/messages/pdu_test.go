@@ -158,6 +158,11 @@ var pdus = []pdu{
 		},
 		"minimal": &EncKrbCredPart{TicketInfo: []KrbCredInfo{{Key: sessionKey}}},
 	}},
+	{"KRB-PRIV", parserOf(ParseKRBPriv), map[string]marshaler{"full": &KRBPriv{sealed0}}},
+	{"EncKrbPrivPart", parserOf(ParseEncKrbPrivPart), map[string]marshaler{
+		"full":    &EncKrbPrivPart{[]byte("secret"), time0, 123456, 0x80000000, true, &addr4, &addr6},
+		"minimal": &EncKrbPrivPart{UserData: []byte{}, SAddress: &addr4},
+	}},
 	{"EncryptedData", parserOf(ParseEncryptedData), map[string]marshaler{"full": &sealed, "minimal": &sealed0}},
 	{"Checksum", parserOf(ParseChecksum), map[string]marshaler{"full": &checksum, "minimal": &checksum0}},
 	{"AuthorizationData", parserOf(ParseAuthorizationData), map[string]marshaler{
@@ -257,7 +262,7 @@ var pdus = []pdu{
 
 // padded are the PDUs that are read from decrypted plaintexts, which padding may follow.
 var padded = map[string]bool{
-	"EncKDCRepPart": true, "EncTicketPart": true, "Authenticator": true, "EncAPRepPart": true, "EncKrbCredPart": true,
+	"EncKDCRepPart": true, "EncTicketPart": true, "Authenticator": true, "EncAPRepPart": true, "EncKrbCredPart": true, "EncKrbPrivPart": true,
 	"PA-ENC-TS-ENC": true, "KrbFastReq": true, "KrbFastResponse": true, "SPAKESecondFactor": true,
 }
 

@@ -95,7 +95,7 @@ func (k *KDC) Start() error {
 	if k.started {
 		return errors.New("the kdc is running already")
 	}
-	l, err := k.listen(k.cfg.Host, k.port)
+	l, err := listen(k.cfg.Host, k.port, k.answer, k.fieldTooLong)
 	if err != nil {
 		return err
 	}

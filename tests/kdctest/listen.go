@@ -33,7 +33,7 @@ type listener struct {
 
 // listen opens both sockets on one port; a free one if port is zero. It tries several
 // because a port that is free for TCP may be in use for UDP.
-func (k *KDC) listen(host string, port int) (*listener, error) {
+func listen(host string, port int, answer func(*Question) Answer, tooLong func() []byte) (*listener, error) {
 	var firstErr error
 	for range 50 {
 		tcp, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
@@ -43,7 +43,7 @@ func (k *KDC) listen(host string, port int) (*listener, error) {
 		at := tcp.Addr().(*net.TCPAddr)
 		udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: at.IP, Port: at.Port})
 		if err == nil {
-			return k.serve(tcp.(*net.TCPListener), udp), nil
+			return serve(tcp.(*net.TCPListener), udp, answer, tooLong), nil
 		}
 		_ = tcp.Close()
 		if firstErr == nil {
@@ -56,8 +56,8 @@ func (k *KDC) listen(host string, port int) (*listener, error) {
 	return nil, fmt.Errorf("listening on udp: %w", firstErr)
 }
 
-func (k *KDC) serve(tcp *net.TCPListener, udp *net.UDPConn) *listener {
-	l := &listener{tcp: tcp, udp: udp, answer: k.answer, tooLong: k.fieldTooLong, conns: make(map[*net.TCPConn]struct{})}
+func serve(tcp *net.TCPListener, udp *net.UDPConn, answer func(*Question) Answer, tooLong func() []byte) *listener {
+	l := &listener{tcp: tcp, udp: udp, answer: answer, tooLong: tooLong, conns: make(map[*net.TCPConn]struct{})}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	// Many clients at once must not overflow the socket: only faults may lose
 	// datagrams. The system may grant less without an error.

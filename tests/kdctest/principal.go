@@ -354,3 +354,15 @@ func (p *Principal) isAlias(name string) bool {
 	defer p.realm.mu.RUnlock()
 	return slices.ContainsFunc(p.aliases, func(a string) bool { return p.realm.fold(a) == p.realm.fold(name) })
 }
+
+// HasPassword reports whether the newest keys are those of the password.
+func (p *Principal) HasPassword(password string) bool {
+	v := p.view()
+	for _, key := range v.keys[0].keys {
+		want, err := enctype.StringToKey(key.EType(), password, v.keys[0].salt, v.keys[0].params)
+		if err != nil || !want.Equal(key) {
+			return false
+		}
+	}
+	return true
+}

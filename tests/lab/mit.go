@@ -54,6 +54,8 @@ type MIT struct {
 	port int
 	env  []string
 
+	kpasswdPort, kadmindPort int
+
 	mu      sync.Mutex // guards the fields below
 	trusted []*MIT
 	proc    *process
@@ -68,7 +70,7 @@ func StartMIT(t testing.TB, opts MITOptions) *MIT {
 		Require(t, Faketime)
 	}
 	opts.fill()
-	m := &MIT{opts: opts, dir: testDir(t, "mit"), port: FreePort(t)}
+	m := &MIT{opts: opts, dir: testDir(t, "mit"), port: FreePort(t), kpasswdPort: FreePort(t), kadmindPort: FreePort(t)}
 	m.env = environment(m.dir, "KRB5_CONFIG="+m.path("kdc.krb5.conf"), "KRB5_KDC_PROFILE="+m.path("kdc.conf"), "KRB5RCACHENAME=none:")
 	if err := m.configure(); err != nil {
 		t.Fatal(err)
@@ -126,8 +128,10 @@ func (m *MIT) configure() error {
   acl_file = %s
   kdc_listen = %s
   kdc_tcp_listen = %[6]s
+  kpasswd_listen = %[12]s
+  kadmind_listen = %[13]s
   master_key_type = aes256-cts-hmac-sha1-96
-  supported_enctypes = %s
+  supported_enctypes = %[7]s
   max_life = %s
   max_renewable_life = %s
   default_principal_flags = +forwardable,+renewable
@@ -139,7 +143,7 @@ func (m *MIT) configure() error {
  default = STDERR
 `, m.opts.MaxDatagram, m.opts.Realm, m.path("db"), m.path("db.stash"), m.path("db.acl"), m.KDC(),
 		keySalts(m.opts.ETypes, "normal"), seconds(m.opts.MaxLife), seconds(m.opts.MaxRenewLife),
-		strings.Join(m.opts.KDCConf, "\n  "), m.LogPath())
+		strings.Join(m.opts.KDCConf, "\n  "), m.LogPath(), m.Kpasswd(), fmt.Sprintf("%s:%d", Host(), m.kadmindPort))
 	for name, text := range map[string]string{
 		"krb5.conf": client, "kdc.krb5.conf": kdc, "kdc.conf": profile, "db.acl": "",
 	} {

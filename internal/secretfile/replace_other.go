@@ -1,0 +1,14 @@
+//go:build !unix
+
+package secretfile
+
+import (
+	"io/fs"
+	"os"
+)
+
+// keepOwner does nothing: a file has the access that its folder grants.
+func keepOwner(*os.File, fs.FileInfo) error { return nil }
+
+// syncFolder does nothing: folders cannot be synchronized here.
+func syncFolder(string) error { return nil }
