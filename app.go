@@ -205,7 +205,7 @@ func (a *App) open(resolve func(*config.Env) (*config.Resolved, error), name str
 	if err != nil {
 		return nil, err
 	}
-	if kind := resolved.Secret.Kind; a.TicketStore == "storage" && a.TicketStoreKey == "" && kind != negotiate.KindKeytab {
+	if kind := resolved.Secret.Kind; a.TicketStore == "storage" && a.TicketStoreKey == "" && kind != negotiate.KindKeytab && kind != negotiate.KindPlatform {
 		return nil, fmt.Errorf("ticket_store storage needs a KEY for a %s, from which none can be derived: "+
 			"ticket_store storage {env.TICKET_KEY}, with 32 bytes in base64 (openssl rand -base64 32)", kind)
 	}

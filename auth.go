@@ -136,9 +136,9 @@ func (a *Auth) provisionBindings(l signin.Listeners) (accept.BindingsMode, error
 		mode = accept.BindingsRequired
 	}
 	if a.ChannelBindingCert != "" {
-		pinned, err := httpauth.PinnedBindings(a.ChannelBindingCert)
+		pinned, err := httpauth.PinnedBinding(a.ChannelBindingCert)
 		a.bindings = func(*http.Request) func(gss.ChannelBindings) bool {
-			return func(b gss.ChannelBindings) bool { return b == pinned }
+			return func(b gss.ChannelBindings) bool { return b == pinned.Hashed }
 		}
 		return mode, err
 	}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/config"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/connections"
-	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/httpauth"
 )
@@ -28,7 +27,7 @@ type minter struct {
 	header    http.Header // of the current sending
 	shared    bool        // the current sending uses a connection that users share
 	conn      *connections.Conn
-	bindings  gss.ChannelBindings
+	binding   httpauth.Binding
 	resumed   bool  // they are those of a resumed TLS session
 	mustToken bool  // never send without a token
 	err       error // why there is no token
@@ -106,11 +105,11 @@ func (m *minter) mint(info httptrace.GotConnInfo) error {
 		m.attempt.WithoutToken()
 		return nil
 	}
-	bindings, err := m.bindingsOf(info)
+	binding, err := m.bindingOf(info)
 	if err != nil {
 		return err
 	}
-	token, err := m.attempt.Mint(m.ctx, bindings)
+	token, err := m.attempt.Mint(m.ctx, binding)
 	if err != nil {
 		return err
 	}
@@ -136,8 +135,8 @@ func (t *Transport) warnIfPlain(info httptrace.GotConnInfo) {
 	}
 }
 
-// bindingsOf returns the channel bindings of a connection, nil if it has none.
-func (m *minter) bindingsOf(info httptrace.GotConnInfo) (*gss.ChannelBindings, error) {
+// bindingOf returns the channel binding of a connection, nil if it has none.
+func (m *minter) bindingOf(info httptrace.GotConnInfo) (*httpauth.Binding, error) {
 	t := m.transport
 	if t.pinned != nil || t.channelBinding == config.ChannelBindingOff {
 		return t.pinned, nil
@@ -152,11 +151,11 @@ func (m *minter) bindingsOf(info httptrace.GotConnInfo) (*gss.ChannelBindings, e
 	}
 	state := conn.ConnectionState()
 	var err error
-	m.bindings, err = t.bindings.Of(&state)
+	m.binding, err = t.bindings.Of(&state)
 	switch {
 	case err == nil:
 		m.resumed = state.DidResume
-		return &m.bindings, nil
+		return &m.binding, nil
 	case required:
 		return nil, errors.Join(negotiate.ErrNoBinding, err)
 	default:

@@ -52,7 +52,7 @@ func init() {
 // `{http.negotiate.principal}` | The client principal that the upstream sees
 // `{http.negotiate.spn}` | The service principal
 // `{http.negotiate.etype}` | The encryption type of the session key
-// `{http.negotiate.source}` | Where the ticket came from: `cache`, `kdc` or `storage`
+// `{http.negotiate.source}` | Where the ticket came from: `cache`, `kdc`, `storage` or `platform`
 // `{http.negotiate.error}` | One word for what failed; empty if nothing did
 // `{http.negotiate.error.code}` | The number of the Kerberos error, if there was one
 type Handler struct {
@@ -76,7 +76,7 @@ func (h *Handler) block() []any { return []any{"negotiate", h.Login, h.Service} 
 
 // check checks what the text of the configuration shows.
 func (h *Handler) check() error {
-	return cmp.Or(h.Login.Check(), h.Service.Check(false))
+	return cmp.Or(h.Login.Check(), h.Service.Check(false), config.CheckPlatform(h.Login.Kind(), &h.Service, nil))
 }
 
 // Provision reads the files that the configuration names. It sends nothing to a KDC.
@@ -96,7 +96,8 @@ func (h *Handler) Provision(ctx caddy.Context) (err error) {
 		return places.Locate(err)
 	}
 	h.attempts = attemptConfig(h.identity, h.settings)
-	return nil
+	kind, _ := h.attempts.Initiator.Identity().Origin()
+	return places.Locate(config.CheckPlatform(kind, &h.Service, nil))
 }
 
 // attemptConfig returns what the attempts of a block have in common.
@@ -142,7 +143,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	x.attempt.Config, x.attempt.Target.SPN = &h.attempts, x.spn
 	x.attempt.Target.ByClient = h.settings.SPN.ByClient()
 	x.attempt.Body = httpauth.NewReplay(r.Body, r.ContentLength, h.settings.ReplayBuffer)
-	defer x.attempt.Body.Settle()
+	defer x.attempt.Settle()
 	err = x.attempt.Acquire(x.ctx)
 	x.requests.Lookup(x.attempt.Grant().Source, err)
 	if err != nil {

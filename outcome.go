@@ -18,6 +18,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/internal/logging"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/metrics"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
@@ -53,8 +54,11 @@ func (o *outcome) lookup(key string) (any, bool) {
 	case "http.negotiate.principal":
 		return o.ticket.Credential().Client.String(), true
 	case "http.negotiate.etype":
-		return o.ticket.Credential().Key.EType().String(), true
+		return etypeText(o.ticket.EType()), true
 	case "http.negotiate.source":
+		if o.ticket.Platform() {
+			return "platform", true
+		}
 		return string(o.source), true
 	}
 	return nil, false
@@ -99,6 +103,14 @@ func (o *outcome) recordError(d diagnosis.Diagnosis, err error) {
 // answered counts a request that got the upstream's response.
 func (o *outcome) answered(a *negotiate.Attempt) {
 	o.requests.Answered(o.word == diagnosis.TokenRefused, a.Retried())
+}
+
+// etypeText is empty for a type that the platform does not tell.
+func etypeText(id enctype.ID) string {
+	if id == 0 {
+		return ""
+	}
+	return id.String()
 }
 
 func codeText(code messages.ErrorCode) string { return strconv.Itoa(int(code)) }

@@ -24,7 +24,7 @@ import (
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	x := &roundTrip{minter: minter{transport: t, ctx: r.Context()}}
 	x.take(r)
-	defer x.attempt.Body.Settle()
+	defer x.attempt.Settle()
 	x.takeOutcome(r)
 	response, err := x.run(r)
 	if err != nil {

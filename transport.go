@@ -16,7 +16,6 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/internal/connections"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/identitypool"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/signin"
-	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/httpauth"
 )
@@ -64,7 +63,7 @@ type Transport struct {
 	attempts       negotiate.AttemptConfig
 	impersonator   *config.Impersonator // nil if users are not impersonated
 	channelBinding config.ChannelBinding
-	pinned         *gss.ChannelBindings
+	pinned         *httpauth.Binding
 	bindings       httpauth.Bindings
 	h2c            bool
 	perPrincipal   bool              // client principals do not share connections
@@ -100,7 +99,8 @@ func (t *Transport) block() []any {
 // check checks what the text of the configuration shows.
 func (t *Transport) check() error {
 	_, bindingErr := config.ParseChannelBinding(t.ChannelBinding, t.ChannelBindingCert)
-	if err := cmp.Or(t.Login.Check(), t.Service.Check(true), t.Impersonation.Check(), bindingErr, t.checkVersions()); err != nil {
+	platform := config.CheckPlatform(t.Login.Kind(), &t.Service, &t.Impersonation)
+	if err := cmp.Or(t.Login.Check(), t.Service.Check(true), t.Impersonation.Check(), platform, bindingErr, t.checkVersions()); err != nil {
 		return err
 	}
 	switch impersonated := t.Impersonation.Enabled(); {
@@ -198,6 +198,9 @@ func (t *Transport) provision(ctx caddy.Context, place string) (err error) {
 	t.attempts = attemptConfig(t.identity, t.settings)
 	identity := t.attempts.Initiator.Identity()
 	kind, _ := identity.Origin()
+	if err = config.CheckPlatform(kind, &t.Service, &t.Impersonation); err != nil {
+		return err
+	}
 	if t.impersonator, err = t.Impersonation.Compile(t.identity.Realms(), identity.Configured().Realm, kind); err != nil {
 		return err
 	}
@@ -209,8 +212,8 @@ func (t *Transport) provision(ctx caddy.Context, place string) (err error) {
 			zap.String("at", place), zap.String("remedy", "put negotiate_auth before the reverse_proxy, in the same block or around it"))
 	}
 	// With per_connection a connection is authenticated as one principal, and a
-	// credential cache may get another one.
-	t.perPrincipal = t.impersonator != nil || t.PerConnection && kind == negotiate.KindCCache
+	// credential cache, or the process, may get another one.
+	t.perPrincipal = t.impersonator != nil || t.PerConnection && (kind == negotiate.KindCCache || kind == negotiate.KindPlatform)
 	return nil
 }
 
@@ -233,7 +236,7 @@ func (t *Transport) provisionBindings() (err error) {
 	if t.ChannelBindingCert == "" {
 		return nil
 	}
-	pinned, err := httpauth.PinnedBindings(t.ChannelBindingCert)
+	pinned, err := httpauth.PinnedBinding(t.ChannelBindingCert)
 	if err != nil {
 		return config.Setting("channel_binding", err)
 	}

@@ -54,7 +54,7 @@ func (i *Initiator) serviceTicket(ctx context.Context, t *Target) (*Ticket, cach
 		if ticket, ok := i.id.cfg.Tickets.Get(key); ok {
 			return ticket, cache.Cached, nil
 		}
-		ticket, source, err := i.id.cfg.Tickets.Fetch(ctx, key, i.servicePolicy(key, t))
+		ticket, source, err := i.id.cfg.Tickets.Fetch(ctx, key, i.servicePolicy(key, t, false))
 		if !again || !errors.Is(err, errOtherPrincipal) {
 			return ticket, source, err
 		}
@@ -66,15 +66,17 @@ func (i *Initiator) serviceTicket(ctx context.Context, t *Target) (*Ticket, cach
 // client can make a service refuse (cache.ErrRationed).
 func (i *Initiator) successor(ctx context.Context, t *Target, held *Ticket) (*Ticket, cache.Source, error) {
 	key := i.key(t)
-	return i.id.cfg.Tickets.Successor(ctx, key, held, i.servicePolicy(key, t))
+	return i.id.cfg.Tickets.Successor(ctx, key, held, i.servicePolicy(key, t, true))
 }
 
-func (i *Initiator) servicePolicy(key cache.Key, t *Target) cache.Policy[*Ticket] {
+// servicePolicy gets the ticket for the target. refused reports whether the service refused the
+// one before.
+func (i *Initiator) servicePolicy(key cache.Key, t *Target, refused bool) cache.Policy[*Ticket] {
 	target := *t
-	return i.policy(key, func(ctx context.Context) (*Ticket, error) { return i.getServiceTicket(ctx, &target) })
+	return i.policy(key, func(ctx context.Context) (*Ticket, error) { return i.getServiceTicket(ctx, &target, refused) })
 }
 
-func (i *Initiator) getServiceTicket(ctx context.Context, t *Target) (*Ticket, error) {
+func (i *Initiator) getServiceTicket(ctx context.Context, t *Target, refused bool) (*Ticket, error) {
 	id := i.id
 	begin := id.cfg.Now()
 	if t.User.IsZero() {
@@ -88,7 +90,7 @@ func (i *Initiator) getServiceTicket(ctx context.Context, t *Target) (*Ticket, e
 	if err := id.unknown.admit(t); err != nil {
 		return nil, err
 	}
-	cred, err := i.byTGT(ctx, func(tgt *Ticket) (*messages.Credential, error) { return i.request(ctx, t, tgt) })
+	ticket, err := i.request(ctx, t, refused)
 	switch {
 	case err == nil:
 	case Remembered(err), panicked(err):
@@ -98,11 +100,26 @@ func (i *Initiator) getServiceTicket(ctx context.Context, t *Target) (*Ticket, e
 		id.cfg.Observe(TicketFailed{Principal: id.Principal(), SPN: t.SPN, Err: err})
 		return nil, err
 	}
-	id.cfg.Observe(GotTicket{Credential: cred, Took: id.cfg.Now().Sub(begin)})
-	return id.ticket(cred)
+	id.cfg.Observe(GotTicket{Credential: ticket.cred, EType: ticket.EType(), Took: id.cfg.Now().Sub(begin)})
+	return ticket, nil
 }
 
-func (i *Initiator) request(ctx context.Context, t *Target, tgt *Ticket) (cred *messages.Credential, err error) {
+// request requests the ticket for the target.
+func (i *Initiator) request(ctx context.Context, t *Target, refused bool) (*Ticket, error) {
+	if p := i.id.platform; p != nil && t.User.IsZero() {
+		ticket, err := p.issue(ctx, t.SPN, refused)
+		i.id.unknown.answered(t.SPN, err)
+		return ticket, err
+	}
+	cred, err := i.byTGT(ctx, func(tgt *Ticket) (*messages.Credential, error) { return i.requestBy(ctx, t, tgt) })
+	if err != nil {
+		return nil, err
+	}
+	return i.id.ticket(cred)
+}
+
+// requestBy requests the ticket by a ticket-granting ticket.
+func (i *Initiator) requestBy(ctx context.Context, t *Target, tgt *Ticket) (cred *messages.Credential, err error) {
 	switch {
 	case t.User.IsZero():
 		cred, err = i.settings.Client.ServiceTicket(ctx, i.id.source.account(), tgt.cred, t.SPN.principal)

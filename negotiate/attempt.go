@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/httpauth"
 )
@@ -107,7 +106,8 @@ func (a *Attempt) Grant() Grant { return a.grant }
 // Mint returns the value of Authorization for the next sending, with the bindings of its
 // connection; nil for none. It may be called again if the connection turns out to be
 // closed.
-func (a *Attempt) Mint(ctx context.Context, bindings *gss.ChannelBindings) (header string, err error) {
+func (a *Attempt) Mint(ctx context.Context, bindings *httpauth.Binding) (header string, err error) {
+	a.token.Close()
 	a.withoutToken = false
 	a.token, err = a.grant.Mint(ctx, Features{
 		Mutual: a.Config.MutualAuth != MutualAuthOff, Raw: a.Config.Raw, Bindings: bindings, ClockOffset: a.clockOffset,
@@ -118,8 +118,16 @@ func (a *Attempt) Mint(ctx context.Context, bindings *gss.ChannelBindings) (head
 // WithoutToken has the next sending carry no token: the upstream has authenticated its
 // connection.
 func (a *Attempt) WithoutToken() {
+	a.token.Close()
 	a.withoutToken = true
 	a.token = Token{}
+}
+
+// Settle says that the attempt is over: it releases the body (httpauth.Replay.Settle), and what
+// would verify an answer that did not come.
+func (a *Attempt) Settle() {
+	a.Body.Settle()
+	a.token.Close()
 }
 
 // HasToken reports whether the last sending carried a token.

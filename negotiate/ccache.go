@@ -118,6 +118,7 @@ func (c *credentialCache) name() string {
 }
 
 func (c *credentialCache) principal() messages.Principal { return c.account().Principal() }
+func (c *credentialCache) owner() string                 { return c.principal().String() }
 
 func (c *credentialCache) account() *krb5core.Account {
 	c.mu.Lock()

@@ -176,6 +176,7 @@ func (m *managedCertificate) reload(context.Context) (changed bool, err error) {
 	return changed, nil
 }
 
+func (m *managedCertificate) owner() string                 { return "" }
 func (m *managedCertificate) principal() messages.Principal { return m.as.Principal() }
 func (m *managedCertificate) account() *krb5core.Account    { return m.as }
 

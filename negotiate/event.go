@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/cache"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
@@ -61,6 +62,7 @@ type RenewFailed struct {
 // GotTicket reports that the identity got a service ticket.
 type GotTicket struct {
 	Credential *messages.Credential
+	EType      enctype.ID // of the session key; 0 if it is not known
 	Took       time.Duration
 }
 
@@ -69,6 +71,12 @@ type TicketFailed struct {
 	Principal messages.Principal
 	SPN       SPN
 	Err       error
+}
+
+// PurgeFailed reports that the operating system did not forget its ticket for a service.
+type PurgeFailed struct {
+	SPN SPN
+	Err error
 }
 
 // FetchPanicked reports that getting a ticket panicked, which is a fault of the program.
@@ -87,4 +95,5 @@ func (SecretStale) event()   {}
 func (RenewFailed) event()   {}
 func (GotTicket) event()     {}
 func (TicketFailed) event()  {}
+func (PurgeFailed) event()   {}
 func (FetchPanicked) event() {}

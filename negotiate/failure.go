@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/caddy-negotiate/caddy-negotiate/internal/sspi"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
@@ -68,7 +69,7 @@ func (e *EvidenceError) Unwrap() error { return e.Err }
 const (
 	outageShortest  = time.Second
 	outageLongest   = 15 * time.Second
-	missingLongest  = 10 * time.Second // a credential cache that is not filled
+	missingLongest  = 10 * time.Second // credentials that are not there, as of a cache that is not filled
 	refusalShortest = 30 * time.Second // an unknown service, and the like
 	refusalLongest  = 10 * time.Minute
 )
@@ -90,8 +91,12 @@ func remembered(err error, now func() time.Time) error {
 	if _, ok := errors.AsType[*RefusedError](err); ok {
 		return err // the breaker remembers it
 	}
-	if errors.Is(err, ErrCCache) || errors.Is(err, ErrNoCertificate) {
+	windows, isWindows := errors.AsType[*sspi.Error](err)
+	if errors.Is(err, ErrCCache) || errors.Is(err, ErrNoCertificate) || isWindows && windows.Status.Missing() {
 		return &failure{err: err, shortest: outageShortest, longest: missingLongest, now: now}
+	}
+	if isWindows && windows.Status.Unknown() {
+		return &failure{err: err, shortest: refusalShortest, longest: refusalLongest, now: now}
 	}
 	var e *krb5core.Error
 	if errors.As(err, &e) && e.Refused && e.Confirmed && e.Code != messages.KDC_ERR_SVC_UNAVAILABLE {
@@ -210,14 +215,23 @@ func (u *unknownServices) answered(spn SPN, err error) {
 		}
 		return
 	}
-	e, ok := errors.AsType[*krb5core.Error](err)
-	if !ok || !e.Refused || e.Code != messages.KDC_ERR_S_PRINCIPAL_UNKNOWN || e.Op == krb5core.OpS4USelf {
-		return // of OpS4USelf it is our own account that is not known as a service
+	if !unknownService(err) {
+		return
 	}
 	u.bucket.ReserveN(u.now(), 1)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	delete(u.known, spn.principal.String())
+}
+
+// unknownService reports whether the KDC does not know the service. (Of OpS4USelf it is our own
+// account that is not known as one.)
+func unknownService(err error) bool {
+	if e, ok := errors.AsType[*sspi.Error](err); ok {
+		return e.Status.Unknown()
+	}
+	e, ok := errors.AsType[*krb5core.Error](err)
+	return ok && e.Refused && e.Code == messages.KDC_ERR_S_PRINCIPAL_UNKNOWN && e.Op != krb5core.OpS4USelf
 }
 
 func (u *unknownServices) isKnown(spn SPN) bool {

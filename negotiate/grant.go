@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/cache"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/sspi"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/httpauth"
@@ -31,6 +32,7 @@ type Grant struct {
 	Source cache.Source
 
 	forwarded *Ticket // the ticket-granting ticket to delegate, nil for none
+	delegate  bool    // the operating system delegates its own
 
 	// Where the ticket is kept, to report that it has grown.
 	tickets *Tickets
@@ -58,7 +60,11 @@ func (i *Initiator) Grant(ctx context.Context, t *Target, d Delegation) (Grant, 
 func (i *Initiator) grant(ctx context.Context, t *Target, ticket *Ticket, source cache.Source, d Delegation) (g Grant, err error) {
 	g = Grant{Ticket: ticket, Source: source, tickets: i.id.cfg.Tickets, key: i.key(t)}
 	marked := ticket.cred.Flags&messages.TKT_FLG_OK_AS_DELEGATE != 0
-	if d == DelegateAlways || d == DelegateMarked && marked {
+	switch {
+	case d == DelegateNever || d == DelegateMarked && !marked:
+	case ticket.platform != nil:
+		g.delegate = true
+	default:
 		g.forwarded, err = i.forwardedTGT(ctx)
 	}
 	return g, err
@@ -71,7 +77,7 @@ type Features struct {
 	// Raw leaves SPNEGO out.
 	Raw bool
 	// Bindings are those of the connection; nil for none.
-	Bindings *gss.ChannelBindings
+	Bindings *httpauth.Binding
 	// ClockOffset, if not nil, is by how much the acceptor's clock is ahead of the local
 	// one, for one repeat.
 	ClockOffset *time.Duration
@@ -82,13 +88,24 @@ type Token struct {
 	// Header is the value for Authorization.
 	Header string
 	sent   gss.Context
+
+	// Of a token of the operating system:
+	platform bool
+	answer   *sspi.Context // verifies the answer; nil if none is expected
 }
+
+// Close releases what verifies the answer. It may be called more than once, and need not be
+// after Judge.
+func (t Token) Close() { t.answer.Close() }
 
 // Format keeps the token out of logs: a reader can use it while it is valid.
 func (t Token) Format(s fmt.State, _ rune) { fmt.Fprintf(s, "token of %d characters", len(t.Header)) }
 
 // Mint makes a token, good for one request.
 func (g Grant) Mint(ctx context.Context, f Features) (Token, error) {
+	if g.Ticket.platform != nil {
+		return g.mintByPlatform(ctx, f)
+	}
 	var kind form
 	if f.Mutual {
 		kind |= formMutual
@@ -107,11 +124,27 @@ func (g Grant) Mint(ctx context.Context, f Features) (Token, error) {
 	if g.Ticket.grown.Load() != before {
 		g.tickets.Remeasure(g.key) // templates count against ticket_memory
 	}
-	var t Token
+	var (
+		t        Token
+		bindings *gss.ChannelBindings
+	)
+	if f.Bindings != nil {
+		bindings = &f.Bindings.Hashed
+	}
 	if f.ClockOffset != nil {
-		t.Header, t.sent, err = template.HeaderAt(ctx, f.Bindings, *f.ClockOffset)
+		t.Header, t.sent, err = template.HeaderAt(ctx, bindings, *f.ClockOffset)
 	} else {
-		t.Header, t.sent, err = template.Header(ctx, f.Bindings)
+		t.Header, t.sent, err = template.Header(ctx, bindings)
+	}
+	return t, err
+}
+
+// mintByPlatform makes a token that the operating system has to get a ticket for if it has lost
+// the one that was there: if it cannot, that is remembered from now on.
+func (g Grant) mintByPlatform(ctx context.Context, f Features) (Token, error) {
+	t, err := g.Ticket.platform.mint(ctx, g.delegate, f)
+	if _, failed := errors.AsType[*sspi.Error](err); failed {
+		g.tickets.Drop(func(k cache.Key) bool { return k == g.key })
 	}
 	return t, err
 }
@@ -150,8 +183,9 @@ func (v Verdict) MayBeUnbound() bool {
 	return v.Refused && !v.Proven && (v.Error == nil || v.Error.Code() == messages.KRB_ERR_GENERIC)
 }
 
-// Judge reads the response to the token.
+// Judge reads the response to the token. It is called at most once.
 func (t Token) Judge(status int, header http.Header) Verdict {
+	defer t.Close()
 	challenges := httpauth.ReadChallenges(header)
 	v := Verdict{
 		Refused: status == http.StatusUnauthorized && challenges.Negotiate,
@@ -168,7 +202,11 @@ func (t Token) Judge(status int, header http.Header) Verdict {
 	if len(reply.ResponseToken) == 0 {
 		return v
 	}
-	err = t.sent.VerifyToken(reply.ResponseToken)
+	if t.platform {
+		err = verifyPlatform(t.answer, reply.ResponseToken)
+	} else {
+		err = t.sent.VerifyToken(reply.ResponseToken)
+	}
 	var refused bool
 	v.Error, refused = errors.AsType[*messages.KRBError](err)
 	switch {
@@ -203,6 +241,9 @@ func (i *Initiator) Retry(ctx context.Context, t *Target, d Delegation, refused 
 		case messages.KRB_AP_ERR_REPEAT:
 			return refused, nil, true
 		case messages.KRB_AP_ERR_SKEW, messages.KRB_AP_ERR_TKT_NYV:
+			if refused.Ticket.platform != nil {
+				return Grant{}, nil, false // its clock is the machine's
+			}
 			offset := v.Error.ServerTime().Sub(i.id.cfg.Now())
 			if offset.Abs() > maxClockOffset {
 				return Grant{}, nil, false

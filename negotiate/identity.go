@@ -45,15 +45,17 @@ type IdentityConfig struct {
 // its clock. It outlives the blocks of configuration that use it, one after the other,
 // and is safe for concurrent use.
 type Identity struct {
-	cfg     IdentityConfig
-	clock   *krb5core.Clock
-	source  ticketSource
-	breaker breaker
-	kept    *keptBreaker
-	unknown *unknownServices
-	logins  chan struct{} // one at a time, whatever the settings: each may count towards lockout
+	cfg      IdentityConfig
+	clock    *krb5core.Clock
+	source   ticketSource
+	platform *platformTickets // the source, if it is the operating system
+	breaker  breaker
+	kept     *keptBreaker
+	unknown  *unknownServices
+	logins   chan struct{} // one at a time, whatever the settings: each may count towards lockout
 
-	// owner changes only when a credential cache that is not pinned gets another principal.
+	// owner changes only when a credential cache that is not pinned gets another principal, or
+	// the process another account.
 	owner   atomic.Pointer[owner]
 	client  atomic.Pointer[knownClient]        // of the ticket obtained last
 	proven  atomic.Pointer[messages.Principal] // the account's name in a ticket request that succeeded
@@ -75,14 +77,18 @@ type owner struct {
 // realm in its tickets.
 const maxStamps = 256
 
-// ticketSource is where an identity's ticket-granting tickets come from: a login with
-// keys ([keyring]) or a credential cache that another program fills ([credentialCache]).
+// ticketSource is where an identity's tickets come from: a login with keys ([keyring],
+// [managedCertificate]), a credential cache that another program fills ([credentialCache]), or
+// the operating system ([platformTickets]).
 type ticketSource interface {
 	// reload reads the file or the cache again if it has changed, and reports whether it
 	// had. One that cannot be read leaves what is held in use.
 	reload(ctx context.Context) (changed bool, err error)
 	// principal is the client of the tickets, as far as known without a KDC.
 	principal() messages.Principal
+	// owner tells the accounts apart that a source may have one after the other; empty if it
+	// always has the same.
+	owner() string
 	// account is the account to request further tickets as.
 	account() *krb5core.Account
 	// tgt gets a ticket-granting ticket within the budget. It is not called twice at a
@@ -115,6 +121,9 @@ func NewIdentity(cfg IdentityConfig) (*Identity, error) {
 	late := false
 	if cfg.Secret.Kind == KindCCache {
 		id.source, late = newCredentialCache(&cfg, clock), cfg.Secret.ccache.Late()
+	} else if cfg.Secret.Kind == KindPlatform {
+		id.platform = newPlatformTickets(&cfg, clock)
+		id.source, late = id.platform, true
 	} else if cfg.Secret.managed {
 		id.source = newManagedCertificate(&cfg, clock)
 	} else {
@@ -150,7 +159,7 @@ func (id *Identity) String() string { return id.Principal().String() }
 // prove records the client of a ticket-granting ticket that a KDC has accepted. A name that
 // is not the configured one is reported once.
 func (id *Identity) prove(client messages.Principal) {
-	if id.cfg.Secret.Kind == KindCCache || client.Equal(id.Principal()) {
+	if id.cfg.Secret.follows() || client.Equal(id.Principal()) {
 		return
 	}
 	id.proven.Store(&client)
@@ -171,13 +180,13 @@ func (id *Identity) Format(s fmt.State, _ rune) { fmt.Fprint(s, id.String()) }
 // updateOwner sets whose tickets are looked up in the cache.
 func (id *Identity) updateOwner() {
 	o := owner{key: id.cfg.Key, principal: id.source.principal()}
-	if id.cfg.Secret.Kind == KindCCache {
-		o.key += " " + o.principal.String()
+	if who := id.source.owner(); who != "" {
+		o.key += " " + who
 	}
 	id.owner.Store(&o)
 }
 
-// How often a credential cache is checked, and how long a request that does so may wait for
+// How often a source of tickets is checked, and how long a request that does so may wait for
 // what fills it. After a failure the pause doubles up to the longest.
 const (
 	watchPause   = time.Second
@@ -185,11 +194,11 @@ const (
 	watchTimeout = time.Second
 )
 
-// watch checks, from time to time, whether the credential cache has another principal:
-// tickets of the previous one must not be used any more. Keys need no such check, they
-// are read again when they are used.
+// watch checks, from time to time, whether the credential cache or the process has another
+// principal: tickets of the previous one must not be used any more. Keys need no such check,
+// they are read again when they are used.
 func (id *Identity) watch() {
-	if id.cfg.Secret.Kind != KindCCache {
+	if !id.cfg.Secret.follows() {
 		return
 	}
 	now, next := id.cfg.Now(), id.watched.Load()
@@ -248,8 +257,13 @@ func (id *Identity) Flush() int {
 }
 
 // FlushTickets removes the identity's tickets whose key matches, and returns how many there
-// were.
+// were. The operating system forgets its own, too.
 func (id *Identity) FlushTickets(match func(cache.Key) bool) int {
+	if id.platform != nil {
+		for _, item := range id.cfg.Tickets.Snapshot(func(k cache.Key) bool { return id.Owns(k) && match(k) }) {
+			id.platform.purge(item.Value.platform.spn)
+		}
+	}
 	return id.cfg.Tickets.Flush(id.owner.Load().key, match)
 }
 
@@ -258,6 +272,9 @@ func (id *Identity) FlushTickets(match func(cache.Key) bool) int {
 func (id *Identity) Close() {
 	id.kept.settle()
 	id.cfg.Tickets.Drop(id.Owns)
+	if id.platform != nil {
+		id.platform.platform.Close()
+	}
 }
 
 // Refused returns the error that all requests get while the credentials are refused,

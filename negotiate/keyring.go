@@ -141,6 +141,7 @@ func (k *keyring) forget() {
 	}
 }
 
+func (k *keyring) owner() string                 { return "" }
 func (k *keyring) principal() messages.Principal { return k.name }
 
 func (k *keyring) account() *krb5core.Account {

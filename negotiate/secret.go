@@ -2,6 +2,7 @@ package negotiate
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -43,6 +44,8 @@ type Secret struct {
 	// RotateEvery is how old the file may become before its secret is changed; 0 if it is not
 	// changed by itself.
 	RotateEvery time.Duration
+
+	platform Platform
 }
 
 // SecretKind says what kind of secret an account logs in with.
@@ -55,7 +58,16 @@ const (
 	KindPasswordFile SecretKind = "password_file"
 	KindCCache       SecretKind = "ccache"
 	KindCertificate  SecretKind = "certificate"
+	KindPlatform     SecretKind = "platform"
 )
+
+// follows reports whether the account may become another one: who fills a credential cache, or
+// runs the process, decides.
+func (s Secret) follows() bool { return s.Kind == KindCCache || s.Kind == KindPlatform }
+
+// PlatformSecret uses the tickets that the operating system has for the account that the process
+// runs as.
+func PlatformSecret(p Platform) Secret { return Secret{Kind: KindPlatform, platform: p} }
 
 // CCacheSecret uses the tickets of a credential cache in place of keys. If the cache gets
 // another principal, so does the identity. A FILE or DIR cache must be readable when the
@@ -202,6 +214,9 @@ func (w *watchedFile) reload(read func() error) (changed bool, err error) {
 	err = read()
 	if err != nil && !w.loaded {
 		return false, err
+	}
+	if errors.Is(err, secretfile.ErrBusy) {
+		return false, nil // being written: it is read next time
 	}
 	changed = w.loaded && err == nil
 	w.info, w.loaded = now, true

@@ -20,8 +20,14 @@ const adAccount messages.ADType = -67
 // errNoTicket is returned for bytes that Marshal did not write.
 var errNoTicket = errors.New("not a stored ticket")
 
+// errPlatformTicket is returned for a ticket that the operating system keeps to itself.
+var errPlatformTicket = errors.New("the operating system's tickets are not stored")
+
 // Marshal returns the ticket with its session key, to be sealed and kept elsewhere.
 func (t *Ticket) Marshal() ([]byte, error) {
+	if t.platform != nil {
+		return nil, errPlatformTicket
+	}
 	return StoredTicket(t.cred, t.obtained.Add(t.offset))
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unique"
 
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/spnego"
@@ -23,6 +24,8 @@ type Ticket struct {
 	obtained time.Time     // by the local clock
 	offset   time.Duration // by which the realm's clock is ahead of the local one
 	client   string        // as text
+
+	platform *platformTicket // makes the tokens, if the operating system has the ticket; else nil
 
 	templates [1 << formBits]atomic.Pointer[gss.Template]
 	grown     atomic.Int64 // size of the templates, in bytes
@@ -87,6 +90,31 @@ func (t *Ticket) Client() string { return t.client }
 // Credential is the ticket and the KDC's information about it. Callers do not modify it.
 func (t *Ticket) Credential() *messages.Credential { return t.cred }
 func (t *Ticket) String() string                   { return t.cred.String() }
+
+// Platform reports whether the ticket is the operating system's. Its credential has neither a
+// key nor a ticket, only what is told of them.
+func (t *Ticket) Platform() bool { return t.platform != nil }
+
+// EType is the encryption type of the session key; 0 if it is not known.
+func (t *Ticket) EType() enctype.ID {
+	if t.platform != nil {
+		return t.platform.etype
+	}
+	return t.cred.Key.EType()
+}
+
+// ServiceKey is the encryption type, and the version, of the service's key that the ticket is
+// encrypted with; 0 for what is not known.
+func (t *Ticket) ServiceKey() (etype enctype.ID, kvno uint32) {
+	if t.platform != nil {
+		return t.platform.serviceEType, 0
+	}
+	ticket, err := messages.ParseTicket(t.cred.Ticket)
+	if err != nil {
+		return 0, 0
+	}
+	return ticket.EncPart.EType, ticket.EncPart.KVNO
+}
 
 // Format keeps %+v and the like from showing secrets.
 func (t *Ticket) Format(s fmt.State, _ rune) { fmt.Fprint(s, t.String()) }

@@ -58,7 +58,7 @@ func (id *Identity) PrincipalOf(key cache.Key) (messages.Principal, bool) {
 // principal's own. The client of a login may differ where the KDC is asked to correct names.
 func (id *Identity) Belongs(key cache.Key, t *Ticket) bool {
 	principal, ok := id.PrincipalOf(key)
-	corrected := id.cfg.Secret.Kind != KindCCache &&
+	corrected := id.platform != nil || id.cfg.Secret.Kind != KindCCache &&
 		(key.TermsValue().Canonicalize || principal.Name.NameType == messages.KRB_NT_ENTERPRISE)
 	return ok && (key.User != "" || corrected || t.cred.Client.Equal(principal))
 }

@@ -19,7 +19,8 @@ type IdentityView struct {
 	Names     []string `json:"names"`
 	Principal string   `json:"principal"`
 	Realm     string   `json:"realm"`
-	// Kind is that of the secret: keytab, password, password_file or ccache.
+	// Kind is that of the secret: keytab, password, password_file, ccache, certificate or
+	// platform.
 	Kind negotiate.SecretKind `json:"kind"`
 	// Path is the file of the secret, empty for a password in the configuration.
 	Path    string       `json:"path,omitempty"`
@@ -200,11 +201,15 @@ func viewTicket(identity string, item identitypool.Item) TicketView {
 	c := item.Value.Credential()
 	v := TicketView{
 		Identity: identity, Service: c.Service.String(), SPN: item.Key.SPN, User: negotiate.UserText(item.Key), Client: c.Client.String(),
-		SessionEType: c.Key.EType().String(), Flags: c.Flags.String(), TicketTimes: timesOf(c),
+		Flags: c.Flags.String(), TicketTimes: timesOf(c),
 		Uses: item.Uses, Bytes: item.Bytes, Suspect: item.Suspect,
 	}
-	if t, err := messages.ParseTicket(c.Ticket); err == nil {
-		v.TicketEType, v.KVNO = t.EncPart.EType.String(), t.EncPart.KVNO
+	if etype := item.Value.EType(); etype != 0 { // Windows may not tell
+		v.SessionEType = etype.String()
+	}
+	etype, kvno := item.Value.ServiceKey()
+	if v.KVNO = kvno; etype != 0 {
+		v.TicketEType = etype.String()
 	}
 	return v
 }

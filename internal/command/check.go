@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/diagnosis"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
 
 // checkFlags are the flags of `check`.
@@ -29,13 +30,16 @@ type checkFlags struct {
 func newCheckCommand() *cobra.Command {
 	f := new(checkFlags)
 	cmd := &cobra.Command{
-		Use:   "check --config FILE [--adapter NAME] [--envfile FILE] [--identity NAME] [--spn SPN] [--url URL] [--user USER [--password-file FILE]] [--json]",
+		Use: "check --config FILE [--adapter NAME] [--envfile FILE] [--identity NAME] [--spn SPN] [--url URL] [--user USER [--password-file FILE]] [--json]\n" +
+			"  caddy kerberos check --platform [--spn SPN] [--url URL] [--json]",
 		Short: "Tests every step of a request, and says what is wrong and how to fix it",
 		Long: "Reads the configuration and tests every step of a request against the real KDC and upstream: configuration, files,\n" +
 			"KDC discovery, reachability by each protocol, clock, login, service ticket, delegation, HTTP request.\n" +
 			"Each step is ok, warn or FAIL, with what happened, what it means and how to fix it. The exit status is 0 unless a step\n" +
 			"is FAIL. It logs in once, or twice if the login is refused: a wrong password counts towards the account's lockout. It\n" +
-			"sends GET requests to the upstream.",
+			"sends GET requests to the upstream.\n\n" +
+			"With --platform it needs no configuration: on Windows it shows what Windows says about the account that it runs as,\n" +
+			"its tickets, and a token for the service of --spn or --url.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			err := f.run(cmd)
@@ -51,6 +55,10 @@ func newCheckCommand() *cobra.Command {
 	flags.StringVar(&f.user, "user", "", "End user to impersonate, or to sign in as")
 	flags.StringVar(&f.passwordFile, "password-file", "", "File with the password of --user, to sign in at negotiate_auth")
 	flags.BoolVar(&f.json, "json", false, "Write JSON")
+	flags.BoolVar(&f.platform, "platform", false, "Check what Windows itself offers (SSPI), without a configuration")
+	for _, other := range []string{"config", "adapter", "envfile", "identity", "user"} {
+		cmd.MarkFlagsMutuallyExclusive("platform", other)
+	}
 	flags.DurationVar(&f.patience, "patience", 3*time.Second, "How long to wait for a KDC or upstream that does not answer")
 	return cmd
 }
@@ -64,6 +72,9 @@ func (f *checkFlags) run(cmd *cobra.Command) error {
 	}
 	if f.passwordFile != "" && f.user == "" {
 		return errors.New("--password-file needs --user, whose password it holds")
+	}
+	if f.platform {
+		return f.checkPlatform(ctx, &report{console: consoleOf(cmd), json: f.json, subject: "Windows"})
 	}
 	if err := f.loadEnv(); err != nil {
 		return err
@@ -155,9 +166,11 @@ func (c *check) checkAccount(ctx context.Context, a *checkedAccount) {
 	if !c.checkFiles(a) {
 		return
 	}
-	servers := c.checkDiscovery(ctx, a)
-	if len(servers) == 0 || !c.checkReach(ctx, a, servers) || !c.checkLogin(ctx, a) {
-		return
+	if kind, _ := a.identity().Origin(); kind != negotiate.KindPlatform { // Windows finds the KDCs and logs in
+		servers := c.checkDiscovery(ctx, a)
+		if len(servers) == 0 || !c.checkReach(ctx, a, servers) || !c.checkLogin(ctx, a) {
+			return
+		}
 	}
 	uses := a.uses
 	if len(uses) == 0 && c.spn != "" {

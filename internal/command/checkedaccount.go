@@ -113,7 +113,7 @@ func (c *check) selected(a *checkedAccount) bool {
 func (a *checkedAccount) title() string {
 	switch c := a.credentials; {
 	case a.name == "":
-		return cmp.Or(c.User, c.Keytab+c.CCache+c.Certificate.String())
+		return cmp.Or(c.User, c.Keytab+c.CCache+c.Certificate.String(), string(negotiate.KindPlatform))
 	case c.User == "":
 		return "identity " + a.name
 	default:

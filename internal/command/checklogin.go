@@ -46,6 +46,8 @@ func (c *check) checkFiles(a *checkedAccount) bool {
 		c.ok(stepFiles, "keytab %s has %s of %s", path, keyList(a.identity().Keys()), a.resolved.Principal)
 	case kind == negotiate.KindCertificate:
 		return c.checkCertificate(a, path)
+	case kind == negotiate.KindPlatform:
+		c.ok(stepFiles, "no file: Windows has the tickets, of %s", a.resolved.Principal)
 	case path != "":
 		c.ok(stepFiles, "%s %s of %s", kind, path, a.resolved.Principal)
 	default:

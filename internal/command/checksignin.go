@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/accept"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate/httpauth"
 )
 
 // checkSignIn has a client sign in at a negotiate_auth, for each service: the user of --user, else
@@ -83,20 +84,19 @@ func (c *check) checkSignInTo(ctx context.Context, a *checkedAccount, u *use, cl
 		c.failAs(stepSignIn, fmt.Sprintf("no ticket for %s: %v", spn, err), diagnosis.Of(err))
 		return false
 	}
-	bindings := gss.ChannelBindings{1} // of the connection that there is not
-	token, err := grant.Mint(ctx, negotiate.Features{Mutual: true, Bindings: &bindings})
+	binding := httpauth.Binding{Hashed: gss.ChannelBindings{1}} // of the connection that there is not
+	token, err := grant.Mint(ctx, negotiate.Features{Mutual: true, Bindings: &binding})
 	if err != nil {
 		c.failAs(stepSignIn, err.Error(), diagnosis.Of(err))
 		return false
 	}
-	_, ticket := ticketText(grant.Ticket.Credential())
-	result, err := u.SignIn(ctx, accept.Request{Base64: strings.TrimPrefix(token.Header, "Negotiate "), Bindings: func(b gss.ChannelBindings) bool { return b == bindings }})
+	result, err := u.SignIn(ctx, accept.Request{Base64: strings.TrimPrefix(token.Header, "Negotiate "), Bindings: func(b gss.ChannelBindings) bool { return b == binding.Hashed }})
 	if err != nil {
 		d := diagnosis.OfSignIn(err)
-		c.fail(stepSignIn, fmt.Sprintf("the KDC encrypts tickets for %s with %s: %v", spn, keyText(ticket), err), d.Remedy, signInCauses[d.Reason]...)
+		c.fail(stepSignIn, fmt.Sprintf("the KDC encrypts tickets for %s with %s: %v", spn, keyText(grant.Ticket), err), d.Remedy, signInCauses[d.Reason]...)
 		return false
 	}
-	text := fmt.Sprintf("%s signs in to %s; the ticket is encrypted with %s", result.Client, spn, keyText(ticket))
+	text := fmt.Sprintf("%s signs in to %s; the ticket is encrypted with %s", result.Client, spn, keyText(grant.Ticket))
 	if result.Account != nil {
 		text += fmt.Sprintf(", and names the SID %s and %d groups", result.Account.SID, len(result.Account.Groups))
 	}

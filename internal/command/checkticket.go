@@ -54,8 +54,8 @@ func (c *check) checkTicket(ctx context.Context, a *checkedAccount, u *use, spn 
 		c.failAs(stepTicket, err.Error(), diagnosis.Of(err))
 		return grant, false
 	}
-	text, ticket := ticketText(grant.Ticket.Credential())
-	if ticket != nil && ticket.EncPart.EType.Weak() {
+	text := ticketText(grant.Ticket)
+	if etype, _ := grant.Ticket.ServiceKey(); etype.Weak() {
 		c.warn(stepTicket, text+"; the ticket itself is encrypted with a weak key of the service",
 			"domain controllers no longer issue these (KB5073381): let the service's account have AES keys (AD: Set-ADUser ACCOUNT -KerberosEncryptionType AES128,AES256, then set its password again)",
 			diagnosis.CauseWeakKeys)
@@ -65,24 +65,28 @@ func (c *check) checkTicket(ctx context.Context, a *checkedAccount, u *use, spn 
 	return c.checkForwarding(ctx, a, u, grant, spn), true
 }
 
-// ticketText describes a ticket. The ticket is nil if it cannot be parsed.
-func ticketText(cred *messages.Credential) (string, *messages.Ticket) {
-	text := fmt.Sprintf("%s as %s, session key %s", cred.Service, cred.Client, cred.Key.EType())
-	ticket, err := messages.ParseTicket(cred.Ticket)
-	if err == nil {
-		text += fmt.Sprintf(", encrypted for the service with %s", keyText(ticket))
+// ticketText describes a ticket.
+func ticketText(t *negotiate.Ticket) string {
+	cred := t.Credential()
+	text := fmt.Sprintf("%s as %s", cred.Service, cred.Client)
+	if etype := t.EType(); etype != 0 { // Windows may not tell
+		text += fmt.Sprintf(", session key %s", etype)
 	}
-	return text + ", until " + cred.EndTime.Local().Format(time.DateTime), ticket
+	if etype, _ := t.ServiceKey(); etype != 0 {
+		text += fmt.Sprintf(", encrypted for the service with %s", keyText(t))
+	}
+	return text + ", until " + cred.EndTime.Local().Format(time.DateTime)
 }
 
-// keyText names the service's key that a ticket, which may be nil, is encrypted with.
-func keyText(ticket *messages.Ticket) string {
-	if ticket == nil {
+// keyText names the service's key that a ticket is encrypted with.
+func keyText(t *negotiate.Ticket) string {
+	etype, kvno := t.ServiceKey()
+	if etype == 0 {
 		return "a key"
 	}
-	text := ticket.EncPart.EType.String()
-	if ticket.EncPart.HasKVNO {
-		text += fmt.Sprintf(" of version %d", ticket.EncPart.KVNO)
+	text := etype.String()
+	if kvno != 0 {
+		text += fmt.Sprintf(" of version %d", kvno)
 	}
 	return text
 }
@@ -135,8 +139,7 @@ func (c *check) checkImpersonation(ctx context.Context, a *checkedAccount, u *us
 		c.reportProxyError(ctx, a, user, spn, err)
 		return grant, false
 	}
-	text, _ := ticketText(grant.Ticket.Credential())
-	c.ok(stepDelegation, "%s", text)
+	c.ok(stepDelegation, "%s", ticketText(grant.Ticket))
 	return grant, true
 }
 
@@ -155,8 +158,7 @@ func (c *check) checkEvidence(ctx context.Context, a *checkedAccount, rules *con
 		c.failAs(stepDelegation, err.Error(), diagnosis.Of(err))
 		return grant, false
 	}
-	text, _ := ticketText(grant.Ticket.Credential())
-	c.ok(stepDelegation, "%s, with the user's own ticket", text)
+	c.ok(stepDelegation, "%s, with the user's own ticket", ticketText(grant.Ticket))
 	return grant, true
 }
 

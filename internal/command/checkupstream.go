@@ -43,7 +43,11 @@ func (c *check) checkUpstream(ctx context.Context, u *use, grant negotiate.Grant
 		return
 	}
 	c.waiting("requesting %s with a token", p.url)
-	if with := p.request(ctx, kind, 0); with.err != nil {
+	with := p.request(ctx, kind, 0)
+	if c.platform && p.bound != "" {
+		c.ok(stepBinding, "%s", bindingText(p.bound))
+	}
+	if with.err != nil {
 		p.reportUnreachable(with.err)
 	} else {
 		p.judge(ctx, without, with)
@@ -165,8 +169,8 @@ func (p *upstreamProbe) reportRefusal(ctx context.Context, result string, r resp
 			return
 		case messages.KRB_AP_ERR_MODIFIED, messages.KRB_AP_ERR_BADKEYVER, messages.KRB_AP_ERR_NOKEY, messages.KRB_AP_ERR_BAD_INTEGRITY:
 			// The KDC has just issued the ticket that the upstream cannot decrypt.
-			_, ticket := ticketText(p.grant.Ticket.Credential())
-			p.failAs(stepUpstream, fmt.Sprintf("%s: the upstream's key does not match the one of %s that the KDC used for this new ticket (%s)", result, spn, keyText(ticket)), diagnosis.ServiceKey(spn))
+			p.failAs(stepUpstream, fmt.Sprintf("%s: the upstream's key does not match the one of %s that the KDC used for this new ticket (%s)",
+				result, spn, keyText(p.grant.Ticket)), diagnosis.ServiceKey(spn))
 			return
 		}
 	}

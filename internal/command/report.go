@@ -25,6 +25,10 @@ const (
 	stepDelegation = "delegation"
 	stepSignIn     = "sign-in"
 	stepUpstream   = "upstream"
+	stepPackages   = "packages"
+	stepAccount    = "account"
+	stepCache      = "cache"
+	stepBinding    = "binding"
 )
 
 // The results of a step.
@@ -155,6 +159,7 @@ type check struct {
 
 // checkOptions select what is checked.
 type checkOptions struct {
+	platform            bool // Windows itself, without a configuration
 	identity, spn, user string
 	passwordFile        string   // of user
 	target              *url.URL // nil for the configuration's upstream

@@ -58,6 +58,7 @@ func (f *configFlags) token(cmd *cobra.Command, identity, service string) (strin
 		return "", fmt.Errorf("%w; %s", err, diagnosis.Of(err).Remedy)
 	}
 	token, err := grant.Mint(cmd.Context(), negotiate.Features{Mutual: true})
+	defer token.Close()
 	return strings.TrimPrefix(token.Header, "Negotiate "), err
 }
 

@@ -16,7 +16,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/httpauth"
 )
@@ -27,6 +26,7 @@ type upstreamProbe struct {
 	*check
 	use       *use
 	grant     negotiate.Grant
+	bound     string // the application data of the last channel binding
 	url       *url.URL
 	transport *http.Transport
 	timeout   time.Duration
@@ -112,7 +112,7 @@ func (p *upstreamProbe) request(ctx context.Context, kind tokenKind, padding int
 		}
 		features := negotiate.Features{Mutual: p.use.service.MutualAuth != negotiate.MutualAuthOff, Raw: p.use.service.RawKerberos}
 		if encrypted && kind == boundToken {
-			features.Bindings = p.bindings(conn.ConnectionState())
+			features.Bindings = p.binding(conn.ConnectionState())
 		}
 		r.bound = features.Bindings != nil
 		if token, minted = p.grant.Mint(ctx, features); minted == nil {
@@ -128,6 +128,7 @@ func (p *upstreamProbe) request(ctx context.Context, kind tokenKind, padding int
 		const name = "X-Caddy-Kerberos-Check"
 		req.Header.Set(name, strings.Repeat("x", max(1, padding-len(name)-2)))
 	}
+	defer func() { token.Close() }()
 	answer, err := p.transport.RoundTrip(req)
 	if r.err = errors.Join(minted, err); r.err != nil {
 		return r
@@ -141,15 +142,16 @@ func (p *upstreamProbe) request(ctx context.Context, kind tokenKind, padding int
 	return r
 }
 
-// bindings returns the channel bindings of a connection, nil if its certificate defines none.
-func (p *upstreamProbe) bindings(state tls.ConnectionState) *gss.ChannelBindings {
+// binding returns the channel binding of a connection, nil if its certificate defines none.
+func (p *upstreamProbe) binding(state tls.ConnectionState) *httpauth.Binding {
 	if p.use.Pinned != nil {
 		return p.use.Pinned
 	}
 	var cached httpauth.Bindings
-	bindings, err := cached.Of(&state)
+	binding, err := cached.Of(&state)
 	if err != nil {
 		return nil
 	}
-	return &bindings
+	p.bound = binding.Data
+	return &binding
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/adminapi"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/diagnosis"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
 
 func newIdentitiesCommand() *cobra.Command {
@@ -85,6 +86,8 @@ func stateText(v adminapi.IdentityView) string {
 	switch {
 	case v.Breaker.Open:
 		return "refused"
+	case v.Kind == negotiate.KindPlatform:
+		return "Windows"
 	case v.TGT == nil:
 		return "no login"
 	default:

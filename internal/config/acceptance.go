@@ -141,7 +141,7 @@ func (a *Acceptance) Compile(r *Resolved) (*Admission, error) {
 		return nil, err
 	}
 	kind := r.Secret.Kind
-	if kind == negotiate.KindCCache || kind == negotiate.KindCertificate {
+	if kind == negotiate.KindCCache || kind == negotiate.KindCertificate || kind == negotiate.KindPlatform {
 		return nil, fmt.Errorf("negotiate_auth needs a key of the account to open the tickets of clients, which a %s does not have; use keytab or password_file", kind)
 	}
 	m := &Admission{Binding: p.binding, names: p.names, realms: a.Realms, allow: p.allow, deny: p.deny}

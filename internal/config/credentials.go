@@ -18,8 +18,8 @@ import (
 // or of an `identity` of the global `kerberos` option, with the same meaning in
 // each.
 //
-// Exactly one of `keytab`, `password`, `password_file`, `ccache` and `certificate` is
-// required.
+// Exactly one of `keytab`, `password`, `password_file`, `ccache`, `certificate` and
+// `platform` is required.
 type Credentials struct {
 	// The account: `name@REALM`, `REALM/name`, `REALM\name`, or a UPN. With an
 	// `@`, or if `realm` is set, a `/` belongs to the principal
@@ -66,6 +66,12 @@ type Credentials struct {
 	// Caddy's storage and `ticket_store storage KEY`; else only one may have this.
 	// Default: never.
 	RotatePassword caddy.Duration `json:"rotate_password,omitempty"`
+
+	// Use the tickets that Windows has for the account that Caddy runs as (SSPI, package
+	// Kerberos): a service's domain account, a group managed service account, the machine's
+	// account. No secret is configured. Only on Windows, and only with `timeout` beside it.
+	// Default: `false`.
+	Platform bool `json:"platform,omitempty"`
 
 	// The realm's KDCs in order of preference: `host`, `host:port`, `tcp/host`,
 	// `udp/host`, `https://host/KdcProxy`. Without one that speaks TCP, forged
@@ -161,7 +167,7 @@ func (c *Credentials) Check() error { return c.parse(new(Resolved)) }
 
 // parse sets what the text alone determines.
 func (c *Credentials) parse(r *Resolved) (err error) {
-	err = cmp.Or(c.checkSecrets(), Setting("user", checkSecretPlaceholders(c.User)), Setting("password", checkSecretPlaceholders(c.Password)))
+	err = cmp.Or(c.checkSecrets(), c.checkPlatform(), Setting("user", checkSecretPlaceholders(c.User)), Setting("password", checkSecretPlaceholders(c.Password)))
 	if err != nil {
 		return err
 	}
@@ -216,6 +222,7 @@ func (c *Credentials) checkSecrets() error {
 		{"password_file", c.PasswordFile},
 		{"ccache", c.CCache},
 		{"certificate", c.Certificate.String()},
+		{"platform", c.platform()},
 	} {
 		if s.value != "" {
 			set = append(set, s.name)
@@ -224,7 +231,7 @@ func (c *Credentials) checkSecrets() error {
 	switch len(set) {
 	case 1:
 	case 0:
-		return errors.New("nothing to log in with: set one of keytab FILE, password {env.NAME}, password_file FILE, ccache NAME or certificate CERT KEY")
+		return errors.New("nothing to log in with: set one of keytab FILE, password {env.NAME}, password_file FILE, ccache NAME, certificate CERT KEY or, on Windows, platform")
 	default:
 		return Setting(set[1], fmt.Errorf("%s is set too; keep one of them", set[0]))
 	}
@@ -232,6 +239,14 @@ func (c *Credentials) checkSecrets() error {
 		return errors.New("user is missing: name the account of the password, e.g. user svc-proxy@CORP.EXAMPLE")
 	}
 	return nil
+}
+
+// platform is a text that is not empty if platform is set.
+func (c *Credentials) platform() string {
+	if c.Platform {
+		return "on"
+	}
+	return ""
 }
 
 // encryptionTypes returns the types of encryption_types in order of preference;

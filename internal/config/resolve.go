@@ -93,7 +93,7 @@ type Resolved struct {
 
 	// Lifetime and MaxSkew are krb5.conf's, as in krb5core.Config.
 	Lifetime, MaxSkew time.Duration
-	Canonicalize      bool // false for a ccache, which never logs in
+	Canonicalize      bool // false for a ccache and for the platform, which never log in
 
 	kcmSocket       string       // krb5.conf's, with ccache
 	passwordServers []kdc.Server // kpasswd_server
@@ -120,7 +120,7 @@ func (c *Credentials) ResolveAcceptor(env *Env) (*Resolved, error) {
 
 func (c *Credentials) resolve(env *Env, r *Resolved) (*Resolved, error) {
 	r.TCPOnly, r.Trace, r.UserSet = c.UseTCP, c.Trace, c.User != ""
-	r.LoginAtStart = !r.acceptor && (c.LoginAtStart == nil || *c.LoginAtStart)
+	r.LoginAtStart = !r.acceptor && !c.Platform && (c.LoginAtStart == nil || *c.LoginAtStart)
 	err := c.parse(r)
 	if err != nil {
 		return nil, err
@@ -204,14 +204,14 @@ func (r *Resolved) resolveLimits(canonicalize *bool) error {
 	d := r.Realms.conf.LibDefaultsFor(r.Principal.Realm)
 	r.Timeout = cmp.Or(r.Timeout, d.RequestTimeout)
 	r.Lifetime, r.MaxSkew = d.TicketLifetime, d.ClockSkew
-	r.Canonicalize = r.Secret.Kind != negotiate.KindCCache && *cmp.Or(canonicalize, d.Canonicalize, new(true))
+	r.Canonicalize = r.Secret.Kind != negotiate.KindCCache && r.Secret.Kind != negotiate.KindPlatform && *cmp.Or(canonicalize, d.Canonicalize, new(true))
 	return applySocketDefaults(&r.Sockets, r.Realms.conf, r.Principal.Realm)
 }
 
 // Title names the account: its principal, or the credential cache that has none yet.
 func (r *Resolved) Title() string {
 	if len(r.Principal.Name.NameString) == 0 {
-		return r.Secret.Path
+		return cmp.Or(r.Secret.Path, string(r.Secret.Kind))
 	}
 	return r.Principal.String()
 }

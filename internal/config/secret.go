@@ -8,15 +8,14 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-negotiate/caddy-negotiate/internal/secretfile"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/ccache"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
@@ -47,6 +46,8 @@ func (c *Credentials) resolveAccount(r *Resolved, env *Env) error {
 		setting, err = "ccache", c.resolveCCache(r, env)
 	case c.Certificate != nil:
 		setting, err = "certificate", c.resolveCertificate(r, env)
+	case c.Platform:
+		setting, err = "platform", c.resolvePlatform(r)
 	case c.PasswordFile != "":
 		setting, err = "password_file", c.resolvePasswordFile(r)
 	default:
@@ -61,7 +62,7 @@ func (c *Credentials) resolveAccount(r *Resolved, env *Env) error {
 	}
 	r.PoolKey = poolKey(r.Principal, r.Secret, password+r.kcmSocket)
 	switch {
-	case c.CCache != "", c.Certificate != nil:
+	case c.CCache != "", c.Certificate != nil, c.Platform:
 	case r.Secret.Path != "":
 		warnOfReadable(env.logger, setting, r.Secret.Path)
 	case Literal(c.Password):
@@ -171,6 +172,9 @@ var poolSecret = []byte(rand.Text())
 // poolKey identifies an account by principal, realm and source of keys.
 // more is what else the keys depend on.
 func poolKey(principal messages.Principal, secret negotiate.Secret, more string) string {
+	if secret.Kind == negotiate.KindPlatform {
+		return string(secret.Kind) // a process has one account, which may become another
+	}
 	mac := hmac.New(sha256.New, poolSecret)
 	mac.Write([]byte(secret.Path + more))
 	if secret.RotateEvery > 0 { // it is changed, or was begun to be, by the identity that has it
@@ -234,11 +238,8 @@ var ErrWeakKeys = errors.New("domain controllers reject RC4 by default since Apr
 
 // warnOfReadable warns of a secret that other users can read.
 func warnOfReadable(logger *zap.Logger, setting, path string) {
-	if runtime.GOOS == "windows" {
-		return // mode bits do not show there who can read a file
-	}
-	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
-		logger.Warn("file holds a secret and is readable by other users: chmod 600 FILE",
-			zap.String("setting", setting), zap.String("path", path), zap.Stringer("mode", info.Mode().Perm()))
+	if exposure := secretfile.Readable(path); exposure != nil {
+		logger.Warn("file holds a secret and is readable by other users: "+exposure.Remedy,
+			zap.String("setting", setting), zap.String("path", path), zap.String("mode", exposure.Mode))
 	}
 }

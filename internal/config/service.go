@@ -11,9 +11,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/accept"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate/httpauth"
 )
 
 // Service has the service to get tickets for, and the features of tokens. It means
@@ -267,8 +267,8 @@ type Inspection struct {
 	TLS            bool            // to the upstream
 	Versions       []string        // of HTTP, in the transport
 	ChannelBinding ChannelBinding
-	Pinned         *gss.ChannelBindings // those of channel_binding_cert, or nil
-	Place          string               // the module's file and line, empty if they are not known
+	Pinned         *httpauth.Binding // that of channel_binding_cert, or nil
+	Place          string            // the module's file and line, empty if they are not known
 
 	// Admission and SignIn are negotiate_auth's: who may enter, and what verifies a token.
 	Admission *Admission

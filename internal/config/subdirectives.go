@@ -17,6 +17,7 @@ func (c *Credentials) Readers() Block {
 		"ccache":            ReadString(&c.CCache),
 		"rotate_password":   c.readRotatePassword,
 		"certificate":       c.readCertificate,
+		"platform":          ReadSwitch(&c.Platform),
 		"kdc":               ReadList(&c.KDC),
 		"use_tcp":           ReadSwitch(&c.UseTCP),
 		"encryption_types":  readCommaList(&c.EncryptionTypes),

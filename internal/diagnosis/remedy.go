@@ -29,6 +29,7 @@ var renewals = map[negotiate.SecretKind]string{
 	negotiate.KindPasswordFile: "write the new one into password_file",
 	negotiate.KindCCache:       "fill the credential cache again",
 	negotiate.KindCertificate:  "keep the certificate",
+	negotiate.KindPlatform:     "set it for the service (sc.exe config caddy password= ...)",
 	"":                         "export the keytab again",
 }
 
@@ -51,7 +52,7 @@ func wrongKey(f *failure) string {
 		return "wrong password: correct password_file, which must not have a space around the password, or " + setAtKDC("NAME")
 	case negotiate.KindKeytab:
 		remedy = "the keytab has keys of another password or with another salt: export it again"
-	case negotiate.KindCCache, negotiate.KindCertificate: // no key is used
+	case negotiate.KindCCache, negotiate.KindCertificate, negotiate.KindPlatform: // no key is used
 	}
 	if f.kdc.HasSalt {
 		remedy += fmt.Sprintf(" (the KDC's salt is %q: caddy kerberos keytab add --salt)", f.kdc.Salt)

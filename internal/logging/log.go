@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/diagnosis"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
+	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
@@ -68,7 +69,7 @@ func events(principal messages.Principal, logger func() *zap.Logger) func(negoti
 		log := logger()
 		switch e := e.(type) {
 		case negotiate.LoggedIn:
-			log.Info("logged in", credentialFields(e.Principal, e.Credential, zap.Duration(fieldDuration, e.Took))...)
+			log.Info("logged in", credentialFields(e.Principal, e.Credential, e.Credential.Key.EType(), zap.Duration(fieldDuration, e.Took))...)
 		case negotiate.NameCorrected:
 			log.Info("the KDC knows the account by another name than the configured one",
 				zap.String(fieldConfigured, e.Configured.String()), zap.String(fieldPrincipal, e.Principal.String()))
@@ -80,13 +81,16 @@ func events(principal messages.Principal, logger func() *zap.Logger) func(negoti
 			log.Error("cannot log in", ErrorFields(e.Err, more...)...)
 		case negotiate.GotTicket:
 			if c := log.Check(zapcore.DebugLevel, "got a service ticket"); c != nil {
-				c.Write(credentialFields(e.Credential.Client, e.Credential, zap.Duration(fieldDuration, e.Took))...)
+				c.Write(credentialFields(e.Credential.Client, e.Credential, e.EType, zap.Duration(fieldDuration, e.Took))...)
 			}
 		case negotiate.TicketFailed:
 			log.Error("cannot get a service ticket", ErrorFields(e.Err, zap.String(fieldPrincipal, e.Principal.String()), zap.String(fieldSPN, e.SPN.String()))...)
 		case negotiate.FetchPanicked:
 			// The only place where the stack is logged.
 			log.Error("getting a ticket panicked", ErrorFields(e.Err, who, zap.ByteString(fieldStack, e.Err.Stack))...)
+		case negotiate.PurgeFailed:
+			log.Warn("Windows did not forget a ticket", zap.String(fieldSPN, e.SPN.String()), zap.Error(e.Err),
+				zap.String(fieldRemedy, "forget the tickets of Caddy's logon session: klist purge, as the account that Caddy runs as (klist -li 0x3e7 purge for LocalSystem, 0x3e4 for NetworkService)"))
 		case negotiate.SecretChanged:
 			log.Info("credentials have changed", who, zap.String(fieldPath, e.Path))
 		case negotiate.SecretBroken:
@@ -100,12 +104,12 @@ func events(principal messages.Principal, logger func() *zap.Logger) func(negoti
 	}
 }
 
-func credentialFields(principal messages.Principal, c *messages.Credential, more ...zap.Field) []zap.Field {
+func credentialFields(principal messages.Principal, c *messages.Credential, etype enctype.ID, more ...zap.Field) []zap.Field {
 	return append([]zap.Field{
 		zap.String(fieldPrincipal, principal.String()),
 		zap.String(fieldRealm, c.Service.Realm),
 		zap.String(fieldSPN, c.Service.Name.String()),
-		zap.Stringer(fieldEType, c.Key.EType()),
+		zap.Stringer(fieldEType, etype),
 		zap.Time(fieldExpires, c.EndTime),
 	}, more...)
 }

@@ -10,9 +10,13 @@ import (
 	"os"
 )
 
+// ErrBusy is wrapped by the error of a file that another program has open for itself, as Windows
+// allows: it can be read soon.
+var ErrBusy = errors.New("another program has it open")
+
 // Read reads a file of at most limit bytes.
 func Read(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := open(path)
 	if err != nil {
 		return nil, explain(path, err)
 	}
@@ -33,10 +37,12 @@ func Read(path string, limit int64) ([]byte, error) {
 // explain adds a remedy to the error of a file that cannot be read.
 func explain(path string, err error) error {
 	switch {
+	case busy(err):
+		return fmt.Errorf("%s: %w; it is read again when that is over", path, ErrBusy)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%s: no such file; is the path right, and visible to the user that Caddy runs as? (%w)", path, fs.ErrNotExist)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%s: not readable for the user that Caddy runs as; let that user own it, mode 0600 (%w)", path, fs.ErrPermission)
+		return fmt.Errorf("%s: not readable for the user that Caddy runs as; %s (%w)", path, grantRemedy, fs.ErrPermission)
 	}
 	return err
 }

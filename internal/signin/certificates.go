@@ -84,8 +84,8 @@ func (c *Certificates) observeName(name string) (found bool) {
 		known := c.shown[string(cert.Leaf.Raw)]
 		if known == nil {
 			c.forget(now)
-			bindings, err := httpauth.CertificateBindings(cert.Leaf)
-			known = &shown{names: cert.Names, bindings: bindings, usable: err == nil}
+			binding, err := httpauth.CertificateBinding(cert.Leaf)
+			known = &shown{names: cert.Names, bindings: binding.Hashed, usable: err == nil}
 			c.shown[string(cert.Leaf.Raw)] = known
 		}
 		known.last = now

@@ -33,7 +33,7 @@ func newCertificate(t *testing.T, names ...string) (certmagic.Certificate, gss.C
 	leaf := must.OK(x509.ParseCertificate(der))(t)
 	c := certmagic.Certificate{Names: names}
 	c.Leaf, c.Certificate.Certificate = leaf, [][]byte{der}
-	return c, must.OK(httpauth.CertificateBindings(leaf))(t)
+	return c, must.OK(httpauth.CertificateBinding(leaf))(t).Hashed
 }
 
 // over is a request over TLS for a name in the handshake.

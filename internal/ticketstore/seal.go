@@ -57,6 +57,10 @@ func (s *Store) entry(key cache.Key) (entry, bool) {
 	if id == nil {
 		return entry{}, false
 	}
+	kind, _ := id.Origin()
+	if kind == negotiate.KindPlatform {
+		return entry{}, false // its tickets are the operating system's
+	}
 	// The principal of the key, not the identity's present one: a credential cache may have
 	// got another in between.
 	principal, ok := id.PrincipalOf(key)
@@ -78,7 +82,6 @@ func (s *Store) entry(key cache.Key) (entry, bool) {
 	block, _ := aes.NewCipher(derived[:32])        // fails for other sizes only
 	aead, _ := cipher.NewGCMWithRandomNonce(block) // fails for other ciphers only
 	mac := hmac.New(sha256.New, derived[32:])
-	kind, _ := id.Origin()
 	mac.Write(identify(principal, kind, key))
 	return entry{identity: id, key: key, aead: aead, name: prefix + hex.EncodeToString(mac.Sum(nil))}, true
 }

@@ -24,8 +24,13 @@ func NewChannelBindings(applicationData []byte) (ChannelBindings, error) {
 	return ChannelBindings(sum), nil
 }
 
-// TLSServerEndPointBindings are the bindings of a TLS connection (RFC 5929, Section 4): certHash is
-// the hash of the server's certificate, as EndPointHash computes it.
+// TLSServerEndPoint is the application data of the bindings of a TLS connection (RFC 5929, Section
+// 4): certHash is the hash of the server's certificate, as EndPointHash computes it.
+func TLSServerEndPoint(certHash []byte) []byte {
+	return append([]byte("tls-server-end-point:"), certHash...)
+}
+
+// TLSServerEndPointBindings are the bindings of a TLS connection, hashed.
 func TLSServerEndPointBindings(certHash []byte) (ChannelBindings, error) {
-	return NewChannelBindings(append([]byte("tls-server-end-point:"), certHash...))
+	return NewChannelBindings(TLSServerEndPoint(certHash))
 }

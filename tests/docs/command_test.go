@@ -25,6 +25,8 @@ var checkers = map[string]func(args []string) error{
 	"curl":                 anything,
 	"kinit":                anything,
 	"systemctl":            first("reload", "restart", "enable", "daemon-reload"),
+	"sc.exe":               first("create", "config", "description", "start", "stop"),
+	"icacls":               anything,
 	"install":              anything,
 	"setspn":               first("-Q", "-S", "-D", "-X", "-L"),
 	"ktpass":               anything,
@@ -41,7 +43,7 @@ var checkers = map[string]func(args []string) error{
 }
 
 // cmdlet is a command of Windows' module ActiveDirectory.
-var cmdlet = regexp.MustCompile(`^(Add|Clear|Disable|Enable|Get|New|Remove|Set|Unlock)-AD[A-Z][A-Za-z]+$`)
+var cmdlet = regexp.MustCompile(`^(Add|Clear|Disable|Enable|Get|Install|New|Remove|Set|Test|Unlock)-AD[A-Z][A-Za-z]+$`)
 
 func anything([]string) error { return nil }
 

@@ -80,7 +80,7 @@ func (e *env) ask(c *http.Client, host string, change ...func(*http.Request)) ca
 // bound gives a request a token that is bound to a certificate.
 func (e *env) bound(cert *x509.Certificate) func(*http.Request) {
 	e.T.Helper()
-	return e.user("alice").With(caddytest.Authenticator{Bindings: must.OK(httpauth.CertificateBindings(cert))(e.T)})
+	return e.user("alice").With(caddytest.Authenticator{Bindings: must.OK(httpauth.CertificateBinding(cert))(e.T).Hashed})
 }
 
 func TestBindings_OwnCertificate(t *testing.T) {

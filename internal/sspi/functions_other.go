@@ -1,0 +1,6 @@
+//go:build !windows
+
+package sspi
+
+// Open returns ErrUnsupported.
+func Open() (*Client, error) { return nil, ErrUnsupported }
