@@ -89,16 +89,19 @@ func (s *Sessions) Resume(w http.ResponseWriter, r *http.Request) *signin.User {
 }
 
 // Begin begins a session: it sets the cookie for a user who has signed in by a token, and keeps their
-// ticket. It takes a cookie of an earlier session from the request.
+// ticket. It takes the cookie of an earlier session, which may be another user's, from the request and
+// from the browser.
 func (s *Sessions) Begin(w http.ResponseWriter, r *http.Request, u *signin.User) {
 	if s == nil {
 		return
 	}
-	s.take(r)
+	earlier := s.take(r)
 	if u.Evidence != nil {
 		s.tickets.put(u.Evidence)
 	}
-	s.set(w, r, newContent(u, s.settings.duration()))
+	if !s.set(w, r, newContent(u, s.settings.duration())) && len(earlier) > 0 {
+		http.SetCookie(w, s.newCookie("", -1))
+	}
 }
 
 // mostCookies bounds the cookies of one name that are looked at in a request: browsers send one for
@@ -182,8 +185,9 @@ func (s *Sessions) user(c *content) *signin.User {
 	}
 }
 
-// set sets the cookie with a content. Without one the user stays signed in by tokens.
-func (s *Sessions) set(w http.ResponseWriter, r *http.Request, c *content) {
+// set sets the cookie with a content, and reports whether it could. Without one the user signs in by
+// tokens.
+func (s *Sessions) set(w http.ResponseWriter, r *http.Request, c *content) bool {
 	packed := c.marshal()
 	if n := len(s.settings.cookie()) + 1 + encoding.EncodedLen(overhead+len(packed)); n > maxCookie {
 		s.tooLong.Do(func() {
@@ -191,19 +195,20 @@ func (s *Sessions) set(w http.ResponseWriter, r *http.Request, c *content) {
 				zap.Stringer("user_id", c.principal), zap.Int("bytes", n),
 				zap.String("remedy", "remove the user from groups, or remove session; allow_groups and deny_groups need all groups in the cookie"))
 		})
-		return
+		return false
 	}
 	// What a client that went away has begun is of use for others.
 	key, err := s.cfg.Keys.sealing(context.WithoutCancel(r.Context()))
 	if err != nil {
-		return // the storage's failure is logged
+		return false // the storage's failure is logged
 	}
 	value, err := key.seal(s.rand, s.place(r), packed)
 	if err != nil {
 		s.cfg.Logger.Error("the cookie of a session cannot be made", zap.Error(err))
-		return
+		return false
 	}
 	http.SetCookie(w, s.newCookie(value, 0))
+	return true
 }
 
 func (s *Sessions) newCookie(value string, maxAge int) *http.Cookie {

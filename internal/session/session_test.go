@@ -333,6 +333,12 @@ func TestSession_TooManyGroups(t *testing.T) {
 			t.Error("a cookie is set")
 		}
 	}
+	// The cookie of the user before would sign that one in at the next request.
+	recorder := httptest.NewRecorder()
+	s.Begin(recorder, s.request(s.begin(s.user("bob"))), u)
+	if set := recorder.Header().Get("Set-Cookie"); !strings.HasPrefix(set, "__Host-negotiate=; Path=/; Max-Age=0;") {
+		t.Errorf("the earlier cookie stays: %q", set)
+	}
 	if n := s.log.FilterMessageSnippet("too many groups").Len(); n != 1 {
 		t.Errorf("logged %d times", n)
 	}
