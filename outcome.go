@@ -119,7 +119,7 @@ func codeText(code messages.ErrorCode) string { return strconv.Itoa(int(code)) }
 func setErrorHeader(header http.Header, d diagnosis.Diagnosis, err error) {
 	switch {
 	case d.Status == http.StatusUnauthorized:
-		header.Set("WWW-Authenticate", "Negotiate")
+		header.Set("Www-Authenticate", "Negotiate")
 	case d.Status == http.StatusServiceUnavailable, d.Word == diagnosis.CredentialsMissing:
 		seconds := (negotiate.RetryAfter(err, time.Now()) + time.Second - 1) / time.Second
 		header.Set("Retry-After", strconv.Itoa(max(1, int(seconds))))

@@ -88,10 +88,10 @@ func (s *Settings) checkSignOff() error {
 }
 
 func (s *Settings) checkCookie() error {
-	const token = "!#$%&'*+-.^_`|~" // beside letters and digits (RFC 9110, Section 5.6.2)
+	const symbols = "!#$%&'*+-.^_`|~" // beside letters and digits (RFC 9110, Section 5.6.2)
 	odd := func(r rune) bool {
 		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
-		return !letter && !strings.ContainsRune(token, r)
+		return !letter && !strings.ContainsRune(symbols, r)
 	}
 	if strings.ContainsFunc(s.Cookie, odd) || len(s.Cookie) > 100 {
 		return fmt.Errorf("cookie: %q is not the name of a cookie; write e.g. cookie __Host-intranet", s.Cookie)

@@ -22,17 +22,8 @@ func Precedes(ctx caddy.Context) bool {
 	for _, m := range ctx.Modules() {
 		inside := false
 		for _, routes := range RoutesOf(m, server) {
-			before, current := routes, caddyhttp.Route{}
-			if i := slices.IndexFunc(routes, func(r caddyhttp.Route) bool { return r.HandlersRaw != nil }); i >= 0 {
-				before, current, inside = routes[:i], routes[i], true
-			}
-			passes := func(r caddyhttp.Route) bool {
-				// Without a current one these are the routes before handle_errors.
-				return !inside || !r.Terminal && (r.Group == "" || r.Group != current.Group)
-			}
-			if signsInBefore(current.HandlersRaw) || slices.ContainsFunc(before, func(r caddyhttp.Route) bool {
-				return passes(r) && signsInByRoute(r, server, make(map[string]bool))
-			}) {
+			var signsIn bool
+			if signsIn, inside = above(routes, server); signsIn {
 				return true
 			}
 			if inside {
@@ -44,6 +35,26 @@ func Precedes(ctx caddy.Context) bool {
 		}
 	}
 	return false
+}
+
+// above reports whether negotiate_auth is in the route that is being loaded, or in one before it
+// that a request can pass, and whether there is such a route: without it these are the routes
+// before handle_errors.
+func above(routes caddyhttp.RouteList, server *caddyhttp.Server) (signsIn, inside bool) {
+	current := slices.IndexFunc(routes, func(r caddyhttp.Route) bool { return r.HandlersRaw != nil })
+	if inside = current >= 0; inside && signsInBefore(routes[current].HandlersRaw) {
+		return true, true
+	}
+	for i, r := range routes {
+		if i == current {
+			break
+		}
+		passed := !inside || !r.Terminal && (r.Group == "" || r.Group != routes[current].Group)
+		if passed && signsInByRoute(r, server, make(map[string]bool)) {
+			return true, inside
+		}
+	}
+	return false, inside
 }
 
 // signsInBefore reports whether negotiate_auth is among the handlers before the first that holds a

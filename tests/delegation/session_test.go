@@ -277,7 +277,7 @@ func (e *env) served(since int) (all, unauthorized int) {
 // kinit logs a user in with MIT's tool.
 func (e *env) kinit(krb5Conf, ccache, name, password string) {
 	e.T.Helper()
-	cmd := exec.CommandContext(e.T.Context(), "kinit", "-c", "FILE:"+ccache, name) //nolint:gosec // the test's own names
+	cmd := exec.CommandContext(e.T.Context(), "kinit", "-c", "FILE:"+ccache, name)
 	cmd.Env, cmd.Stdin = append(os.Environ(), "KRB5_CONFIG="+krb5Conf), strings.NewReader(password+"\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		e.T.Fatalf("kinit: %v\n%s", err, out)
@@ -332,7 +332,7 @@ func TestSession_Browser(t *testing.T) {
 	if scripts != "" || len(cookies) != 1 {
 		t.Fatalf("%d cookies, of which scripts can read %q", len(cookies), scripts)
 	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // it is the test's own server
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	defer client.CloseIdleConnections()
 	off := caddytest.Request(t, http.MethodGet, url+"/bye", withCookie(cookies[0].Name+"="+cookies[0].Value))
 	if a := must.OK(caddytest.Ask(client, off))(t); a.Status != http.StatusOK {
