@@ -75,8 +75,7 @@ type passwordExchange struct {
 
 func (x *passwordExchange) run(ctx context.Context) outcome {
 	out := x.ask(ctx)
-	var krbError *messages.KRBError
-	if errors.As(out.err, &krbError) {
+	if krbError, ok := errors.AsType[*messages.KRBError](out.err); ok {
 		// MIT's server does not say that the clock is the reason. If its time is forged, the next request is refused too.
 		ahead := krbError.ServerTime().Sub(x.now())
 		if krbError.Code() == messages.KRB_AP_ERR_SKEW || ahead.Abs() > x.client.cfg.MaxSkew {

@@ -54,6 +54,9 @@ func (k *keyring) offer(password string) bool {
 	if password == "" || password == k.offered {
 		return false
 	}
+	if k.fresh != nil && !k.pending {
+		k.proven = k.fresh // what the file has
+	}
 	k.fresh, k.refused, k.pending, k.offered = k.with(password), false, true, password
 	return true
 }

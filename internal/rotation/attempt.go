@@ -33,6 +33,7 @@ type attempt struct {
 	changed *krb5core.Account    // with the candidate
 	next    *candidate.Candidate // nil for none
 	before  *candidate.Candidate // what next has displaced in the storage
+	stored  bool                 // next was, by this attempt
 	wrong   int                  // proofs that led to no login
 	failed  error                // why the password was not changed, although the account logs in
 }
@@ -64,10 +65,10 @@ func (a *attempt) run(change *negotiate.PasswordChange) error {
 	return nil
 }
 
-// await deals with the candidate of another Caddy that is not the password. It is dropped if the other has
-// done so.
+// await deals with a candidate that is not the password, and that is not to be asked for: it is another Caddy's.
+// It is dropped if the other has done so, and no request for it can be under way.
 func (a *attempt) await() error {
-	if a.newer(a.ctx) == nil {
+	if a.newer(a.ctx) == nil && a.cfg.Now().Sub(a.next.Made) > retryLongest {
 		return secretfile.Remove(candidate.Path(a.cfg.Secret.Path))
 	}
 	return errors.New("another Caddy has begun to change the password, and does not know whether it was changed")
@@ -143,12 +144,12 @@ func (a *attempt) prove(proofs int, login func(*exchange.Budget) error) error {
 		return errNoProofs
 	}
 	err := login(budget)
-	a.wrong += budget.Sent()
 	if err == nil {
-		a.wrong--
-	} else {
-		a.change.Budget.Charge(budget)
+		a.wrong += max(budget.Sent()-1, 0)
+		return nil
 	}
+	a.wrong += budget.Sent()
+	a.change.Budget.Charge(budget)
 	return err
 }
 
@@ -165,13 +166,17 @@ func (a *attempt) ticket() (ticket *messages.Credential, err error) {
 
 // ask has the password changed. begun reports that the candidate may have been asked for before.
 func (a *attempt) ask(ticket *messages.Credential, begun bool) error {
+	if _, salted := a.present.LastKey(); !salted && a.cfg.Secret.Kind == negotiate.KindKeytab {
+		return errors.New("the KDC does not say how passwords are salted, so that no keys could be made: use a password_file")
+	}
 	if err := secretfile.Rehearse(a.cfg.Secret.Path, maxSecret); err != nil {
 		return err
 	}
-	if !begun {
-		if err := a.choose(); err != nil {
-			return errors.Join(err, a.drop())
+	if err := a.choose(); err != nil {
+		if begun {
+			return err
 		}
+		return errors.Join(err, a.drop())
 	}
 	a.next.Made = a.cfg.Now().UTC()
 	asked := a.change.Client.ChangePassword(a.ctx, a.present, ticket, a.next.Password)
@@ -192,18 +197,28 @@ func (a *attempt) ask(ticket *messages.Credential, begun bool) error {
 	return fmt.Errorf("the password was changed, but the new one does not log in yet: both are tried until it does: %w", verified)
 }
 
-// choose makes a candidate, and keeps it wherever it may be looked for after a crash.
+// choose makes a candidate unless there is one, and keeps it wherever it may be looked for after a crash.
 func (a *attempt) choose() error {
-	a.next = &candidate.Candidate{Password: newPassword(a.cfg.Principal.Name.NameString), Made: a.cfg.Now().UTC().Truncate(time.Microsecond)}
-	if err := a.keep(*a.next, a.present); err != nil {
-		return err
+	if a.next == nil {
+		a.next = &candidate.Candidate{Password: newPassword(a.cfg.Principal.Name.NameString), Made: a.cfg.Now().UTC().Truncate(time.Microsecond)}
+		if err := a.keep(*a.next, a.present); err != nil {
+			return err
+		}
 	}
-	err := a.stored(func(ctx context.Context) (err error) {
-		a.before, err = a.store.Load(ctx, a.cfg.Principal)
-		return err
-	})
+	return a.share()
+}
+
+// share puts the candidate into the storage, where other members look for it.
+func (a *attempt) share() (err error) {
+	ctx, cancel := context.WithTimeout(a.ctx, storeWait)
+	defer cancel()
+	before, err := a.store.Load(ctx, a.cfg.Principal)
+	if err == nil && before != nil && before.Password == a.next.Password {
+		return nil
+	}
 	if err == nil {
-		err = a.save(a.next)
+		a.before, a.stored = before, true // what fails may have been written
+		err = a.store.Save(ctx, a.cfg.Principal, a.next)
 	}
 	if err != nil {
 		return fmt.Errorf("other Caddys could not learn the new password from the storage: %w", err)
@@ -212,18 +227,13 @@ func (a *attempt) choose() error {
 }
 
 // drop forgets a candidate that is not the password.
-func (a *attempt) drop() error {
-	return errors.Join(a.save(a.before), secretfile.Remove(candidate.Path(a.cfg.Secret.Path)))
-}
-
-func (a *attempt) save(c *candidate.Candidate) error {
-	return a.stored(func(ctx context.Context) error { return a.store.Save(ctx, a.cfg.Principal, c) })
-}
-
-func (a *attempt) stored(do func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(a.ctx, storeWait)
-	defer cancel()
-	return do(ctx)
+func (a *attempt) drop() (err error) {
+	if a.stored {
+		ctx, cancel := context.WithTimeout(a.ctx, storeWait)
+		defer cancel()
+		err = a.store.Save(ctx, a.cfg.Principal, a.before)
+	}
+	return errors.Join(err, secretfile.Remove(candidate.Path(a.cfg.Secret.Path)))
 }
 
 // newKeys returns what the keys of the candidate are made of.
@@ -240,6 +250,9 @@ func (a *attempt) newKeys(tgt *messages.Credential) (newKeys, error) {
 // finish writes the candidate, with which the account has logged in, into the file, whose age is then the
 // candidate's.
 func (a *attempt) finish(tgt *messages.Credential) error {
+	if err := a.share(); err != nil { // it was not, if this Caddy was killed before
+		return err
+	}
 	path := a.cfg.Secret.Path
 	content := []byte(a.next.Password + "\n")
 	if a.cfg.Secret.Kind == negotiate.KindKeytab {

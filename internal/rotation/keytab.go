@@ -42,22 +42,27 @@ func (k newKeys) keytab(path string, principal messages.Principal, now time.Time
 		return nil, err
 	}
 	written := now.Truncate(time.Second)
-	for _, name := range sharing(file, held) {
-		file.Entries = slices.DeleteFunc(file.Entries, func(e keytab.Entry) bool {
-			return e.Principal.Equal(name) && (e.KVNO == kvno || outdated(file, e, written))
-		})
-		for _, key := range fresh {
-			file.Entries = append(file.Entries, keytab.Entry{Principal: name, Timestamp: written, KVNO: kvno, Key: key})
+	names := sharing(file, held)
+	var next keytab.Keytab
+	for _, e := range file.Entries {
+		if !slices.ContainsFunc(names, e.Principal.Equal) || e.KVNO != kvno && !outdated(file, e, written) {
+			next.Entries = append(next.Entries, e)
 		}
 	}
-	return file.Marshal()
+	for _, name := range names {
+		for _, key := range fresh {
+			next.Entries = append(next.Entries, keytab.Entry{Principal: name, Timestamp: written, KVNO: kvno, Key: key})
+		}
+	}
+	return next.Marshal()
 }
 
 // like makes keys of the types that the newest version of the held ones has.
 func (k newKeys) like(held []keytab.Entry) (keys []enctype.Key, err error) {
 	for _, e := range held {
 		id := e.Key.EType()
-		if e.KVNO != held[0].KVNO || !id.Supported() {
+		had := func(key enctype.Key) bool { return key.EType() == id }
+		if e.KVNO != held[0].KVNO || !id.Supported() || slices.ContainsFunc(keys, had) {
 			continue
 		}
 		var params []byte

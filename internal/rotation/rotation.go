@@ -75,7 +75,7 @@ func (r *Rotation) pauseAfter(err error) time.Time {
 	}
 	pause := min(retryPause<<min(r.failures, 8), retryLongest)
 	r.failures++
-	if refused := (*kpasswd.RefusedError)(nil); errors.As(err, &refused) {
+	if _, ok := errors.AsType[*kpasswd.RefusedError](err); ok {
 		pause = refusedPause
 	}
 	r.until = r.cfg.Now().Add(max(min(pause, r.cfg.Secret.RotateEvery), leastPause))
@@ -142,12 +142,11 @@ func (r *Rotation) settle(err error) {
 		return
 	}
 	fields := r.fields(zap.Time("not_before", until))
-	var login *loginError
-	if errors.As(err, &login) {
+	if _, ok := errors.AsType[*loginError](err); ok {
 		r.log().Warn("the password is not changed, because the login fails", fields...)
 		return
 	}
-	if kdc := (*krb5core.Error)(nil); errors.As(err, &kdc) {
+	if _, ok := errors.AsType[*krb5core.Error](err); ok {
 		r.log().Error("the password is not changed", logging.ErrorFields(err, fields...)...)
 		return
 	}

@@ -503,3 +503,21 @@ func TestNewPassword_MeetsPolicies(t *testing.T) {
 		}
 	}
 }
+
+// One member is killed before the storage has the candidate: it stores it before it asks the KDC.
+func TestFleet_OneKilledEarly(t *testing.T) {
+	e := newEnv(t)
+	e.store.shares = true
+	a, b := e.startFile(e.passwordFile()), e.startFile(e.passwordFile())
+	e.leaveCandidate(a.path, "the second password")
+	must.Do(t, a.look())
+	if e.store.held == nil || e.store.held.Password != "the second password" {
+		t.Error("the storage does not have it")
+	}
+	e.wantWrongProofs(3)
+	must.Do(t, b.login())
+	must.Do(t, b.look())
+	a.wantSettled()
+	b.wantSettled()
+	e.wantWrongProofs(0)
+}

@@ -229,11 +229,8 @@ func (u unread) Error() string { return u.refused.Error() }
 
 // resultOf returns what the e-data of a KRB-ERROR says, nil if nothing.
 func resultOf(e *messages.KRBError) *RefusedError {
-	var refused *RefusedError
-	if errors.As(parseResult(e.EData), &refused) {
-		return refused
-	}
-	return nil
+	refused, _ := errors.AsType[*RefusedError](parseResult(e.EData))
+	return refused
 }
 
 func foreign(err error) error {

@@ -193,12 +193,11 @@ func TestResult_KRBError(t *testing.T) {
 	e := messages.KRBError{STime: now.Truncate(time.Second), ErrorCode: messages.KRB_AP_ERR_SKEW, Realm: "CORP.EXAMPLE", SName: ServiceName, EData: []byte("\x00\x03clock")}
 	for name, reply := range map[string][]byte{"framed": framed(nil, e.Marshal()), "bare, as Windows sends it": e.Marshal()} {
 		var got *messages.KRBError
-		var refused *RefusedError
 		err := s.x.Result(reply)
 		if !errors.As(err, &got) || got.Code() != messages.KRB_AP_ERR_SKEW || !strings.Contains(err.Error(), `"clock"`) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if errors.As(err, &refused) {
+		if _, ok := errors.AsType[*RefusedError](err); ok {
 			t.Errorf("%s: what anyone can forge is taken for a refusal", name)
 		}
 	}
@@ -222,8 +221,7 @@ func TestResult_Refusals(t *testing.T) {
 	} {
 		s := newServer(t)
 		err := s.x.Result(s.reply(s.request(), s.key, c.result, nil))
-		var refused *RefusedError
-		if !errors.As(err, &refused) {
+		if _, ok := errors.AsType[*RefusedError](err); !ok {
 			t.Fatalf("%s: %v", name, err)
 		}
 		for _, want := range c.want {

@@ -23,7 +23,7 @@ const (
 	KRB5_KPASSWD_INITIAL_FLAG_NEEDED Code = 7
 )
 
-var meanings = map[Code]string{
+var meanings = map[Code]string{ //nolint:gosec // words
 	KRB5_KPASSWD_SUCCESS: "success", KRB5_KPASSWD_MALFORMED: "malformed request", KRB5_KPASSWD_HARDERROR: "the server failed",
 	KRB5_KPASSWD_AUTHERROR: "authentication failed", KRB5_KPASSWD_SOFTERROR: "the new password was rejected",
 	KRB5_KPASSWD_ACCESSDENIED: "not permitted", KRB5_KPASSWD_BAD_VERSION: "unknown protocol version",

@@ -3,6 +3,7 @@ package realms
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kpasswd"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
@@ -148,4 +150,32 @@ func TestKpasswd_Samba(t *testing.T) {
 			t.Errorf("%s: %+v, %t", scheme, info, ok)
 		}
 	}
+}
+
+// Requests while Caddy changes the password of its account at Samba: none fails.
+func TestCaddy_RotatesAtSamba(t *testing.T) {
+	samba := lab.SharedSamba(t)
+	samba.Tool(t, "domain", "passwordsettings", "set", "--min-pwd-age=0")
+	samba.Tool(t, "user", "add", "svc-rotating", "Secret-number-0")
+	path := write(t, "password", []byte("Secret-number-0\n"))
+	old := time.Now().Add(-1000 * time.Hour)
+	must.Do(t, os.Chtimes(path, old, old))
+	lines := func(every string) []string {
+		return []string{
+			"user svc-rotating@CORP.TEST", "password_file " + path, "rotate_password " + every, "kdc " + samba.KDC(),
+			caddytest.Block("kdc_options", "kpasswd_server "+samba.Kpasswd()), "spn HTTP/iis.corp.test",
+		}
+	}
+	keytab := samba.Keytab(t, "HTTP/iis.corp.test")
+	s := newSite(t, keytab, lines("1s")...)
+	changes, requests := caddytest.Long(2, 20), 0
+	for began := time.Now(); s.Log.Count("the password was changed") < changes; requests++ {
+		s.Get("/").WantUser(t, "svc-rotating@CORP.TEST")
+		if time.Since(began) > 5*time.Minute {
+			t.Fatalf("%d changes in five minutes", s.Log.Count("the password was changed"))
+		}
+	}
+	caddytest.Stop(t) // and every ticket is gone
+	newSite(t, keytab, lines("30d")...).Get("/").WantUser(t, "svc-rotating@CORP.TEST")
+	t.Logf("%d changes of the password, %d requests, none failed", changes, requests)
 }
