@@ -224,6 +224,7 @@ func TestDescriptions(t *testing.T) {
 		"caddy_negotiate_requests_total":               {"identity", "result"},
 		"caddy_negotiate_token_bytes":                  nil,
 		"caddy_negotiate_upstream_rejections_total":    {"identity", "code"},
+		"caddy_negotiate_sign_ins_total":               {"identity", "result"},
 		"caddy_kerberos_kdc_exchanges_total":           {"realm", "kdc", "type", "result"},
 		"caddy_kerberos_kdc_exchange_duration_seconds": {"realm", "type"},
 		"caddy_kerberos_cache_lookups_total":           {"identity", "result"},

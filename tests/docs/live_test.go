@@ -12,19 +12,33 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
+// site is a running site, and a user who signs in to it.
+type site struct {
+	caddytest.Env
+	alice *caddytest.User
+}
+
+// get requests / as the user.
+func (s *site) get() caddytest.Answer { return s.Get("/", s.alice.SignIn) }
+
 // liveSite runs a site that has had everything that metrics count, and shows them at
 // /metrics.
-func liveSite(t *testing.T, lines ...string) *caddytest.Env {
+func liveSite(t *testing.T, lines ...string) *site {
 	t.Helper()
-	e := caddytest.NewEnv(t, caddytest.Options{})
+	const spn = "HTTP/proxy.corp.example"
+	e := caddytest.NewEnv(t, caddytest.Options{Proxy: []kdctest.Option{kdctest.SPN(spn)}})
+	e.Realm.IssuePACs()
+	e.Realm.AddUser("alice", "secret")
+	s := &site{Env: e, alice: caddytest.NewUser(t, e.KDC, "alice@"+caddytest.RealmName, "secret", spn)}
 	e.KDC.Use(kdctest.Every(2, kdctest.UDP(kdctest.Garbage(100)))) // replies that are not believed
 	caddytest.Load(t, e.Global("DEBUG", "metrics", caddytest.Block("kerberos", "ticket_store storage"))+
 		caddytest.Site(e.Addr, append(lines, "metrics /metrics",
+			caddytest.Block("negotiate_auth /", e.Login("spn "+spn)...),
 			caddytest.Block("negotiate", e.Login("spn "+caddytest.Service)...), "reverse_proxy "+e.Upstream.Addr())...))
-	e.Get("/").WantUser(t, caddytest.Principal)
+	s.get().WantUser(t, caddytest.Principal)
 	e.ChangeServiceKey() // a token that is refused
-	e.Get("/").WantUser(t, caddytest.Principal)
-	return &e
+	s.get().WantUser(t, caddytest.Principal)
+	return s
 }
 
 var typeLine = regexp.MustCompile(`(?m)^# TYPE (caddy_(?:negotiate|kerberos)_\w+) (\w+)$`)
@@ -52,7 +66,7 @@ func TestReference_Placeholders(t *testing.T) {
 		documented = append(documented, name)
 		lines = append(lines, fmt.Sprintf("header >X-P%d <%s>", i, name))
 	}
-	a := liveSite(t, lines...).Get("/")
+	a := liveSite(t, lines...).get()
 	for i, name := range documented {
 		value := a.Header.Get(fmt.Sprintf("X-P%d", i))
 		if isError := strings.Contains(name, ".error"); strings.Contains(value, "{") || (value == "<>") != isError {
