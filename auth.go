@@ -264,7 +264,7 @@ func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, err error) error {
 		w.Header().Set("Retry-After", retryAfter(unavailablePause))
 		return caddyhttp.Error(d.Status, errUnavailable)
 	}
-	w.Header().Add("WWW-Authenticate", "Negotiate")
+	w.Header().Add("Www-Authenticate", "Negotiate")
 	return caddyhttp.Error(d.Status, errNotSignedIn)
 }
 
@@ -325,7 +325,7 @@ type answerWriter struct {
 // add adds the proof, once.
 func (w *answerWriter) add() {
 	if w.answer != "" {
-		w.Header().Add("WWW-Authenticate", w.answer)
+		w.Header().Add("Www-Authenticate", w.answer)
 		w.answer = ""
 	}
 }

@@ -23,9 +23,18 @@ func TestAccepting_PauseAfterFailure(t *testing.T) {
 		after time.Duration
 		asks  bool
 	}{
-		{0, true}, {0, false}, {999 * time.Millisecond, false}, {time.Millisecond, true},
-		{1999 * time.Millisecond, false}, {time.Millisecond, true}, {4 * time.Second, true}, {8 * time.Second, true},
-		{14 * time.Second, false}, {time.Second, true}, {14 * time.Second, false}, {time.Second, true},
+		{0, true},
+		{0, false},
+		{999 * time.Millisecond, false},
+		{time.Millisecond, true},
+		{1999 * time.Millisecond, false},
+		{time.Millisecond, true},
+		{4 * time.Second, true},
+		{8 * time.Second, true},
+		{14 * time.Second, false},
+		{time.Second, true},
+		{14 * time.Second, false},
+		{time.Second, true},
 		{-time.Hour, true}, // a clock that is set back does not stop it
 	} {
 		now = now.Add(row.after)

@@ -70,9 +70,16 @@ func TestCertificates(t *testing.T) {
 		bindings gss.ChannelBindings
 		want     bool
 	}{
-		{"app.example", app, true}, {"APP.example", app, true}, {"app.example", standard, false}, {"app.example", fallback, false},
-		{"", standard, true}, {"", address, true}, {"", app, false}, {"", fallback, false},
-		{"unknown.example", fallback, true}, {"unknown.example", app, false},
+		{"app.example", app, true},
+		{"APP.example", app, true},
+		{"app.example", standard, false},
+		{"app.example", fallback, false},
+		{"", standard, true},
+		{"", address, true},
+		{"", app, false},
+		{"", fallback, false},
+		{"unknown.example", fallback, true},
+		{"unknown.example", app, false},
 		{"app.example", gss.ChannelBindings{1}, false},
 	} {
 		if got := c.Of(over(row.name))(row.bindings); got != row.want {

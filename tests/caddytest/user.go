@@ -81,7 +81,7 @@ func (u *User) Token(a Authenticator) []byte {
 	u.t.Helper()
 	now := time.Now().Add(a.Offset)
 	sum := gss.Checksum{Bindings: a.Bindings, Flags: gss.GSS_C_MUTUAL_FLAG}
-	options := messages.APOptions(messages.AP_OPTS_MUTUAL_REQUIRED)
+	options := messages.AP_OPTS_MUTUAL_REQUIRED
 	if a.NoMutual {
 		sum.Flags, options = 0, 0
 	}
@@ -124,7 +124,7 @@ func Bearing(token []byte) func(*http.Request) {
 // WantProof fails unless the answer has the proof of an acceptor that has opened the user's ticket.
 func (u *User) WantProof(a Answer) {
 	u.t.Helper()
-	values := a.Header.Values("WWW-Authenticate")
+	values := a.Header.Values("Www-Authenticate")
 	if len(values) != 1 {
 		u.t.Fatalf("challenges %q, want one with the proof", values)
 	}
