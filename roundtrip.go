@@ -300,7 +300,7 @@ func (x *roundTrip) fail(r *http.Request, err error) (*http.Response, error) {
 	if x.healthCheck {
 		return nil, err
 	}
-	text := string(d.Word) + "\n"
+	text := "The proxy could not sign in to the server behind it (" + string(d.Word) + ").\n"
 	response := &http.Response{
 		StatusCode: d.Status,
 		Status:     strconv.Itoa(d.Status) + " " + http.StatusText(d.Status),

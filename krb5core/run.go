@@ -126,7 +126,7 @@ func (c *Client) run(ctx context.Context, m exchange.Machine, avoid *kdc.Server)
 		if err != nil {
 			if why := foreign.Load(); why != nil {
 				// A timeout alone would mislead: replies came, but none was valid.
-				err = fmt.Errorf("%w; %w", err, *why)
+				err = fmt.Errorf("%w; %w", *why, err)
 			}
 			out.err = err
 			return out

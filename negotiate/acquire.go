@@ -98,7 +98,7 @@ func (i *Initiator) getServiceTicket(ctx context.Context, t *Target, refused boo
 	default:
 		err = i.failed(err)
 		id.cfg.Observe(TicketFailed{Principal: id.Principal(), SPN: t.SPN, Err: err})
-		return nil, err
+		return nil, reported(err)
 	}
 	id.cfg.Observe(GotTicket{Credential: ticket.cred, EType: ticket.EType(), Took: id.cfg.Now().Sub(begin)})
 	return ticket, nil
@@ -296,7 +296,7 @@ func (i *Initiator) exclusively(ctx context.Context, login func(*exchange.Budget
 			event.Opened = state.Until
 		}
 		id.cfg.Observe(event)
-		return i.failed(answer)
+		return reported(i.failed(answer))
 	}
 	id.breaker.reset()
 	return nil

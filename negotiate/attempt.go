@@ -170,6 +170,8 @@ func (a *Attempt) Decide(ctx context.Context, status int, v Verdict) Judgement {
 		}
 		if j.Err = a.proofError(status, j.Verdict); j.Err != nil {
 			j.Decision = Reject
+		} else if a.clockOffset != nil {
+			a.Config.Initiator.keepOffset(&a.Target, a.grant.Ticket, *a.clockOffset)
 		}
 	}
 	return j

@@ -79,6 +79,14 @@ type PurgeFailed struct {
 	Err error
 }
 
+// AcceptorClockOff reports, once for a service, that its clock is ahead of the local one, or with a
+// negative Offset behind it, by more than it accepts. Tokens for it have its time from now on.
+type AcceptorClockOff struct {
+	Principal messages.Principal
+	SPN       SPN
+	Offset    time.Duration
+}
+
 // FetchPanicked reports that getting a ticket panicked, which is a fault of the program.
 // Err has the stack.
 type FetchPanicked struct {
@@ -97,3 +105,5 @@ func (GotTicket) event()     {}
 func (TicketFailed) event()  {}
 func (PurgeFailed) event()   {}
 func (FetchPanicked) event() {}
+
+func (AcceptorClockOff) event() {}

@@ -80,6 +80,34 @@ type failure struct {
 	shortest, longest time.Duration
 	now               func() time.Time
 	until             atomic.Int64 // when it is forgotten, in nanoseconds since 1970
+	reported          atomic.Bool  // the identity's observer knows it
+}
+
+// reported marks a failure that was observed as an event of the identity.
+func reported(err error) error {
+	if f, ok := errors.AsType[*failure](err); ok {
+		f.reported.Store(true)
+	}
+	return err
+}
+
+// Reported reports whether an error, or the one that it repeats, was observed as an event of the
+// identity ([LoginFailed], [TicketFailed], [FetchPanicked]).
+func Reported(err error) bool {
+	if _, ok := errors.AsType[*RefusedError](err); ok || panicked(err) {
+		return true
+	}
+	for err != nil {
+		var f *failure
+		if !errors.As(err, &f) {
+			return false
+		}
+		if f.reported.Load() {
+			return true
+		}
+		err = f.err
+	}
+	return false
 }
 
 // remembered wraps an error that is to be remembered. A refusal that is not confirmed is remembered

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/cache"
@@ -79,7 +80,7 @@ type Features struct {
 	// Bindings are those of the connection; nil for none.
 	Bindings *httpauth.Binding
 	// ClockOffset, if not nil, is by how much the acceptor's clock is ahead of the local
-	// one, for one repeat.
+	// one, for one repeat. If it is nil, the offset counts that was confirmed last.
 	ClockOffset *time.Duration
 }
 
@@ -133,6 +134,8 @@ func (g Grant) Mint(ctx context.Context, f Features) (Token, error) {
 	}
 	if f.ClockOffset != nil {
 		t.Header, t.sent, err = template.HeaderAt(ctx, bindings, *f.ClockOffset)
+	} else if offset := g.Ticket.acceptor.kept(); offset != 0 {
+		t.Header, t.sent, err = template.HeaderAt(ctx, bindings, offset)
 	} else {
 		t.Header, t.sent, err = template.Header(ctx, bindings)
 	}
@@ -147,6 +150,40 @@ func (g Grant) mintByPlatform(ctx context.Context, f Features) (Token, error) {
 		g.tickets.Drop(func(k cache.Key) bool { return k == g.key })
 	}
 	return t, err
+}
+
+// acceptorClock is by how much a service's clock is ahead of the local one, as far as its answers
+// have shown it: zero as long as tokens by the realm's clock are accepted.
+type acceptorClock struct {
+	offset atomic.Int64 // in nanoseconds
+	told   atomic.Bool  // it was reported that the clock is off
+}
+
+// kept returns the offset that the last answers have confirmed. It may be called on nil.
+func (a *acceptorClock) kept() time.Duration {
+	if a == nil {
+		return 0
+	}
+	return time.Duration(a.offset.Load())
+}
+
+// clockTolerance is how far a clock may differ and count as right: that of a refusal takes some time.
+const clockTolerance = 2 * time.Second
+
+// keepOffset keeps the offset by which the service accepted a token, so that the next ones are not
+// refused first. That it is off is reported once.
+func (i *Initiator) keepOffset(t *Target, ticket *Ticket, offset time.Duration) {
+	clock := ticket.acceptor
+	switch {
+	case clock == nil:
+	case offset.Abs() < clockTolerance:
+		clock.offset.Store(0)
+	default:
+		clock.offset.Store(int64(offset))
+		if clock.told.CompareAndSwap(false, true) {
+			i.id.cfg.Observe(AcceptorClockOff{Principal: i.id.Principal(), SPN: t.SPN, Offset: offset})
+		}
+	}
 }
 
 func (g Grant) template(kind form) (*gss.Template, error) {

@@ -63,8 +63,9 @@ type Identity struct {
 	pause   atomic.Int64                       // until then, in nanoseconds
 
 	mu        sync.Mutex
-	stamps    map[string]*gss.Clock // by realm, at most maxStamps
-	corrected messages.Principal    // the name that was reported last
+	stamps    map[string]*gss.Clock     // by realm, at most maxStamps
+	acceptors map[string]*acceptorClock // by service, at most maxStamps
+	corrected messages.Principal        // the name that was reported last
 }
 
 // owner is who an identity's tickets belong to.
@@ -74,7 +75,7 @@ type owner struct {
 }
 
 // maxStamps bounds the clocks that an identity keeps, because a trusted realm's KDC may name any
-// realm in its tickets.
+// realm in its tickets, and clients may choose services.
 const maxStamps = 256
 
 // ticketSource is where an identity's tickets come from: a login with keys ([keyring],
@@ -117,6 +118,8 @@ func NewIdentity(cfg IdentityConfig) (*Identity, error) {
 		unknown: newUnknownServices(cfg.Now),
 		logins:  make(chan struct{}, 1),
 		stamps:  make(map[string]*gss.Clock),
+
+		acceptors: make(map[string]*acceptorClock),
 	}
 	late := false
 	if cfg.Secret.Kind == KindCCache {
@@ -288,7 +291,22 @@ func (id *Identity) ticket(cred *messages.Credential) (*Ticket, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newTicket(cred, id.clientOf(cred), stamps, id.cfg.Now(), id.clock.Offset(realm)), nil
+	t := newTicket(cred, id.clientOf(cred), stamps, id.cfg.Now(), id.clock.Offset(realm))
+	t.acceptor = id.acceptorOf(cred.Service)
+	return t, nil
+}
+
+// acceptorOf returns the clock that the tickets for a service share, nil beyond maxStamps.
+func (id *Identity) acceptorOf(service messages.Principal) *acceptorClock {
+	name := service.String()
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	clock, ok := id.acceptors[name]
+	if !ok && len(id.acceptors) < maxStamps {
+		clock = new(acceptorClock)
+		id.acceptors[name] = clock
+	}
+	return clock
 }
 
 // stampsOf returns the clock that the realm's tickets share. Beyond maxStamps each ticket has a

@@ -21,9 +21,10 @@ type Ticket struct {
 	cred     *messages.Credential
 	own      messages.Credential // what cred points to: one heap object instead of two
 	stamps   *gss.Clock
-	obtained time.Time     // by the local clock
-	offset   time.Duration // by which the realm's clock is ahead of the local one
-	client   string        // as text
+	acceptor *acceptorClock // of its service; nil for none
+	obtained time.Time      // by the local clock
+	offset   time.Duration  // by which the realm's clock is ahead of the local one
+	client   string         // as text
 
 	platform *platformTicket // makes the tokens, if the operating system has the ticket; else nil
 

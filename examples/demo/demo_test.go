@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -47,6 +48,13 @@ func send(t *testing.T, method, url, body string, headers ...string) caddytest.A
 func TestDemo_Once(t *testing.T) {
 	if err := run(t.Context(), caddytest.FreeAddress(t), true, func() {}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestDemo_TakenAddress(t *testing.T) {
+	taken := caddytest.Serve(t, &http.Server{Handler: http.NotFoundHandler()})
+	if err := run(t.Context(), taken, true, func() {}); err == nil || !strings.Contains(err.Error(), taken) || !strings.Contains(err.Error(), "-listen 127.0.0.1:") {
+		t.Errorf("a taken address: %v", err)
 	}
 }
 
@@ -120,8 +128,19 @@ func TestDemo_Browser(t *testing.T) {
 	b.Click("#switch")
 	b.Want("#kdc", "running")
 
+	// A hundred requests need no KDC, and show in the graph.
+	b.Click("#burst")
+	b.Want("#exchanges", "1 login, 1 service ticket")
+	if requests, err := strconv.Atoi(b.Get(b.Element("#requests") + "/text")); err != nil || requests < 100 {
+		t.Errorf("%d requests after a burst, %v", requests, err)
+	}
+	if most := b.Get(b.Element("#most") + "/text"); most == "At most 1 in a second." {
+		t.Errorf("the graph says %q", most)
+	}
+	b.Shoot("demo-burst")
+
 	// The picture is accessible, and the page loads nothing from other hosts.
-	if role, name := b.Get(b.Element("svg")+"/computedrole"), b.Get(b.Element("svg")+"/computedlabel"); role != "image" && role != "img" || !strings.Contains(name, "Caddy") {
+	if role, name := b.Get(b.Element("svg:not(.rate)")+"/computedrole"), b.Get(b.Element("svg:not(.rate)")+"/computedlabel"); role != "image" && role != "img" || !strings.Contains(name, "Caddy") {
 		t.Errorf("the picture is a %q called %q", role, name)
 	}
 	if title := b.Get("/title"); !strings.Contains(title, "svc-proxy") {
@@ -132,11 +151,43 @@ func TestDemo_Browser(t *testing.T) {
 	if len(foreign) > 0 {
 		t.Errorf("the page loaded %v", foreign)
 	}
-	var wide bool
-	b.Call(http.MethodPost, "/window/rect", map[string]int{"width": 380, "height": 800}, nil)
-	b.Script("return document.documentElement.scrollWidth > document.documentElement.clientWidth", &wide)
-	if wide {
+	b.Resize(380, 800)
+	if b.Overflows() {
 		t.Error("the page is wider than a telephone")
 	}
 	b.Shoot("demo-narrow")
+
+	// By keyboard: Tab leads through the buttons, and Enter presses one.
+	b.Open(url)
+	for _, id := range []string{"again", "burst", "switch"} {
+		b.Press("\ue004") // Tab
+		b.Script("return document.activeElement.id", &focus)
+		if focus != id {
+			t.Errorf("Tab leads to %q, want %q", focus, id)
+		}
+	}
+	b.Press("\ue007") // Enter, on the switch
+	b.Want("#kdc", "stopped")
+}
+
+func TestRate(t *testing.T) {
+	var r rate
+	count := func(second int64, n int) {
+		r.pass(second)
+		r.counts[shownSeconds-1] += n
+	}
+	count(1_000_000, 1)
+	count(1_000_001, 4)
+	count(1_000_003, 2)
+	if path, most := r.graph(); path != "M565 100v-25M575 100v-100M595 100v-50" || most != 4 {
+		t.Errorf("%s, %d", path, most)
+	}
+	count(1_000_061, 1)
+	if path, most := r.graph(); path != "M15 100v-100M595 100v-50" || most != 2 {
+		t.Errorf("a minute later: %s, %d", path, most)
+	}
+	count(2_000_000, 1)
+	if path, _ := r.graph(); path != "M595 100v-100" {
+		t.Errorf("days later: %s", path)
+	}
 }

@@ -52,13 +52,16 @@ func run(ctx context.Context, listen string, once bool, ready func()) error {
 	if err != nil {
 		return fmt.Errorf("-listen %s: %w; write e.g. 127.0.0.1:8080", listen, err)
 	}
+	if err := free(listen); err != nil {
+		return err
+	}
 	folder, err := os.MkdirTemp("", "caddy-negotiate-demo-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(folder)
 
-	site, err := startSite(folder)
+	site, err := startSite(folder, "http://"+listen)
 	if err != nil {
 		return err
 	}
@@ -86,6 +89,7 @@ func run(ctx context.Context, listen string, once bool, ready func()) error {
 		return ask(ctx, listen)
 	}
 	fmt.Printf(`
+----------------------------------------------------------------------
 An embedded KDC for realm %s answers at %s.
 A web server that requires Kerberos runs at %s:
 
@@ -96,6 +100,7 @@ Caddy with examples/Caddyfile is at http://%s and logs in as %s@%s:
   curl -i http://%s       200: the web server sees who Caddy is
 
 Open that address in a browser, too. Ctrl-C ends everything; nothing stays behind.
+----------------------------------------------------------------------
 `, realmName, site.kdc.Addr(), site.upstream.URL(), site.upstream.URL(), listen, proxyName, realmName, listen)
 	ready()
 	<-ctx.Done()
@@ -109,7 +114,8 @@ type site struct {
 	keytab   string
 }
 
-func startSite(folder string) (*site, error) {
+// startSite starts them. The page asks for more requests through Caddy.
+func startSite(folder, caddy string) (*site, error) {
 	realm := kdctest.NewRealm(realmName)
 	proxy := realm.AddService(proxyName)
 	web := realm.AddService(service)
@@ -134,7 +140,7 @@ func startSite(folder string) (*site, error) {
 	if err := s.kdc.Start(); err != nil {
 		return nil, err
 	}
-	show := &showcase{kdc: s.kdc, now: time.Now}
+	show := &showcase{kdc: s.kdc, caddy: caddy, now: time.Now}
 	s.upstream = kdctest.NewUpstream(kdctest.UpstreamConfig{Acceptor: acceptor, Handler: show.sameOrigin()})
 	if err := s.upstream.Start(); err != nil {
 		s.kdc.Stop()
@@ -162,10 +168,22 @@ func configOf(folder string, quiet bool) (*caddy.Config, error) {
 	persist := false
 	config.Admin = &caddy.AdminConfig{Disabled: true, Config: &caddy.ConfigSettings{Persist: &persist}}
 	config.StorageRaw = caddyconfig.JSONModuleObject(map[string]string{"root": filepath.Join(folder, "storage")}, "module", "file_system", nil)
+	level := "WARN" // what is usual would bury the instructions
 	if quiet {
-		config.Logging = &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{Level: "ERROR"}}}}
+		level = "ERROR"
 	}
+	config.Logging = &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{Level: level}}}}
 	return config, nil
+}
+
+// free reports whether nothing else listens on the address. Caddy itself would share it with another
+// Caddy.
+func free(listen string) error {
+	l, err := net.Listen("tcp", listen) //nolint:noctx // it is closed at once
+	if err != nil {
+		return fmt.Errorf("%w; choose another address with -listen, for example -listen 127.0.0.1:8081", err)
+	}
+	return l.Close()
 }
 
 // ask sends one request through Caddy and checks the principal that the web server saw.

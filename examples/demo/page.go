@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
 	"fmt"
 	"html/template"
+	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,14 +34,50 @@ var policy = func() string {
 // showcase is the web server's handler: a page for browsers, text for other clients. All
 // its requests are authenticated.
 type showcase struct {
-	kdc *kdctest.KDC
-	now func() time.Time
+	kdc   *kdctest.KDC
+	caddy string // URL
+	now   func() time.Time
 
 	mu       sync.Mutex
 	stopped  bool
 	requests int // all of them
+	begun    time.Time
 	ticket   time.Time
-	byTicket int // those with the ticket that ends at ticket
+	byTicket int // those with the ticket that was first seen at begun, and ends at ticket
+	rate     rate
+}
+
+// shownSeconds is how far back the graph of requests goes.
+const shownSeconds = 60
+
+// rate counts requests in each of the last seconds.
+type rate struct {
+	second int64 // of the last count
+	counts [shownSeconds]int
+}
+
+// pass lets the seconds pass until one.
+func (r *rate) pass(second int64) {
+	for ; r.second < second; r.second++ {
+		if second-r.second > shownSeconds {
+			r.second, r.counts = second-1, [shownSeconds]int{}
+		}
+		copy(r.counts[:], r.counts[1:])
+		r.counts[shownSeconds-1] = 0
+	}
+}
+
+// graph draws the counts, ten units of width a second and at most a hundred of height, and says how
+// many the most in a second are.
+func (r *rate) graph() (path string, most int) {
+	most = slices.Max(r.counts[:])
+	var d strings.Builder
+	for i, n := range r.counts {
+		if n > 0 {
+			fmt.Fprintf(&d, "M%d 100v-%d", 10*i+5, max(2, 100*n/most))
+		}
+	}
+	return d.String(), most
 }
 
 // view is the data of the page.
@@ -49,6 +88,10 @@ type view struct {
 	Logins, Tickets    string
 	Ends, Left         string
 	Did                string // what the last click was for
+	Graph              string // of requests, as a path
+	Most               int    // requests in a second of it
+	Since              string // when the ticket was first seen
+	Lived              int    // percent of its life since then
 }
 
 // ServeHTTP implements http.Handler.
@@ -67,6 +110,12 @@ func (s *showcase) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		http.Redirect(w, r, "/?do=kdc", http.StatusSeeOther)
+	case r.URL.Path == "/burst" && r.Method == http.MethodPost:
+		if err := s.burst(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		http.Redirect(w, r, "/?do=burst", http.StatusSeeOther)
 	case r.URL.Path == "/favicon.ico":
 		http.NotFound(w, r)
 	case r.URL.Path == "/" && browser:
@@ -82,16 +131,44 @@ func (s *showcase) count(peer *kdctest.Peer) view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests++
+	now := s.now()
 	if !peer.EndTime.Equal(s.ticket) {
-		s.ticket, s.byTicket = peer.EndTime, 0
+		s.begun, s.ticket, s.byTicket = now, peer.EndTime, 0
 	}
 	s.byTicket++
+	s.rate.pass(now.Unix())
+	s.rate.counts[shownSeconds-1]++
+	graph, most := s.rate.graph()
 	counts := s.kdc.Counts()
 	return view{
+		Graph: graph, Most: most, Since: s.begun.Local().Format("15:04:05"), Lived: int(100 * now.Sub(s.begun) / max(1, s.ticket.Sub(s.begun))),
 		Peer: peer, Requests: s.requests, ByTicket: s.byTicket, KDCUp: !s.stopped,
 		Logins: many(counts.ASRep, "login"), Tickets: many(counts.TGSRep, "service ticket"),
-		Ends: peer.EndTime.Local().Format("15:04:05 on 2 January"), Left: left(peer.EndTime.Sub(s.now())),
+		Ends: peer.EndTime.Local().Format("15:04:05 on 2 January"), Left: left(peer.EndTime.Sub(now)),
 	}
+}
+
+// burstSize is how many requests a burst sends.
+const burstSize = 100
+
+// burst sends requests through Caddy, one after the other.
+func (s *showcase) burst(ctx context.Context) error {
+	for range burstSize {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.caddy+"/json", nil)
+		if err != nil {
+			return err
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, response.Body)
+		response.Body.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // turn stops or starts the KDC.

@@ -7,11 +7,13 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-negotiate/caddy-negotiate/cache"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/identitypool"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/version"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
 
@@ -19,9 +21,9 @@ func init() {
 	caddy.RegisterModule(Admin{})
 }
 
-// Admin shows what the process holds, and flushes tickets: `GET /kerberos/identities`,
-// `GET /kerberos/tickets` and `POST /kerberos/flush`, all of them limited by the query's
-// `identity`, the last two by `spn` and `user` too.
+// Admin shows what the process holds, and flushes tickets: `GET /kerberos/` for people,
+// `GET /kerberos/identities`, `GET /kerberos/tickets`, `GET /kerberos/ready` and
+// `POST /kerberos/flush`. The query's `identity`, and for tickets `spn` and `user`, select.
 //
 // It has no state: the pool that it reads outlives configurations, and Caddy creates this
 // module before it loads any app.
@@ -34,10 +36,10 @@ func (Admin) CaddyModule() caddy.ModuleInfo {
 
 // Routes implements caddy.AdminRouter.
 func (Admin) Routes() []caddy.AdminRoute {
-	a := api{identitypool.Process}
+	a := api{identitypool.Process, time.Now}
 	routes := make([]caddy.AdminRoute, len(endpoints))
 	for i, e := range endpoints {
-		routes[i] = caddy.AdminRoute{Pattern: e.Path, Handler: a.handler(e)}
+		routes[i] = caddy.AdminRoute{Pattern: e.pattern(), Handler: a.handler(e)}
 	}
 	return routes
 }
@@ -45,25 +47,36 @@ func (Admin) Routes() []caddy.AdminRoute {
 // Endpoint is a route of the admin endpoint.
 type Endpoint struct {
 	Method, Path string
-	serve        func(api, url.Values) (any, error)
+	parameters   []string // of the query; each may be set once
+	serve        func(api, http.ResponseWriter, url.Values) error
 }
 
 var endpoints = []Endpoint{
-	{http.MethodGet, "/kerberos/identities", api.identities},
-	{http.MethodGet, "/kerberos/tickets", api.tickets},
-	{http.MethodPost, "/kerberos/flush", api.flush},
+	{http.MethodGet, "/kerberos/", []string{"refresh"}, api.page},
+	{http.MethodGet, "/kerberos/identities", []string{"identity"}, api.identities},
+	{http.MethodGet, "/kerberos/tickets", []string{"identity", "spn", "user"}, api.tickets},
+	{http.MethodGet, "/kerberos/ready", []string{"identity"}, api.ready},
+	{http.MethodPost, "/kerberos/flush", []string{"identity", "spn", "user"}, api.flush},
 }
 
 // Endpoints lists the routes.
 func Endpoints() []Endpoint { return slices.Clone(endpoints) }
 
-// The parameters of queries.
-var parameters = []string{"identity", "spn", "user"}
+// pattern is what the mux matches: exactly this path, also where it ends with a slash.
+func (e Endpoint) pattern() string {
+	if strings.HasSuffix(e.Path, "/") {
+		return e.Path + "{$}"
+	}
+	return e.Path
+}
 
 // api serves the endpoints.
-type api struct{ pool *identitypool.Pool }
+type api struct {
+	pool *identitypool.Pool
+	now  func() time.Time
+}
 
-// handler returns a handler that responds with JSON.
+// handler checks the method and the query before it serves.
 func (a api) handler(e Endpoint) caddy.AdminHandler {
 	return caddy.AdminHandlerFunc(func(w http.ResponseWriter, r *http.Request) error {
 		if r.Method != e.Method {
@@ -72,36 +85,67 @@ func (a api) handler(e Endpoint) caddy.AdminHandler {
 		}
 		query := r.URL.Query()
 		for name, values := range query {
-			if !slices.Contains(parameters, name) || len(values) > 1 {
-				return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("%q is unknown or set twice; identity, spn and user may be set once each", name)}
+			if !slices.Contains(e.parameters, name) || len(values) > 1 {
+				return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: fmt.Errorf("%q is unknown or set twice; may be set once each: %s", name, strings.Join(e.parameters, ", "))}
 			}
 		}
-		result, err := e.serve(a, query)
-		if err != nil {
-			return err
-		}
-		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
-		return json.NewEncoder(w).Encode(result)
+		return e.serve(a, w, query)
 	})
 }
 
-func (a api) identities(url.Values) (any, error) { return viewIdentities(a.pool), nil }
+func writeJSON(w http.ResponseWriter, status int, value any) error {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	return json.NewEncoder(w).Encode(value)
+}
 
-func (a api) tickets(query url.Values) (any, error) {
+func (a api) identities(w http.ResponseWriter, query url.Values) error {
 	s, err := a.selection(query)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return s.viewTickets(a.pool.Tickets()), nil
+	return writeJSON(w, http.StatusOK, IdentitiesView{Info: version.Current(), Identities: a.viewIdentities(s.identities)})
+}
+
+func (a api) tickets(w http.ResponseWriter, query url.Values) error {
+	s, err := a.selection(query)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, s.viewTickets(a.pool.Tickets()))
+}
+
+// ready answers 503 if an identity is not ready. It logs in those that are not, and has the
+// others renew their tickets ahead, so that an instance which gets no requests, perhaps
+// because it was not ready, becomes and stays ready.
+func (a api) ready(w http.ResponseWriter, query url.Values) error {
+	s, err := a.selection(query)
+	if err != nil {
+		return err
+	}
+	view := ReadyView{Ready: true, Reasons: []ReasonView{}}
+	for i, v := range a.viewIdentities(s.identities) {
+		if v.Kind != negotiate.KindPlatform {
+			s.identities[i].LoginAgain()
+		}
+		if !v.Ready {
+			view.Ready = false
+			view.Reasons = append(view.Reasons, ReasonView{Identity: v.Name, ProblemView: *v.Problem})
+		}
+	}
+	if !view.Ready {
+		return writeJSON(w, http.StatusServiceUnavailable, view)
+	}
+	return writeJSON(w, http.StatusOK, view)
 }
 
 // flush drops tickets. Without an spn or a user it closes breakers too, so that the next
 // request logs in.
-func (a api) flush(query url.Values) (any, error) {
+func (a api) flush(w http.ResponseWriter, query url.Values) error {
 	s, err := a.selection(query)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	view := FlushView{Identities: len(s.identities)}
 	for _, id := range s.identities {
@@ -114,7 +158,7 @@ func (a api) flush(query url.Values) (any, error) {
 		}
 		view.Tickets += id.Flush()
 	}
-	return view, nil
+	return writeJSON(w, http.StatusOK, view)
 }
 
 // selection is what a query selects.

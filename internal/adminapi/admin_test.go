@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -34,12 +36,13 @@ type lab struct {
 	account *kdctest.Principal
 	keytab  string
 	ref     *identitypool.Ref
+	now     func() time.Time
 }
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	realm := kdctest.NewRealm("CORP.EXAMPLE")
-	l := &lab{t: t, pool: identitypool.New(), keytab: filepath.Join(t.TempDir(), "keytab")}
+	l := &lab{t: t, pool: identitypool.New(), now: time.Now, keytab: filepath.Join(t.TempDir(), "keytab")}
 	l.account = realm.AddUser("svc-proxy", "a password", kdctest.SPN("HTTP/proxy.corp.example"), kdctest.With(kdctest.TrustedToAuth), kdctest.DelegateTo(service))
 	realm.AddUser("alice", "x")
 	realm.AddService(service)
@@ -74,6 +77,11 @@ func newLab(t *testing.T) *lab {
 // grant gets a ticket for the service; user may be empty.
 func (l *lab) grant(ctx context.Context, user string) error {
 	l.t.Helper()
+	return l.grantFor(ctx, service, user)
+}
+
+func (l *lab) grantFor(ctx context.Context, service, user string) error {
+	l.t.Helper()
 	spn, err := negotiate.ParseSPN(service)
 	if err != nil {
 		l.t.Fatal(err)
@@ -95,7 +103,7 @@ func (l *lab) request(method, target string) (*httptest.ResponseRecorder, error)
 	w := httptest.NewRecorder()
 	for _, e := range Endpoints() {
 		if e.Path == r.URL.Path {
-			return w, api{l.pool}.handler(e).ServeHTTP(w, r)
+			return w, api{l.pool, l.now}.handler(e).ServeHTTP(w, r)
 		}
 	}
 	l.t.Fatalf("no route %s", target)
@@ -116,7 +124,11 @@ func get[T any](l *lab, method, target string) (v T) {
 
 func TestIdentities(t *testing.T) {
 	l := newLab(t)
-	identities := get[[]IdentityView](l, http.MethodGet, "/kerberos/identities")
+	answer := get[IdentitiesView](l, http.MethodGet, "/kerberos/identities")
+	identities := answer.Identities
+	if answer.Version == "" {
+		t.Error("without the plugin's version")
+	}
 	if len(identities) != 1 || identities[0].Name != "again" || !slices.Equal(identities[0].Names, []string{"again", "intranet"}) {
 		t.Fatalf("two names of one account: %+v", identities)
 	}
@@ -126,7 +138,7 @@ func TestIdentities(t *testing.T) {
 	if err := errors.Join(l.grant(t.Context(), ""), l.grant(t.Context(), "alice")); err != nil {
 		t.Fatal(err)
 	}
-	v := get[[]IdentityView](l, http.MethodGet, "/kerberos/identities")[0]
+	v := get[IdentitiesView](l, http.MethodGet, "/kerberos/identities").Identities[0]
 	if v.Principal != "svc-proxy@CORP.EXAMPLE" || v.Realm != "CORP.EXAMPLE" || v.Kind != negotiate.KindKeytab || v.Path != l.keytab {
 		t.Errorf("got %+v", v)
 	}
@@ -187,7 +199,7 @@ func TestBreaker(t *testing.T) {
 	if err := l.grant(t.Context(), ""); err == nil {
 		t.Fatal("a locked account logged in")
 	}
-	v := get[[]IdentityView](l, http.MethodGet, "/kerberos/identities")[0]
+	v := get[IdentitiesView](l, http.MethodGet, "/kerberos/identities").Identities[0]
 	if !v.Breaker.Open || v.Breaker.Until == nil || !strings.Contains(v.Breaker.Reason, "KDC_ERR_CLIENT_REVOKED") || !strings.Contains(v.Breaker.Remedy, "Unlock-ADAccount") {
 		t.Errorf("breaker %+v", v.Breaker)
 	}
@@ -212,6 +224,11 @@ func TestBadRequests(t *testing.T) {
 		{http.MethodGet, "/kerberos/tickets?identity=unknown", http.StatusNotFound},
 		{http.MethodPost, "/kerberos/flush?identty=intranet", http.StatusBadRequest},
 		{http.MethodPost, "/kerberos/flush?user=a&user=b", http.StatusBadRequest},
+		{http.MethodGet, "/kerberos/ready?spn=HTTP/web", http.StatusBadRequest},
+		{http.MethodGet, "/kerberos/identities?identity=unknown", http.StatusNotFound},
+		{http.MethodGet, "/kerberos/ready?identity=unknown", http.StatusNotFound},
+		{http.MethodPost, "/kerberos/", http.StatusMethodNotAllowed},
+		{http.MethodGet, "/kerberos/?refresh=1", http.StatusBadRequest},
 	} {
 		w, err := l.request(tc.method, tc.path)
 		if refused, ok := errors.AsType[caddy.APIError](err); !ok || refused.HTTPStatus != tc.status || (tc.status == http.StatusMethodNotAllowed) != (w.Header().Get("Allow") != "") {
@@ -226,16 +243,16 @@ func TestViews_JSONNames(t *testing.T) {
 	if err := l.grant(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}
-	for target, want := range map[string]string{
-		"/kerberos/identities": "breaker clock_offset_seconds kdcs keys kind name names path principal realm tgt tickets",
-		"/kerberos/tickets":    "auth_time bytes client end_time flags identity kvno service session_etype spn start_time ticket_etype uses",
+	identities := get[map[string]any](l, http.MethodGet, "/kerberos/identities")
+	for got, want := range map[*map[string]any]string{
+		&identities: "identities version",
+		new(identities["identities"].([]any)[0].(map[string]any)):         "breaker clock_offset_seconds failures kdcs keys kind name names path principal ready realm tgt tickets",
+		&get[[]map[string]any](l, http.MethodGet, "/kerberos/tickets")[0]: "auth_time bytes client end_time flags identity kvno service session_etype spn start_time ticket_etype uses",
+		new(get[map[string]any](l, http.MethodGet, "/kerberos/ready")):    "ready reasons",
 	} {
-		var names []string
-		for name := range get[[]map[string]any](l, http.MethodGet, target)[0] {
-			names = append(names, name)
-		}
-		if slices.Sort(names); strings.Join(names, " ") != want {
-			t.Errorf("%s: %s", target, names)
+		names := slices.DeleteFunc(slices.Sorted(maps.Keys(*got)), func(name string) bool { return name == "commit" })
+		if strings.Join(names, " ") != want {
+			t.Errorf("got %s, want %s", names, want)
 		}
 	}
 	if routes := (Admin{}).Routes(); len(routes) != len(Endpoints()) {

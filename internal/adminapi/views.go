@@ -7,10 +7,18 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/diagnosis"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/identitypool"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/version"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
+
+// IdentitiesView is the answer to GET /kerberos/identities: the plugin's version, and the
+// identities in the order of their names.
+type IdentitiesView struct {
+	version.Info
+	Identities []IdentityView `json:"identities"`
+}
 
 // IdentityView is what is shown of an identity.
 type IdentityView struct {
@@ -31,6 +39,37 @@ type IdentityView struct {
 	KDCs    []KDCView    `json:"kdcs"`
 	// ClockOffsets are the clocks of realms minus ours, in seconds.
 	ClockOffsets map[string]float64 `json:"clock_offset_seconds"`
+	// Ready reports whether the identity has a ticket-granting ticket that has not ended, or has
+	// never asked for one. Problem is why it is not.
+	Ready   bool         `json:"ready"`
+	Problem *ProblemView `json:"problem,omitempty"`
+	// Failures are the last logins and ticket requests that failed, newest first.
+	Failures []FailureView `json:"failures"`
+}
+
+// ProblemView is what is wrong, and what to do about it.
+type ProblemView struct {
+	Reason string `json:"reason"`
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// FailureView is a login, or a request for a service's ticket, that failed.
+type FailureView struct {
+	Time time.Time `json:"time"`
+	SPN  string    `json:"spn,omitempty"` // empty for a login
+	ProblemView
+}
+
+// ReadyView is the answer to GET /kerberos/ready.
+type ReadyView struct {
+	Ready   bool         `json:"ready"`
+	Reasons []ReasonView `json:"reasons"`
+}
+
+// ReasonView is an identity that is not ready.
+type ReasonView struct {
+	Identity string `json:"identity"`
+	ProblemView
 }
 
 // KeyView is what is shown of a long-term key.
@@ -107,33 +146,37 @@ type FlushView struct {
 	Breakers   int `json:"breakers"`
 }
 
-// viewIdentities lists the identities, in the order of their names.
-func viewIdentities(pool *identitypool.Pool) []IdentityView {
-	tickets, health := pool.Tickets(), pool.Health()
-	all := pool.Identities()
-	views := make([]IdentityView, 0, len(all)) // not nil: JSON shows []
-	for _, id := range all {
-		views = append(views, viewIdentity(id, id.Select(tickets), health))
-	}
-	slices.SortFunc(views, func(a, b IdentityView) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Principal, b.Principal), cmp.Compare(a.Path, b.Path))
+// viewIdentities sorts the identities by their names, and shows them in that order.
+func (a api) viewIdentities(selected []*identitypool.Identity) []IdentityView {
+	tickets, health := a.pool.Tickets(), a.pool.Health()
+	slices.SortFunc(selected, func(a, b *identitypool.Identity) int {
+		_, pathA := a.Origin()
+		_, pathB := b.Origin()
+		return cmp.Or(cmp.Compare(a.Name(), b.Name()), cmp.Compare(a.Principal().String(), b.Principal().String()), cmp.Compare(pathA, pathB))
 	})
+	views := make([]IdentityView, 0, len(selected)) // not nil: JSON shows []
+	for _, id := range selected {
+		views = append(views, viewIdentity(id, id.Select(tickets), health, a.now()))
+	}
 	return views
 }
 
-func viewIdentity(id *identitypool.Identity, held []identitypool.Item, health []kdc.Health) IdentityView {
+func viewIdentity(id *identitypool.Identity, held []identitypool.Item, health []kdc.Health, now time.Time) IdentityView {
 	principal := id.Principal()
 	v := IdentityView{
 		Name: id.Name(), Names: id.Names(), Principal: principal.String(), Realm: principal.Realm,
 		Keys: []KeyView{}, Tickets: len(held), KDCs: viewKDCs(id.Servers(), health),
-		ClockOffsets: map[string]float64{principal.Realm: 0},
+		ClockOffsets: map[string]float64{principal.Realm: 0}, Failures: []FailureView{},
 	}
 	v.Kind, v.Path = id.Origin()
 	for _, key := range id.Keys() {
 		v.Keys = append(v.Keys, KeyView{key.KVNO, key.EType.String()})
 	}
 	for _, item := range held {
-		if times := timesOf(item.Value.Credential()); negotiate.IsTGT(item.Key) && (v.TGT == nil || times.EndTime.Before(v.TGT.EndTime)) {
+		if !negotiate.IsTGT(item.Key) || !item.Value.End().After(now) {
+			continue
+		}
+		if times := timesOf(item.Value.Credential()); v.TGT == nil || times.EndTime.Before(v.TGT.EndTime) {
 			v.TGT = &times
 		}
 	}
@@ -143,7 +186,31 @@ func viewIdentity(id *identitypool.Identity, held []identitypool.Item, health []
 	for realm, offset := range id.Offsets() {
 		v.ClockOffsets[realm] = offset.Seconds()
 	}
+	for _, f := range id.Failures() {
+		v.Failures = append(v.Failures, FailureView{Time: f.Time.UTC(), SPN: f.SPN, ProblemView: problemOf(f.Err)})
+	}
+	v.Problem = v.notReady(id)
+	v.Ready = v.Problem == nil
 	return v
+}
+
+// notReady returns why the identity is not ready, nil if it is.
+func (v *IdentityView) notReady(id *identitypool.Identity) *ProblemView {
+	login := slices.IndexFunc(v.Failures, func(f FailureView) bool { return f.SPN == "" })
+	switch {
+	case !id.Asked(), v.TGT != nil, v.Kind == negotiate.KindPlatform: // Windows logs in by itself
+		return nil
+	case v.Breaker.Open:
+		return &ProblemView{v.Breaker.Reason, v.Breaker.Remedy}
+	case login >= 0:
+		return &v.Failures[login].ProblemView
+	default:
+		return &ProblemView{Reason: "no ticket-granting ticket, or it has ended; a login is under way"}
+	}
+}
+
+func problemOf(err error) ProblemView {
+	return ProblemView{Reason: err.Error(), Remedy: diagnosis.Of(err).Remedy}
 }
 
 // viewKDCs lists the servers: first those with a known health.

@@ -1,11 +1,16 @@
 package command
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,7 +33,7 @@ func newAdminCommand[T any](method, name, short string, selectsTickets bool, wri
 	f := new(adminFlags)
 	cmd := &cobra.Command{Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		var value T
-		if err := f.request(method, "/kerberos/"+name, &value); err != nil {
+		if err := f.request(cmd.Context(), method, "/kerberos/"+name, &value); err != nil {
 			return err
 		}
 		c := consoleOf(cmd)
@@ -38,11 +43,9 @@ func newAdminCommand[T any](method, name, short string, selectsTickets bool, wri
 		return write(c, value)
 	}}
 	flags := cmd.Flags()
-	flags.StringVar(&f.address, "address", "", "Address of Caddy's admin endpoint (default: the configuration's, else "+caddy.DefaultAdminListen+")")
-	f.configFlags.add(cmd)
-	flags.StringVar(&f.identity, "identity", "", "Only this identity, by a name or its principal")
+	f.add(cmd)
 	flags.BoolVar(&f.json, "json", false, "Write JSON")
-	cmd.Use = name + " [--address ADMIN | --config FILE] [--identity NAME]"
+	cmd.Use = name + adminUsage
 	if selectsTickets {
 		cmd.Use += " [--spn SPN] [--user USER]"
 		flags.StringVar(&f.spn, "spn", "", "Only this service")
@@ -52,8 +55,18 @@ func newAdminCommand[T any](method, name, short string, selectsTickets bool, wri
 	return cmd
 }
 
-// request sends a request to the running Caddy and decodes its answer.
-func (f *adminFlags) request(method, path string, answer any) error {
+const adminUsage = " [--address ADMIN | --config FILE] [--identity NAME]"
+
+// add adds the flags that adminUsage names.
+func (f *adminFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.address, "address", "", "Address of Caddy's admin endpoint (default: the configuration's, else "+caddy.DefaultAdminListen+")")
+	f.configFlags.add(cmd)
+	cmd.Flags().StringVar(&f.identity, "identity", "", "Only this identity, by a name or its principal")
+}
+
+// request sends a request to the running Caddy and decodes its answer. The statuses are those that
+// are answers beside 200; others are errors.
+func (f *adminFlags) request(ctx context.Context, method, path string, answer any, statuses ...int) error {
 	address, err := f.endpoint()
 	if err != nil {
 		return err
@@ -67,32 +80,59 @@ func (f *adminFlags) request(method, path string, answer any) error {
 	if len(query) > 0 {
 		path += "?" + query.Encode()
 	}
-	response, err := caddycmd.AdminAPIRequest(address, method, path, nil, nil)
+	response, err := askAdmin(ctx, address, method, path)
 	if err != nil {
-		if !listening(address) {
-			return fmt.Errorf("asking the Caddy at %s: %w; is it running, and is this its admin address (--address)?", address, err)
-		}
-		return fmt.Errorf("asking the Caddy at %s: %w", address, err)
+		return fmt.Errorf("asking the Caddy at %s: %w; is it running, and is this its admin address (--address)?", address, err)
 	}
 	defer response.Body.Close()
-	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
+	body := json.NewDecoder(io.LimitReader(response.Body, maxAnswer))
+	if response.StatusCode != http.StatusOK && !slices.Contains(statuses, response.StatusCode) {
+		var refused caddy.APIError
+		if err := body.Decode(&refused); err != nil || refused.Message == "" {
+			return fmt.Errorf("the Caddy at %s answers %s; does it include this plugin?", address, response.Status)
+		}
+		return fmt.Errorf("the Caddy at %s answers %s: %s", address, response.Status, refused.Message)
+	}
+	if err := body.Decode(answer); err != nil {
 		return fmt.Errorf("the Caddy at %s does not answer like this plugin: %w; does it include the plugin?", address, err)
 	}
 	return nil
 }
 
-// listening reports whether a server accepts connections at the address. Caddy's AdminAPIRequest
-// does not tell a connection that failed from an answer with an error.
-func listening(address string) bool {
+// The bounds of a request to the admin endpoint: its duration, and the size of the answer, which has
+// some 600 bytes a ticket.
+const (
+	adminTimeout = 30 * time.Second
+	maxAnswer    = 256 << 20
+)
+
+// askAdmin sends a request to an admin endpoint. Caddy's AdminAPIRequest makes texts of answers
+// that are not 200, and does not tell them from connections that fail.
+func askAdmin(ctx context.Context, address, method, path string) (*http.Response, error) {
 	parsed, err := caddy.ParseNetworkAddress(address)
+	if err != nil || parsed.PortRangeSize() > 1 {
+		return nil, fmt.Errorf("not an address: %s", address)
+	}
+	host := parsed.JoinHostPort(0)
+	dial := host
+	if parsed.IsUnixNetwork() || parsed.IsFdNetwork() {
+		host = "127.0.0.1"
+		dial, _, _ = strings.Cut(dial, "|") // the socket's permissions
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://"+host+path, nil)
 	if err != nil {
-		return false
+		return nil, err
 	}
-	conn, err := net.DialTimeout(parsed.Network, parsed.JoinHostPort(0), time.Second)
-	if err == nil {
-		_ = conn.Close()
+	if host == dial {
+		request.Header.Set("Origin", "http://"+host) // for enforce_origin
 	}
-	return err == nil
+	client := http.Client{Timeout: adminTimeout, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, parsed.Network, dial)
+		},
+	}}
+	return client.Do(request) //nolint:gosec // the address is the caller's
 }
 
 // endpoint returns the address of the admin endpoint.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/net/http2"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -107,6 +108,26 @@ func mistakes(t *testing.T) map[string]mistake {
 		"unknown service": {
 			args:   []string{"--spn", "HTTP/elsewhere.corp.example"},
 			status: "FAIL", step: "ticket", causes: []diagnosis.Cause{diagnosis.CauseUnknownSPN}, words: []string{"setspn -Q HTTP/elsewhere.corp.example", "kadmin addprinc"},
+			prepare: func(l *commandLab) []string { return l.usual("resolvers " + caddytest.StartDNS(l.T, nil)) },
+		},
+		"misspelt host": {
+			args:   []string{"--spn", "HTTP/wbe.corp.example"},
+			status: "FAIL", step: "ticket", causes: []diagnosis.Cause{diagnosis.CauseUnknownSPN}, words: []string{"wbe.corp.example is not in the DNS: a typo?"},
+			prepare: func(l *commandLab) []string {
+				return l.usual("resolvers " + caddytest.StartDNS(l.T, map[string]string{"web.corp.example": "127.0.0.1"}))
+			},
+		},
+		"alias of a host that has the service": {
+			args:   []string{"--spn", "HTTP/www.corp.example"},
+			status: "FAIL", step: "ticket", causes: []diagnosis.Cause{diagnosis.CauseUnknownSPN},
+			words: []string{"www.corp.example is an alias (CNAME) of web.corp.example", "set spn HTTP/web.corp.example"},
+			prepare: func(l *commandLab) []string {
+				return l.usual("resolvers " + startAlias(l.T, "www.corp.example.", "web.corp.example."))
+			},
+		},
+		"KDC's name misspelt": {
+			status: "FAIL", step: "reachability", causes: []diagnosis.Cause{diagnosis.CauseKDCDead}, words: []string{"dc1.invalid is not in the DNS: is kdc right"},
+			prepare: func(l *commandLab) []string { return append(l.usual()[1:], "kdc dc1.invalid") },
 		},
 		"service on another account": {
 			status: "FAIL", step: "upstream", causes: []diagnosis.Cause{diagnosis.CauseSPNOnOtherAccount, diagnosis.CauseServiceKeyChanged},
@@ -186,8 +207,10 @@ func TestCheck_Clock(t *testing.T) {
 		kdc, upstream      time.Duration
 		status, step, text string
 	}{
-		"the KDC's and the upstream's": {time.Hour, time.Hour, "warn", "clock", "1h0m0s ahead of ours"},
-		"the upstream's":               {0, -20 * time.Minute, "FAIL", "upstream", "20m0s behind ours"},
+		"the KDC's and the upstream's":      {time.Hour, time.Hour, "warn", "clock", "1h0m0s ahead of ours"},
+		"the upstream's":                    {0, 20 * time.Minute, "warn", "upstream", "20m0s ahead of ours"}, // Caddy adjusts
+		"the upstream's, days off":          {0, -50 * time.Hour, "FAIL", "upstream", "behind ours"},
+		"the upstream's, before the ticket": {0, -20 * time.Minute, "FAIL", "upstream", "20m0s behind ours"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newCommandLab(t, caddytest.Options{Acceptor: kdctest.AcceptorConfig{Now: func() time.Time { return time.Now().Add(row.upstream) }}})
@@ -334,6 +357,59 @@ func TestCheck_UpstreamWithoutNegotiate(t *testing.T) {
 		_, c := l.check(file)
 		l.wantCauses(c, "FAIL", "upstream", diagnosis.CauseUpstreamUnreachable)
 	})
+}
+
+// An active health check that no token reaches makes Caddy answer 503: check fails as well.
+func TestCheck_HealthCheck(t *testing.T) {
+	l := newCommandLab(t, caddytest.Options{})
+	handler := caddytest.Block("negotiate", append(l.usual(), "mutual_auth on")...)
+	proxy := func(uri string) string { return caddytest.Block("reverse_proxy "+l.Upstream.Addr(), "health_uri "+uri) }
+	_, c := l.check(l.site(handler, proxy("/health")))
+	l.wantCauses(c, "FAIL", "upstream", diagnosis.CauseConfiguration).mentions(t, "health check GET", "without a token", "401", "503", "transport negotiate")
+	text, c := l.check(l.site(caddytest.Block("reverse_proxy "+l.Upstream.Addr(), "health_uri /health", caddytest.Block("transport negotiate", l.usual()...))))
+	l.wantOK(text, c)
+	if !strings.Contains(text, "/health with a token: 200") {
+		t.Errorf("the health check is not reported:\n%s", text)
+	}
+}
+
+// startAlias runs a name server with one host, which has an alias, and returns its address.
+func startAlias(t *testing.T, alias, host string) string {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	go func() {
+		buffer := make([]byte, 512)
+		for {
+			n, from, err := conn.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			var query dnsmessage.Message
+			if query.Unpack(buffer[:n]) != nil || len(query.Questions) != 1 {
+				continue
+			}
+			q := query.Questions[0]
+			name := dnsmessage.MustNewName(host)
+			head := func(of dnsmessage.Name, kind dnsmessage.Type) dnsmessage.ResourceHeader {
+				return dnsmessage.ResourceHeader{Name: of, Type: kind, Class: dnsmessage.ClassINET, TTL: 60}
+			}
+			answer := dnsmessage.Message{Header: dnsmessage.Header{ID: query.ID, Response: true, RecursionAvailable: true}, Questions: query.Questions}
+			if q.Name.String() == alias {
+				answer.Answers = append(answer.Answers, dnsmessage.Resource{Header: head(q.Name, dnsmessage.TypeCNAME), Body: &dnsmessage.CNAMEResource{CNAME: name}})
+			}
+			if q.Type == dnsmessage.TypeA {
+				answer.Answers = append(answer.Answers, dnsmessage.Resource{Header: head(name, dnsmessage.TypeA), Body: &dnsmessage.AResource{A: [4]byte{127, 0, 0, 1}}})
+			}
+			if packed, err := answer.Pack(); err == nil {
+				_, _ = conn.WriteTo(packed, from)
+			}
+		}
+	}()
+	return conn.LocalAddr().String()
 }
 
 // labCertificate is one for 127.0.0.1, and that of its authority.

@@ -196,9 +196,6 @@ func (c *check) inspectProxy(u *use, p *reverseproxy.Handler) {
 	if len(p.Upstreams) > 1 || len(p.DynamicUpstreamsRaw) > 0 || retries {
 		c.warn(stepConfig, u.where+": several upstreams or retries behind negotiate: a second attempt sends the same token, which upstreams refuse as a replay", better)
 	}
-	if p.HealthChecks != nil && p.HealthChecks.Active != nil {
-		c.warn(stepConfig, u.where+": active health checks do not pass negotiate and are sent without a token: the upstream answers 401 and counts as down", better)
-	}
 }
 
 // sendsTokens reports whether the proxy can send the tokens of a negotiate handler.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -145,6 +146,7 @@ func (p *reach) ask(ctx context.Context, a *checkedAccount, patience time.Durati
 // reportReach adds one step for a KDC.
 func (c *check) reportReach(server kdc.Server, probes []*reach, othersAnswer bool) {
 	var good, bad []string
+	unknown := "" // name that the DNS does not have
 	silent := make(map[kdc.Protocol]bool)
 	for _, p := range probes {
 		switch {
@@ -153,11 +155,17 @@ func (c *check) reportReach(server kdc.Server, probes []*reach, othersAnswer boo
 			good = append(good, fmt.Sprintf("%s in %s", p.protocol, p.took.Round(10*time.Microsecond)))
 		default:
 			silent[p.protocol] = true
+			if lookup, ok := errors.AsType[*net.DNSError](p.err); ok && lookup.IsNotFound {
+				unknown = lookup.Name
+			}
 			bad = append(bad, fmt.Sprintf("%s: %v", p.protocol, reachError(p.err)))
 		}
 	}
 	dead := len(good) == 0
 	d := diagnosis.Silence(dead || silent[kdc.UDP], dead || silent[kdc.TCP], othersAnswer)
+	if dead && unknown != "" {
+		d.Remedy = diagnosis.UnknownKDC(unknown)
+	}
 	switch text := fmt.Sprintf("%s %s", server, strings.Join(append(good, bad...), ", ")); {
 	case len(bad) == 0:
 		c.ok(stepReach, "%s", text)

@@ -2,7 +2,12 @@ package command
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -51,7 +56,11 @@ func (c *check) checkTicket(ctx context.Context, a *checkedAccount, u *use, spn 
 	c.waiting("asking for a ticket for %s", spn)
 	grant, err := a.initiator.Grant(ctx, &negotiate.Target{SPN: spn}, negotiate.DelegateNever)
 	if err != nil {
-		c.failAs(stepTicket, err.Error(), diagnosis.Of(err))
+		text, d := err.Error(), diagnosis.Of(err)
+		if slices.Contains(d.Causes, diagnosis.CauseUnknownSPN) {
+			text, d = c.unknownService(ctx, a, u, spn, text, d)
+		}
+		c.failAs(stepTicket, text, d)
 		return grant, false
 	}
 	text := ticketText(grant.Ticket)
@@ -63,6 +72,56 @@ func (c *check) checkTicket(ctx context.Context, a *checkedAccount, u *use, spn 
 		c.ok(stepTicket, "%s", text)
 	}
 	return c.checkForwarding(ctx, a, u, grant, spn), true
+}
+
+// unknownService looks the host's name up before it advises to register a service for it: the name
+// may be misspelt, or an alias of a host that has the service.
+func (c *check) unknownService(ctx context.Context, a *checkedAccount, u *use, spn negotiate.SPN, text string, d diagnosis.Diagnosis) (string, diagnosis.Diagnosis) {
+	class, host, _ := strings.Cut(spn.String(), "/")
+	host, _, _ = strings.Cut(host, "@")
+	ctx, cancel := context.WithTimeout(ctx, 2*c.patience)
+	defer cancel()
+	canonical, err := u.resolver().LookupCNAME(ctx, host)
+	canonical = strings.TrimSuffix(canonical, ".")
+	lookup, failed := errors.AsType[*net.DNSError](err)
+	switch {
+	case failed && lookup.IsNotFound:
+		d.Remedy = host + " is not in the DNS: a typo? Correct the name of the upstream, or spn"
+		return host + " is not in the DNS, and the KDC knows no service of it: " + text, d
+	case err != nil || canonical == "" || strings.EqualFold(canonical, host):
+		return text, d
+	}
+	text = fmt.Sprintf("%s is an alias (CNAME) of %s: %s", host, canonical, text)
+	own, err := negotiate.ParseSPN(class + "/" + canonical)
+	if err != nil {
+		return text, d
+	}
+	if _, err = a.initiator.Grant(ctx, &negotiate.Target{SPN: own}, negotiate.DelegateNever); err == nil {
+		d.Remedy = fmt.Sprintf("the KDC has a service of that host: set spn %s, or name the upstream %s", own, canonical)
+	}
+	return text, d
+}
+
+// resolver looks names up as the transport does.
+func (u *use) resolver() *net.Resolver {
+	raw := u.raw
+	if !u.asTransport && len(u.proxies) > 0 {
+		raw = u.proxies[0].TransportRaw
+	}
+	var transport struct {
+		Resolver struct{ Addresses []string }
+	}
+	_ = json.Unmarshal(raw, &transport) // loading the module reports the error
+	if len(transport.Resolver.Addresses) == 0 {
+		return net.DefaultResolver
+	}
+	address, err := caddy.ParseNetworkAddressWithDefaults(transport.Resolver.Addresses[0], "udp", 53)
+	if err != nil {
+		return net.DefaultResolver
+	}
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, address.JoinHostPort(0))
+	}}
 }
 
 // ticketText describes a ticket.

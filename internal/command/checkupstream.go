@@ -1,17 +1,22 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/config"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/diagnosis"
@@ -51,6 +56,46 @@ func (c *check) checkUpstream(ctx context.Context, u *use, grant negotiate.Grant
 		p.reportUnreachable(with.err)
 	} else {
 		p.judge(ctx, without, with)
+		p.checkHealth(ctx, kind)
+	}
+}
+
+// checkHealth sends the active health check of the proxy as the running Caddy does: with a token by
+// the transport, and without one behind the directive. While it fails, Caddy answers 503.
+func (p *upstreamProbe) checkHealth(ctx context.Context, kind tokenKind) {
+	if len(p.use.proxies) == 0 || p.use.proxies[0].HealthChecks == nil || p.target != nil && p.target.Host != "" {
+		return
+	}
+	active := p.use.proxies[0].HealthChecks.Active
+	if active == nil || active.Upstream != "" || active.Method != "" && active.Method != http.MethodGet {
+		return
+	}
+	uri, err := url.Parse(cmp.Or(active.URI, active.Path, "/"))
+	if err != nil {
+		return // Caddy rejects it
+	}
+	health, sent := *p, "with a token"
+	health.url = &url.URL{Scheme: p.url.Scheme, Host: p.url.Host, Path: uri.Path, RawPath: uri.RawPath, RawQuery: uri.RawQuery}
+	if active.Port != 0 {
+		health.url.Host = net.JoinHostPort(p.url.Hostname(), strconv.Itoa(active.Port))
+	}
+	if !p.use.asTransport {
+		kind, sent = noToken, "without a token, as the negotiate directive does not reach it"
+	}
+	r := health.request(ctx, kind, 0)
+	text := fmt.Sprintf("health check GET %s %s: ", health.url, sent)
+	switch {
+	case r.err != nil:
+		p.fail(stepUpstream, text+r.err.Error(), "while it fails, Caddy answers 503: fix health_uri and health_port, or the upstream", diagnosis.CauseUpstreamUnreachable)
+	case active.ExpectStatus > 0 && !caddyhttp.StatusCodeMatches(r.status, active.ExpectStatus),
+		active.ExpectStatus == 0 && (r.status < 200 || r.status >= 300):
+		remedy := "while it fails, Caddy answers 503: choose a health_uri that the account has access to, or set health_status"
+		if !p.use.asTransport {
+			remedy = "while it fails, Caddy answers 503: use transport negotiate inside reverse_proxy, which sends health checks with a token, or a health_uri without authentication"
+		}
+		p.fail(stepUpstream, text+strconv.Itoa(r.status), remedy, diagnosis.CauseConfiguration)
+	default:
+		p.ok(stepUpstream, "%s%d", text, r.status)
 	}
 }
 
@@ -162,7 +207,7 @@ func (p *upstreamProbe) reportRefusal(ctx context.Context, result string, r resp
 		result += fmt.Sprintf(": %s", refusal.Code())
 		switch refusal.Code() {
 		case messages.KRB_AP_ERR_SKEW, messages.KRB_AP_ERR_TKT_NYV, messages.KRB_AP_ERR_TKT_EXPIRED:
-			p.failAs(stepUpstream, fmt.Sprintf("%s: the upstream's clock is %s", result, offsetText(time.Until(refusal.ServerTime()))), diagnosis.OfRefusal(r.verdict))
+			p.reportClock(ctx, result, r, time.Until(refusal.ServerTime()))
 			return
 		case messages.KRB_AP_ERR_NOT_US:
 			p.failAs(stepUpstream, result+": the upstream has no key of the service that the ticket is for", diagnosis.OfRefusal(r.verdict))
@@ -186,6 +231,22 @@ func (p *upstreamProbe) reportRefusal(ctx context.Context, result string, r resp
 		result += "; with channel bindings and without"
 	}
 	p.failAs(stepUpstream, result, diagnosis.NoReason(spn, p.grant.Ticket.Client()))
+}
+
+// reportClock tries the upstream's own time, as the running Caddy does.
+func (p *upstreamProbe) reportClock(ctx context.Context, result string, r response, offset time.Duration) {
+	d := diagnosis.OfRefusal(r.verdict)
+	text := fmt.Sprintf("%s: the upstream's clock is %s", result, offsetText(offset))
+	kind := unboundToken
+	if r.bound {
+		kind = boundToken
+	}
+	p.offset = &offset
+	if again := p.request(ctx, kind, 0); again.err != nil || again.verdict.Refused {
+		p.failAs(stepUpstream, text, d)
+		return
+	}
+	p.warn(stepUpstream, text+". Caddy adjusts: with the upstream's time the token is accepted; the first request is sent twice", d.Remedy, d.Causes...)
 }
 
 // reportBinding repeats the request with channel bindings if it had none, else without, and

@@ -129,6 +129,7 @@ func (l *commandLab) check(file string, args ...string) (string, checked) {
 	if decodeErr := json.Unmarshal([]byte(raw), &c); decodeErr != nil {
 		l.T.Fatalf("%v in %s", decodeErr, raw)
 	}
+	validate(l.T, raw)
 	if (err == nil) != c.OK || (errJSON == nil) != c.OK {
 		l.T.Fatalf("errors %v and %v, ok: %v\n%s", err, errJSON, c.OK, text)
 	}

@@ -99,20 +99,21 @@ type keytabAdd struct {
 func newKeytabAddCommand() *cobra.Command {
 	add := new(keytabAdd)
 	cmd := &cobra.Command{
-		Use:   "add FILE --principal P --kvno N [--etype E]... [--salt S] [--password-file FILE]",
+		Use:   "add FILE --principal P [--kvno N] [--etype E]... [--salt S] [--password-file FILE]",
 		Short: "Adds keys, derived from a password, to a keytab",
 		Long: "Adds keys, derived from a password, to a keytab, which is created if it does not exist (mode 0600).\n" +
 			"The salt is part of the derivation. Its default, the realm and the name, is right for users of MIT's KDC and for most\n" +
-			"accounts of Active Directory, but not for renamed users and for computers: `caddy kerberos check` shows the KDC's salt.",
+			"accounts of Active Directory, but not for renamed users and for computers: `caddy kerberos check` shows the KDC's salt.\n" +
+			"The version matters only to services that users log in to (negotiate_auth); Caddy's own login works with any.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return add.run(cmd, args[0]) },
 	}
 	cmd.Flags().StringVar(&add.principal, "principal", "", "Principal that the key is for, name@REALM")
-	cmd.Flags().Uint32Var(&add.kvno, "kvno", 0, "Version of the key (AD: msDS-KeyVersionNumber; MIT: kvno NAME)")
+	cmd.Flags().Uint32Var(&add.kvno, "kvno", 0, "Version of the key (AD: msDS-KeyVersionNumber; MIT: kvno NAME; default: one more than the file has, else 1)")
 	cmd.Flags().StringArrayVar(&add.etypes, "etype", nil, "Encryption type, may be repeated (default: AES-256 and AES-128 with SHA-1)")
 	cmd.Flags().StringVar(&add.salt, "salt", "", "Salt (default: realm and name)")
 	cmd.Flags().StringVar(&add.passwordFile, "password-file", "", "File with the password (default: ask for it)")
-	_ = errors.Join(cmd.MarkFlagRequired("principal"), cmd.MarkFlagRequired("kvno"))
+	_ = cmd.MarkFlagRequired("principal")
 	return cmd
 }
 
@@ -121,7 +122,7 @@ func (a *keytabAdd) run(cmd *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
-	if a.kvno == 0 {
+	if a.kvno == 0 && cmd.Flags().Changed("kvno") {
 		return errors.New("--kvno 0 is not a key version: AD: Get-ADUser NAME -Properties msDS-KeyVersionNumber; MIT: kvno NAME")
 	}
 	ids, err := a.ids()
@@ -134,6 +135,10 @@ func (a *keytabAdd) run(cmd *cobra.Command, path string) error {
 	}
 	if err != nil {
 		return err
+	}
+	kvno := a.kvno
+	if kvno == 0 {
+		kvno = nextVersion(file, principal)
 	}
 	password, err := a.password(cmd)
 	if err != nil {
@@ -151,9 +156,9 @@ func (a *keytabAdd) run(cmd *cobra.Command, path string) error {
 		}
 		// The same version and type replaces the key that was there.
 		file.Entries = slices.DeleteFunc(file.Entries, func(e keytab.Entry) bool {
-			return e.Principal.Equal(principal) && e.KVNO == a.kvno && e.Key.EType() == id
+			return e.Principal.Equal(principal) && e.KVNO == kvno && e.Key.EType() == id
 		})
-		file.Entries = append(file.Entries, keytab.Entry{Principal: principal, Timestamp: now, KVNO: a.kvno, Key: key})
+		file.Entries = append(file.Entries, keytab.Entry{Principal: principal, Timestamp: now, KVNO: kvno, Key: key})
 	}
 	content, err := file.Marshal()
 	if err != nil {
@@ -162,8 +167,19 @@ func (a *keytabAdd) run(cmd *cobra.Command, path string) error {
 	if err := writeSecretFile(path, content); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s kvno %d %v, salt %q\n", path, principal, a.kvno, ids, salt)
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s kvno %d %v, salt %q\n", path, principal, kvno, ids, salt)
 	return err
+}
+
+// nextVersion is the version that follows those that the file has of the principal.
+func nextVersion(file *keytab.Keytab, principal messages.Principal) uint32 {
+	newest := uint32(0)
+	for _, e := range file.Entries {
+		if e.Principal.Equal(principal) {
+			newest = max(newest, e.KVNO)
+		}
+	}
+	return newest + 1
 }
 
 // parsePrincipal capitalizes the realm, as the directive's `user` does: it is part of the salt, and

@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/diagnosis"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/version"
 )
 
 // The steps of a check, in the order in which a request takes them.
@@ -115,11 +116,12 @@ func (r *report) end() error {
 	failures, warnings := r.count(statusFail), r.count(statusWarn)
 	if r.json {
 		view := struct {
+			version.Info
 			OK       bool   `json:"ok"`
 			Failures int    `json:"failures"`
 			Warnings int    `json:"warnings"`
 			Steps    []step `json:"steps"`
-		}{failures == 0, failures, warnings, r.Steps}
+		}{version.Current(), failures == 0, failures, warnings, r.Steps}
 		if err := r.writeJSON(view); err != nil {
 			return err
 		}

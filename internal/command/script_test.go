@@ -43,6 +43,9 @@ func startAdmin(ts *testscript.TestScript, _ bool, _ []string) {
 			return
 		}
 		_ = os.WriteFile(path.Join(directory, "asked"), []byte(r.Method+" "+r.URL.RequestURI()+"\n"), 0o600)
+		if strings.Contains(string(answer), `{"ready": false`) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
 		_, _ = w.Write(answer)
 	}))
 	ts.Defer(server.Close)

@@ -30,6 +30,7 @@ type upstreamProbe struct {
 	url       *url.URL
 	transport *http.Transport
 	timeout   time.Duration
+	offset    *time.Duration // of the upstream's clock, once it is known to be off
 }
 
 // newUpstreamProbe fails if only a request determines the upstream.
@@ -110,7 +111,7 @@ func (p *upstreamProbe) request(ctx context.Context, kind tokenKind, padding int
 		if r.encrypted = encrypted; kind == noToken {
 			return
 		}
-		features := negotiate.Features{Mutual: p.use.service.MutualAuth != negotiate.MutualAuthOff, Raw: p.use.service.RawKerberos}
+		features := negotiate.Features{Mutual: p.use.service.MutualAuth != negotiate.MutualAuthOff, Raw: p.use.service.RawKerberos, ClockOffset: p.offset}
 		if encrypted && kind == boundToken {
 			features.Bindings = p.binding(conn.ConnectionState())
 		}

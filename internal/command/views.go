@@ -31,7 +31,8 @@ func newFlushCommand() *cobra.Command {
 }
 
 // writeIdentities writes a table of the identities and, below it, their problems.
-func writeIdentities(c *console, all []adminapi.IdentityView) error {
+func writeIdentities(c *console, view adminapi.IdentitiesView) error {
+	all := view.Identities
 	if len(all) == 0 {
 		_, err := fmt.Fprintln(c.out, "no identities: the running configuration does not use this plugin, or none is loaded yet")
 		return err
@@ -86,6 +87,8 @@ func stateText(v adminapi.IdentityView) string {
 	switch {
 	case v.Breaker.Open:
 		return "refused"
+	case !v.Ready:
+		return "not ready"
 	case v.Kind == negotiate.KindPlatform:
 		return "Windows"
 	case v.TGT == nil:
@@ -101,6 +104,8 @@ func problemsOf(v adminapi.IdentityView) []string {
 	if v.Breaker.Open {
 		lines = append(lines, fmt.Sprintf("the KDC refused the credentials, the next attempt is %s\n  %s\n  -> %s",
 			relativeTime(*v.Breaker.Until), v.Breaker.Reason, v.Breaker.Remedy))
+	} else if v.Problem != nil {
+		lines = append(lines, fmt.Sprintf("not ready: %s\n  -> %s", v.Problem.Reason, v.Problem.Remedy))
 	}
 	for _, k := range v.KDCs {
 		if k.State == "dead" {

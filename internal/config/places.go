@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -72,7 +73,31 @@ func (p Places) Locate(err error) error {
 	if at == "" {
 		return err
 	}
+	if name := unsetVariable(at); name != "" {
+		return fmt.Errorf("%s: %w; {$%s} is not set", at, err, name)
+	}
 	return fmt.Errorf("%s: %w", at, err)
+}
+
+var variable = regexp.MustCompile(`\{\$([^{}:]+)\}`)
+
+// unsetVariable returns the first variable on the line of a place that is empty in the environment
+// and has no default: Caddy has replaced it by nothing before the line was parsed.
+func unsetVariable(at string) string {
+	colon := strings.LastIndexByte(at, ':')
+	number, err := strconv.Atoi(at[colon+1:])
+	if err != nil || colon < 0 {
+		return ""
+	}
+	text, err := os.ReadFile(at[:colon])
+	if lines := strings.Split(string(text), "\n"); err == nil && number > 0 && number <= len(lines) {
+		for _, m := range variable.FindAllStringSubmatch(lines[number-1], -1) {
+			if os.Getenv(m[1]) == "" {
+				return m[1]
+			}
+		}
+	}
+	return ""
 }
 
 // Bounds of what is kept: the number of blocks, beyond which all are dropped, and the

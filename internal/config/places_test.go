@@ -69,3 +69,19 @@ func TestPlaces_Bounded(t *testing.T) {
 		t.Error("not the oldest were dropped")
 	}
 }
+
+// Caddy replaces a variable that is not set by nothing, so that the path in the error is a riddle.
+func TestPlaces_UnsetVariable(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "Caddyfile")
+	text := "keytab {$PLACES_UNSET}/a.keytab\nkeytab {$PLACES_UNSET:/etc}/a.keytab\nkeytab {$PLACES_SET}/a.keytab {$PLACES_UNSET}\nkeytab /a.keytab\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PLACES_SET", "x")
+	for line, want := range map[int]string{1: "; {$PLACES_UNSET} is not set", 2: "", 3: "; {$PLACES_UNSET} is not set", 4: "", 5: "", 99: ""} {
+		at := fmt.Sprintf("%s:%d", file, line)
+		if got := fmt.Sprint(Places{"keytab": at}.Locate(Setting("keytab", os.ErrNotExist))); got != at+": keytab: "+os.ErrNotExist.Error()+want {
+			t.Errorf("line %d: %s", line, got)
+		}
+	}
+}

@@ -220,6 +220,12 @@ func (r *Resolved) readKeytab(name string, principal *messages.Principal, remedy
 func checkKeytab(file *keytab.Keytab, principal messages.Principal, allowed []enctype.ID) error {
 	keys, err := krb5core.KeytabKeys(file, principal)
 	if err != nil {
+		for _, p := range file.Principals() {
+			if p.Name.Equal(principal.Name) && !strings.Contains(principal.Realm, ".") {
+				return fmt.Errorf(`%w; is %s the short (NetBIOS) name of %s? Write user %s, or tell what %s\... means: realm %s { netbios %s } in the global option kerberos`,
+					err, principal.Realm, p.Realm, p, principal.Realm, p.Realm, principal.Realm)
+			}
+		}
 		return fmt.Errorf("%w; export it for this account, or fix user", err)
 	}
 	held := keys.ETypes()

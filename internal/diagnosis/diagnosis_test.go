@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -184,14 +185,21 @@ func TestOf_SpecialRemedies(t *testing.T) {
 	salted := refused(krb5core.OpLogin, messages.KDC_ERR_PREAUTH_FAILED, 0)
 	salted.Salt, salted.HasSalt = "CORP.EXAMPLEold-name", true
 	armor := &negotiate.LoginError{Kind: negotiate.KindPassword, Err: refused(krb5core.OpArmor, messages.KDC_ERR_PREAUTH_FAILED, 0)}
+	short := &krb5core.Error{Op: krb5core.OpLogin, Client: "svc-proxy@CORP", Err: &exchange.ReplyError{Field: "crealm", Want: "CORP", Got: "CORP.EXAMPLE"}}
+	shortReferred := &krb5core.Error{Op: krb5core.OpLogin, Client: "svc-proxy@CORP", Err: &exchange.UnconfiguredRealmError{Realm: "X.EXAMPLE"}}
+	misspelt := &krb5core.Error{Op: krb5core.OpLogin, Err: &kdc.UnreachableError{Attempts: []kdc.Attempt{{Err: &net.DNSError{Name: "dc1.corp.exmaple", IsNotFound: true}}}}}
 	for want, x := range map[string]struct {
 		err  error
 		word Word
 	}{
-		"netbios":                {foreign, UserUnknown},
-		`"CORP.EXAMPLEold-name"`: {salted, CredentialsRefused},
-		"realm X.EXAMPLE { }":    {referredTo("X.EXAMPLE"), CredentialsRefused},
-		"keytab":                 {armor, CredentialsRefused}, // not the account's password
+		"Write user svc-proxy@CORP.EXAMPLE":   {short, CredentialsRefused},
+		"realm CORP.EXAMPLE { netbios CORP }": {short, CredentialsRefused},
+		"realm X.EXAMPLE { netbios CORP }":    {shortReferred, CredentialsRefused},
+		"dc1.corp.exmaple is not in the DNS":  {misspelt, KDCUnreachable},
+		"netbios":                             {foreign, UserUnknown},
+		`"CORP.EXAMPLEold-name"`:              {salted, CredentialsRefused},
+		"realm X.EXAMPLE { }":                 {referredTo("X.EXAMPLE"), CredentialsRefused},
+		"keytab":                              {armor, CredentialsRefused}, // not the account's password
 	} {
 		if got := Of(x.err); got.Word != x.word || !strings.Contains(got.Remedy, want) {
 			t.Errorf("want %s: %+v", want, got)

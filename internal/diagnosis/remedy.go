@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net"
+	"regexp"
 	"strings"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
@@ -14,6 +16,9 @@ import (
 // RemedyClock is for clocks that differ too much.
 const RemedyClock = "synchronize the clocks of this machine and the KDC. Windows: w32tm /query /status, then w32tm /resync; " +
 	"elsewhere: chronyc makestep, or timedatectl set-ntp true"
+
+// RemedyUpstreamClock is for an upstream whose clock differs too much.
+const RemedyUpstreamClock = "the clocks differ: synchronize this machine, the upstream and the KDC (Windows: w32tm /resync)"
 
 const (
 	remedyEType = "let the account and the service have AES keys (msDS-SupportedEncryptionTypes, then set the password again), " +
@@ -38,6 +43,19 @@ func setAtKDC(account string) string {
 	return fmt.Sprintf("set a new one at the KDC (AD: Set-ADAccountPassword %s -Reset; MIT: kadmin cpw %s)", account, account)
 }
 
+// unreachable tells a name that does not exist from a KDC that does not answer.
+func unreachable(f *failure) string {
+	if lookup, ok := errors.AsType[*net.DNSError](f.err); ok && lookup.IsNotFound {
+		return UnknownKDC(lookup.Name) + " Otherwise: " + remedyUnreachable
+	}
+	return remedyUnreachable
+}
+
+// UnknownKDC is the remedy for a KDC whose name the DNS does not have.
+func UnknownKDC(name string) string {
+	return name + " is not in the DNS: is kdc right, and does this machine ask a DNS server that knows the domain?"
+}
+
 func checkSecret(f *failure) string {
 	return "check user and " + cmp.Or(string(f.kind), "keytab or password")
 }
@@ -60,8 +78,29 @@ func wrongKey(f *failure) string {
 	return remedy
 }
 
+// shortRealm is for a KDC that names another realm than the one of user.
+func shortRealm(f *failure) string {
+	reply, _ := errors.AsType[*exchange.ReplyError](f.err)
+	return netBIOSName(f.kdc.Client, reply.Got)
+}
+
+// shortName matches an account whose realm may be a NetBIOS name, since it has no dot.
+var shortName = regexp.MustCompile(`@[^@.]+$`)
+
+// netBIOSName says what to write where the realm of an account seems to be the NetBIOS name of
+// another realm, as in CORP\name.
+func netBIOSName(client, realm string) string {
+	at := strings.LastIndexByte(client, '@')
+	name, short := client[:max(0, at)], client[at+1:]
+	return fmt.Sprintf(`the KDC names the realm %s, not %s: is %s the domain's short (NetBIOS) name? Write user %s@%s, or tell what %s\... means: `+
+		"realm %s { netbios %s } in the global option kerberos", realm, short, short, name, realm, short, realm, short)
+}
+
 func unconfiguredRealm(f *failure) string {
 	refusal, _ := errors.AsType[*exchange.UnconfiguredRealmError](f.err)
+	if f.kdc != nil && shortName.MatchString(f.kdc.Client) {
+		return netBIOSName(f.kdc.Client, refusal.Realm)
+	}
 	return fmt.Sprintf("the account is in realm %s, which is not configured: if the password may be proved there, add realm %s { } to the kerberos app, "+
 		"or log in with the name that the account has there", refusal.Realm, refusal.Realm)
 }
@@ -104,7 +143,7 @@ func unknownAccount(f *failure) string {
 
 func unknownService(f *failure) string {
 	spn, _, _ := strings.Cut(f.kdc.Service, "@")
-	return "register the service principal on the account that the service runs as (AD: setspn -Q " + spn + ", then setspn -S " + spn +
+	return "is the host's name right? If so, register the service principal on the account that the service runs as (AD: setspn -Q " + spn + ", then setspn -S " + spn +
 		" ACCOUNT; MIT: kadmin addprinc -randkey " + spn + "); is the host in the right realm? " + remedyAlias
 }
 

@@ -46,7 +46,7 @@ var rules = slices.Concat(requestRules, windowsRules, certificateRules, clientRu
 var requestRules = []rule{
 	{
 		match: as[*cache.PanicError], word: Internal,
-		remedy: "this is a bug in the plugin: report it with the stack from the log",
+		remedy: "this is a bug in the plugin: report it with the stack from the log and what caddy kerberos version shows",
 	},
 	{
 		match: is(negotiate.ErrMethodRefused), word: MethodRefused,
@@ -116,6 +116,7 @@ var clientRules = []rule{
 		remedy: "does the server that changes passwords answer (MIT: kadmind; AD: any domain controller), is kdc_options kpasswd_server right, do " +
 			"firewalls pass port 464 by TCP and UDP?",
 	},
+	{match: otherRealm, word: CredentialsRefused, causes: []Cause{CauseConfiguration}, remedyOf: shortRealm},
 	{match: as[*exchange.ETypeError], word: NoCommonEType, causes: []Cause{CauseNoCommonEType}, remedy: remedyEType},
 	{
 		match: as[*exchange.UnarmoredError], word: CredentialsRefused, causes: []Cause{CauseAccount},
@@ -269,7 +270,7 @@ var localRules = []rule{
 		match: as[*exchange.ReferralError], word: KDCUnreachable, causes: []Cause{CauseUnknownSPN},
 		remedy: "the KDCs refer to each other without an end: do the realms trust each other, and is the host in the right realm? " + remedyAlias,
 	},
-	{match: as[*kdc.UnreachableError], word: KDCUnreachable, causes: []Cause{CauseKDCDead}, remedy: remedyUnreachable},
+	{match: as[*kdc.UnreachableError], word: KDCUnreachable, causes: []Cause{CauseKDCDead}, remedyOf: unreachable},
 	{match: as[*negotiate.RefusedError], word: CredentialsRefused, causes: []Cause{CauseAccount}, remedyOf: checkSecret},
 	{match: func(f *failure) bool { return f.kdc != nil || negotiate.Remembered(f.err) }, word: KDCUnreachable, remedy: remedyUnreachable},
 	{match: always, word: KDCUnreachable, remote: true, remedy: remedyUnreachable},
@@ -287,7 +288,7 @@ var upstreamRules = []rule{
 	{
 		match: upstream(messages.KRB_AP_ERR_SKEW, messages.KRB_AP_ERR_TKT_NYV, messages.KRB_AP_ERR_TKT_EXPIRED),
 		word:  TokenRefused, causes: []Cause{CauseClock},
-		remedy: "the clocks differ: synchronize this machine, the upstream and the KDC (Windows: w32tm /resync)",
+		remedy: RemedyUpstreamClock,
 	},
 	{
 		match: upstream(messages.KRB_AP_ERR_REPEAT), word: TokenRefused,
@@ -295,7 +296,7 @@ var upstreamRules = []rule{
 	},
 	{
 		match: upstream(messages.KRB_AP_ERR_NOT_US), word: TokenRefused, causes: []Cause{CauseUnknownSPN},
-		remedy: "the ticket is for another service than the upstream is: correct spn",
+		remedy: "the ticket is for a different service than the upstream's: fix spn (AD: setspn -Q HTTP/host shows which account has a name)",
 	},
 	{
 		match: upstream(), word: TokenRefused,
@@ -344,6 +345,13 @@ func as[E error](f *failure) bool {
 func otherUser(f *failure) bool {
 	reply, ok := errors.AsType[*exchange.ReplyError](f.err)
 	return ok && f.kdc != nil && f.kdc.Op == krb5core.OpS4USelf && (reply.Field == "cname" || reply.Field == "crealm")
+}
+
+// otherRealm reports whether a KDC answers a login for another realm than the one that was asked
+// for, as one of Active Directory does if that is the domain's NetBIOS name.
+func otherRealm(f *failure) bool {
+	reply, ok := errors.AsType[*exchange.ReplyError](f.err)
+	return ok && f.kdc != nil && f.kdc.Op == krb5core.OpLogin && reply.Field == "crealm"
 }
 
 // foreignRealm reports whether the KDC refuses impersonation because it does not know the

@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,6 +112,7 @@ func (r *Ref) LoginAtStart(ctx context.Context) {
 	if !r.resolved.LoginAtStart {
 		return
 	}
+	r.identity.asked.Store(true)
 	go func() { _, _ = r.initiator.Login(ctx) }() // the identity's observer logs the result
 }
 
@@ -130,16 +132,28 @@ type Identity struct {
 	rotation *rotation.Rotation
 	// requests counts under the first of the names. It is read for every request.
 	requests atomic.Pointer[metrics.Requests]
-	// tried reports whether there was a login, successful or not.
-	tried atomic.Bool
+	// asked reports whether a login has begun at start or has ended; tried, whether one has
+	// ended, successful or not.
+	asked, tried atomic.Bool
 	// lastEnd is when the last ticket-granting ticket ends; nil if there was none.
 	lastEnd atomic.Pointer[time.Time]
 
 	accepting accepting
 
-	mu   sync.Mutex
-	refs []*Ref // by name
+	mu       sync.Mutex
+	refs     []*Ref    // by name
+	failures []Failure // the newest first
 }
+
+// Failure is a login, or a request for a service's ticket, that failed.
+type Failure struct {
+	Time time.Time
+	SPN  string // empty for a login
+	Err  error
+}
+
+// maxFailures is how many failures are kept: clients choose services.
+const maxFailures = 10
 
 // Flush removes all tickets of the identity, closes its breaker, and drops the keys that were
 // replaced. It returns how many tickets there were.
@@ -154,18 +168,68 @@ func (id *Identity) Destruct() error {
 	return nil
 }
 
-// observe returns an observer that notes what the gauges need, and calls next.
+// observe returns an observer that notes what gauges and the admin endpoint show, and calls next.
 func (id *Identity) observe(next func(negotiate.Event)) func(negotiate.Event) {
 	return func(e negotiate.Event) {
 		switch e := e.(type) {
 		case negotiate.LoggedIn:
+			id.asked.Store(true)
 			id.tried.Store(true)
 			end := e.Credential.EndTime
 			id.lastEnd.Store(&end)
+			id.noteFailure("", nil)
 		case negotiate.LoginFailed:
+			id.asked.Store(true)
 			id.tried.Store(true)
+			id.noteFailure("", e.Err)
+		case negotiate.GotTicket:
+			id.noteFailure(e.Credential.Service.Name.String(), nil)
+		case negotiate.TicketFailed:
+			id.noteFailure(e.SPN.String(), e.Err)
 		}
 		next(e)
+	}
+}
+
+// noteFailure notes that a login (without spn) or a request for a service's ticket failed, or with
+// nil that it succeeded.
+func (id *Identity) noteFailure(spn string, err error) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	id.failures = slices.DeleteFunc(id.failures, func(f Failure) bool { return strings.EqualFold(f.SPN, spn) })
+	if err != nil {
+		id.failures = slices.Insert(id.failures, 0, Failure{time.Now(), spn, err})
+		id.failures = id.failures[:min(len(id.failures), maxFailures)]
+	}
+}
+
+// Failures are the last logins and requests for tickets that failed and have not succeeded since,
+// the newest first.
+func (id *Identity) Failures() []Failure {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	return slices.Clone(id.failures)
+}
+
+// Asked reports whether the identity has asked for a ticket-granting ticket, or is asking for one
+// since the start.
+func (id *Identity) Asked() bool { return id.asked.Load() }
+
+// LoginAgain has an identity that has asked for a ticket-granting ticket log in again, in the
+// background, as a request would: not while a ticket is held that is not near its end, or the
+// breaker is open.
+func (id *Identity) LoginAgain() {
+	if !id.Asked() {
+		return
+	}
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	begun := make(map[*negotiate.Initiator]bool) // references may share one
+	for _, r := range id.refs {
+		if !begun[r.initiator] {
+			begun[r.initiator] = true
+			go func() { _, _ = r.initiator.Login(context.Background()) }()
+		}
 	}
 }
 

@@ -39,7 +39,7 @@ const (
 	fieldReason     = "reason"         // the upstream's, for its refusal; why a client's token is refused
 	fieldClientIP   = "client_ip"      // of a client that signs in
 	fieldKVNO       = "kvno"           // version of the key that a ticket is encrypted with
-	fieldOffset     = "offset"         // a client's clock minus ours
+	fieldOffset     = "offset"         // a client's clock, or an upstream's, minus ours
 	fieldRemedy     = "remedy"         // what to do
 	fieldStack      = "stack"          // of a panic
 )
@@ -85,6 +85,10 @@ func events(principal messages.Principal, logger func() *zap.Logger) func(negoti
 			}
 		case negotiate.TicketFailed:
 			log.Error("cannot get a service ticket", ErrorFields(e.Err, zap.String(fieldPrincipal, e.Principal.String()), zap.String(fieldSPN, e.SPN.String()))...)
+		case negotiate.AcceptorClockOff:
+			log.Warn("the upstream's clock is off: its tokens have its time from now on, so that it accepts them",
+				zap.String(fieldPrincipal, e.Principal.String()), zap.String(fieldSPN, e.SPN.String()), zap.Duration(fieldOffset, e.Offset),
+				zap.String(fieldRemedy, diagnosis.RemedyUpstreamClock))
 		case negotiate.FetchPanicked:
 			// The only place where the stack is logged.
 			log.Error("getting a ticket panicked", ErrorFields(e.Err, who, zap.ByteString(fieldStack, e.Err.Stack))...)
@@ -138,15 +142,20 @@ func ErrorFields(err error, more ...zap.Field) []zap.Field {
 	return all
 }
 
-// Failure logs why a request got no token.
+// Failure logs why a request got no token; at debug level if an event of the identity has said the
+// same. Only this line has the user that it was refused to.
 func Failure(log *zap.Logger, identity string, spn negotiate.SPN, d diagnosis.Diagnosis, err error) {
 	level := zapcore.WarnLevel
 	if d.Status < http.StatusInternalServerError {
 		level = zapcore.InfoLevel
 	}
+	user, byUser := errors.AsType[*negotiate.UserError](err)
+	if negotiate.Reported(err) && (!byUser || d.Status >= http.StatusInternalServerError) {
+		level = zapcore.DebugLevel
+	}
 	if c := log.Check(level, "request not authenticated"); c != nil {
 		more := []zap.Field{zap.String(fieldIdentity, identity), zap.String(fieldSPN, spn.String()), zap.String(fieldResult, string(d.Word))}
-		if user, ok := errors.AsType[*negotiate.UserError](err); ok {
+		if byUser {
 			more = append(more, zap.String(fieldUserID, user.Name))
 		}
 		c.Write(ErrorFields(err, more...)...)

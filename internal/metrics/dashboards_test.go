@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -89,4 +90,47 @@ func grafanaQueries(t *testing.T) map[string][]string {
 		t.Fatalf("only %d files with queries", len(all))
 	}
 	return all
+}
+
+// Several Caddys on one dashboard are told apart, and a quotient without requests is no data rather
+// than NaN.
+func TestDashboard_Instances(t *testing.T) {
+	content, err := os.ReadFile("../../examples/grafana/caddy-negotiate.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dashboard struct {
+		Panels []struct {
+			Type, Title string
+			Targets     []struct{ Expr, LegendFormat string }
+		}
+		Templating struct{ List []struct{ Name string } }
+	}
+	if err := json.Unmarshal(content, &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(dashboard.Templating.List, func(v struct{ Name string }) bool { return v.Name == "instance" }) {
+		t.Error("no variable instance")
+	}
+	queries := 0
+	for _, panel := range dashboard.Panels {
+		for _, target := range panel.Targets {
+			queries++
+			if names, chosen := len(metricName.FindAllString(target.Expr, -1)), strings.Count(target.Expr, `{instance=~"$instance"`); names != chosen {
+				t.Errorf("%s: %d of %d metrics are of the chosen instances: %s", panel.Title, chosen, names, target.Expr)
+			}
+			if panel.Type == "timeseries" && !strings.Contains(target.LegendFormat, "{{instance}}") {
+				t.Errorf("%s: the legend %q does not name the instance", panel.Title, target.LegendFormat)
+			}
+			if by := grouping.FindStringSubmatch(target.Expr); panel.Type == "timeseries" && by != nil && !strings.Contains(by[1], "instance") {
+				t.Errorf("%s: instances are added up: %s", panel.Title, target.Expr)
+			}
+			if quotient := strings.Contains(target.Expr, " / ") || strings.Contains(target.Expr, "histogram_quantile("); quotient && !strings.HasSuffix(target.Expr, " >= 0") {
+				t.Errorf("%s: NaN while idle: %s", panel.Title, target.Expr)
+			}
+		}
+	}
+	if queries < 15 {
+		t.Errorf("%d queries only", queries)
+	}
 }

@@ -34,3 +34,9 @@ func syncFolder(path string) error {
 	defer folder.Close()
 	return folder.Sync()
 }
+
+// ours reports whether the file is our own, and not root's for a group that Caddy runs with.
+func ours(info fs.FileInfo) bool {
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(owner.Uid) == os.Geteuid() && (owner.Uid != 0 || owner.Gid == 0)
+}

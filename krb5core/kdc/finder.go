@@ -52,7 +52,8 @@ func (c chain) KDCs(ctx context.Context, realm string) ([]Server, error) {
 		if err == nil && len(servers) > 0 {
 			return servers, nil
 		}
-		if err != nil {
+		same := func(other error) bool { return other.Error() == err.Error() }
+		if err != nil && !slices.ContainsFunc(errs, same) { // two that know nothing say it once
 			errs = append(errs, err)
 		}
 		if ctx.Err() != nil {

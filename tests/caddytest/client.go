@@ -55,7 +55,7 @@ func (a Answer) WantError(t *testing.T, status int, word string, code ...string)
 
 // IsError reports whether the plugin refused the request with an error word.
 func (a Answer) IsError(status int, word string) bool {
-	byHandler, byTransport := fmt.Sprintf("%d %s", status, word), word+"\n"
+	byHandler, byTransport := fmt.Sprintf("%d %s", status, word), "The proxy could not sign in to the server behind it ("+word+").\n"
 	return a.Status == status && a.Word() == word && (a.Body == byHandler || a.Body == byTransport)
 }
 

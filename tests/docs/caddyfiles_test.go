@@ -30,6 +30,7 @@ var environment = map[string]string{
 	"DEMO_KEYTAB": "/etc/caddy/demo.keytab", "CREDENTIALS_DIRECTORY": "/etc/caddy",
 	"UPSTREAM": "http://iis.corp.example", "KDC": "dc1.corp.example", "KERBEROS_USER": "svc-proxy@CORP.EXAMPLE", "SPN": "HTTP/iis.corp.example",
 	"ETL_PASSWORD_HASH": hash("secret"), "TICKET_KEY": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "PROXY_PASSWORD": "secret",
+	"STATUS_HASH": hash("secret"),
 }
 
 // hash is what `caddy hash-password` gives, with the least work.
@@ -183,6 +184,7 @@ func corporate(t *testing.T) (*kdctest.Realm, *folder) {
 
 func TestCaddyfiles_LoadAndAreFormatted(t *testing.T) {
 	_, c := corporate(t)
+	t.Setenv("TICKET_KEY", environment["TICKET_KEY"]) // {env.TICKET_KEY}
 	all := caddyfiles(t)
 	if len(all) < 15 {
 		t.Errorf("%d Caddyfiles only", len(all))

@@ -137,8 +137,9 @@ func host(name string) http.Handler {
 	})
 }
 
-// awaitLine reads a log until a line has a text, for a minute at most, and keeps reading.
-func awaitLine(t *testing.T, log io.ReadCloser, text string) {
+// awaitLine reads a log until a line has a text, for a minute at most, and keeps reading. It returns
+// what was logged until then.
+func awaitLine(t *testing.T, log io.ReadCloser, text string) string {
 	t.Helper()
 	defer time.AfterFunc(time.Minute, func() { _ = log.Close() }).Stop()
 	var said strings.Builder
@@ -150,8 +151,9 @@ func awaitLine(t *testing.T, log io.ReadCloser, text string) {
 				for lines.Scan() {
 				}
 			}()
-			return
+			return said.String()
 		}
 	}
 	t.Fatalf("the log never said %q:\n%s", text, said.String())
+	return ""
 }

@@ -137,10 +137,24 @@ func TestExample_KDCProxy(t *testing.T) {
 func TestExample_Kubernetes(t *testing.T) {
 	e, address := newEnv(t), caddytest.FreeAddress(t)
 	iis := e.upstream("iis.corp.example", false, host("iis"))
-	e.runText(kubernetesCaddyfile(t), "http://:8080 {", "http://"+address+" {", "http://iis.corp.example {", "http://iis.corp.example:"+port(iis)+" {",
+	second := caddytest.FreeAddress(t)
+	e.runText(kubernetesCaddyfile(t), "http://:8080 {", "http://"+address+" {", "http://:9180 {", "http://"+second+" {",
+		"http://iis.corp.example {", "http://iis.corp.example:"+port(iis)+" {", "dc1.corp.example dc2.corp.example", e.kdc.Addr())
+	e.want("http://"+address+"/", http.StatusOK, proxyAccount+" at iis")
+	e.want("http://"+second+"/healthz", http.StatusOK, "")
+	if a := e.get("http://" + second + "/metrics"); !strings.Contains(a.Body, "caddy_kerberos_tickets{") {
+		t.Errorf("metrics: %v", a)
+	}
+}
+
+// One member; that several share tickets is tested in tests/faults.
+func TestExample_Fleet(t *testing.T) {
+	e, address := newEnv(t), caddytest.FreeAddress(t)
+	t.Setenv("TICKET_KEY", environment["TICKET_KEY"])
+	iis := e.upstream("iis.corp.example", false, host("iis"))
+	e.run("examples/fleet/Caddyfile", "app.example.com {", "http://"+address+" {", "http://iis.corp.example {", "http://iis.corp.example:"+port(iis)+" {",
 		"dc1.corp.example dc2.corp.example", e.kdc.Addr())
 	e.want("http://"+address+"/", http.StatusOK, proxyAccount+" at iis")
-	e.want("http://"+address+"/healthz", http.StatusOK, "")
 }
 
 func TestExample_Systemd(t *testing.T) {

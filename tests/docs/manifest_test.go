@@ -25,7 +25,11 @@ func TestManifest_KubernetesMounts(t *testing.T) {
 			Template struct {
 				Spec struct {
 					Containers []struct {
-						Args         []string
+						Args           []string
+						ReadinessProbe struct{ Exec struct{ Command []string } } `yaml:"readinessProbe"`
+						LivenessProbe  struct {
+							HTTPGet struct{ Path string } `yaml:"httpGet"`
+						} `yaml:"livenessProbe"`
 						VolumeMounts []struct {
 							Name string
 							Path string `yaml:"mountPath"`
@@ -56,6 +60,16 @@ func TestManifest_KubernetesMounts(t *testing.T) {
 	if got := fmt.Sprint(pod.Containers[0].Args); mounted["configMap"] == "" || !strings.Contains(got, mounted["configMap"]+"/Caddyfile") {
 		t.Errorf("Caddy is run with %s, mounted: %v", got, mounted)
 	}
+	if mounted["emptyDir"] != "/data" {
+		t.Errorf("Caddy cannot write to /data: %v", mounted)
+	}
+	probe := pod.Containers[0].ReadinessProbe.Exec.Command
+	if err := checkCommand(strings.Join(probe, " ")); len(probe) == 0 || err != nil {
+		t.Errorf("readiness: %q: %v", probe, err)
+	}
+	if path := pod.Containers[0].LivenessProbe.HTTPGet.Path; path == "" || !strings.Contains(kubernetesCaddyfile(t), "respond "+path+" 200\n") {
+		t.Errorf("liveness: %q", path)
+	}
 	for _, m := range keytabs.FindAllStringSubmatch(kubernetesCaddyfile(t), -1) {
 		if filepath.Dir(m[1]) != mounted["secret"] {
 			t.Errorf("keytab %s, mounted: %v", m[1], mounted)
@@ -69,12 +83,16 @@ func TestManifest_Compose(t *testing.T) {
 		Services map[string]struct {
 			Environment map[string]string
 			Secrets     []struct{ Target string }
+			Healthcheck struct{ Test []string }
 		}
 	}
 	if err := yaml.Unmarshal([]byte(read(t, "examples/container/compose.yaml")), &compose); err != nil {
 		t.Fatal(err)
 	}
 	caddy, config := compose.Services["caddy"], read(t, "examples/container/Caddyfile")
+	if probe := caddy.Healthcheck.Test; len(probe) == 0 || probe[0] != "CMD" || checkCommand(strings.Join(probe[1:], " ")) != nil {
+		t.Errorf("health check %q", probe)
+	}
 	if _, err := fillIn(config, caddy.Environment); err != nil || len(caddy.Environment) == 0 {
 		t.Errorf("environment %v: %v", caddy.Environment, err)
 	}

@@ -335,9 +335,13 @@ func routeFaults(b book) []string {
 	}
 	faults := differ("route", admin, code, routes)
 	for heading, views := range map[string][]any{
-		"## An identity": {adminapi.IdentityView{}, adminapi.KeyView{}, adminapi.TicketTimes{}, adminapi.BreakerView{}, adminapi.KDCView{}},
-		"## A ticket":    {adminapi.TicketView{}},
-		"## A flush":     {adminapi.FlushView{}},
+		"## An identity": {
+			adminapi.IdentitiesView{}, adminapi.IdentityView{}, adminapi.KeyView{}, adminapi.TicketTimes{}, adminapi.BreakerView{}, adminapi.KDCView{},
+			adminapi.ProblemView{}, adminapi.FailureView{},
+		},
+		"## Ready":    {adminapi.ReadyView{}, adminapi.ReasonView{}},
+		"## A ticket": {adminapi.TicketView{}},
+		"## A flush":  {adminapi.FlushView{}},
 	} {
 		section, known := b.section(admin, heading), make(map[string]reflect.Type)
 		for _, view := range views {

@@ -156,6 +156,38 @@ func (b *Browser) Click(css string) {
 	b.Call(http.MethodPost, b.Element(css)+"/click", nil, nil)
 }
 
+// Press types keys into the element that has the focus; WebDriver has code points for those without a
+// character.
+func (b *Browser) Press(keys string) {
+	b.t.Helper()
+	actions := []map[string]string{}
+	for _, key := range keys {
+		actions = append(actions, map[string]string{"type": "keyDown", "value": string(key)}, map[string]string{"type": "keyUp", "value": string(key)})
+	}
+	b.Call(http.MethodPost, "/actions", map[string]any{"actions": []any{map[string]any{"type": "key", "id": "keyboard", "actions": actions}}}, nil)
+}
+
+// Resize sets the window's size, in pixels.
+func (b *Browser) Resize(width, height int) {
+	b.t.Helper()
+	b.Call(http.MethodPost, "/window/rect", map[string]int{"width": width, "height": height}, nil)
+}
+
+// Dark has pages shown as to people who prefer them dark.
+func (b *Browser) Dark() {
+	b.t.Helper()
+	b.Call(http.MethodPost, "/goog/cdp/execute", map[string]any{"cmd": "Emulation.setEmulatedMedia", "params": map[string]any{
+		"features": []map[string]string{{"name": "prefers-color-scheme", "value": "dark"}},
+	}}, nil)
+}
+
+// Overflows reports whether the page is wider than the window.
+func (b *Browser) Overflows() (wide bool) {
+	b.t.Helper()
+	b.Script("return document.documentElement.scrollWidth > document.documentElement.clientWidth", &wide)
+	return wide
+}
+
 // Script runs JavaScript in the page.
 func (b *Browser) Script(js string, value any) {
 	b.t.Helper()
@@ -185,7 +217,10 @@ func (b *Browser) Want(css, text string) {
 // screenshotEnv is the environment variable with the folder for screenshots.
 const screenshotEnv = "CADDY_NEGOTIATE_SCREENSHOTS"
 
-// Shoot saves a screenshot if CADDY_NEGOTIATE_SCREENSHOTS names a folder.
+// Shoot saves a screenshot if CADDY_NEGOTIATE_SCREENSHOTS names a folder. The pictures of the documentation
+// are made by
+//
+//	CADDY_NEGOTIATE_SCREENSHOTS=$PWD/docs/pictures go test -count=1 -run Browser ./examples/demo ./tests/operations
 func (b *Browser) Shoot(name string) {
 	b.t.Helper()
 	folder := os.Getenv(screenshotEnv)

@@ -41,6 +41,8 @@ var (
 	Curl = Peer{name: "curl", packages: "curl", needs: []string{"curl"}}
 	// Chromium is the browser, with chromedriver.
 	Chromium = Peer{name: "Chromium", packages: "chromium chromium-driver", needs: []string{"chromium", "chromedriver"}}
+	// Debootstrap makes a new Debian in a folder.
+	Debootstrap = Peer{name: "debootstrap", packages: "debootstrap", needs: []string{"debootstrap"}, root: true}
 	// Faketime shifts the clock of a peer.
 	Faketime = Peer{name: "libfaketime", packages: "libfaketime", needs: []string{faketimeGlob}}
 )

@@ -52,16 +52,18 @@ func (s *site) ask(method, path string) string {
 }
 
 // identities is the JSON of /kerberos/identities, as far as it is used here.
-func (s *site) identities() (all []struct {
-	Name    string
-	Breaker struct{ Remedy string }
-},
-) {
+func (s *site) identities() []identity {
 	s.T.Helper()
-	if err := json.Unmarshal([]byte(s.ask(http.MethodGet, "/kerberos/identities")), &all); err != nil {
+	var answer struct{ Identities []identity }
+	if err := json.Unmarshal([]byte(s.ask(http.MethodGet, "/kerberos/identities")), &answer); err != nil {
 		s.T.Fatal(err)
 	}
-	return all
+	return answer.Identities
+}
+
+type identity struct {
+	Name    string
+	Breaker struct{ Remedy string }
 }
 
 // samples are the plugin's metrics.
