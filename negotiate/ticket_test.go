@@ -89,3 +89,25 @@ func TestTicket_Size(t *testing.T) {
 		}
 	}
 }
+
+// An offset is kept until the service accepts a token by another one; that it is off is told once.
+func TestTicket_KeepsTheAcceptorsOffset(t *testing.T) {
+	var told []time.Duration
+	id := &Identity{cfg: IdentityConfig{Observe: func(e Event) { told = append(told, e.(AcceptorClockOff).Offset) }}}
+	id.proven.Store(new(messages.Principal))
+	i, ticket := id.Initiator(nil), &Ticket{acceptor: new(acceptorClock)}
+	for _, offset := range []time.Duration{10 * time.Minute, -time.Hour, time.Second, 20 * time.Minute} {
+		i.keepOffset(&Target{}, ticket, offset)
+		want := offset
+		if offset == time.Second { // that is how long a refusal takes
+			want = 0
+		}
+		if got := ticket.acceptor.kept(); got != want {
+			t.Errorf("after %s: %s is kept", offset, got)
+		}
+	}
+	if len(told) != 1 || told[0] != 10*time.Minute {
+		t.Errorf("told of %v", told)
+	}
+	i.keepOffset(&Target{}, new(Ticket), time.Hour) // a ticket without one
+}
