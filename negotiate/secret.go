@@ -198,20 +198,35 @@ type watchedFile struct {
 	broken  string // the failure that was reported last, empty after a success
 }
 
+// stat returns the present state of the files.
+func (w *watchedFile) stat() (now []fs.FileInfo) {
+	if w.path == "" {
+		return nil
+	}
+	for _, path := range append([]string{w.path}, w.more...) {
+		info, _ := os.Stat(path)
+		now = append(now, info)
+	}
+	return now
+}
+
 // reload reads the file unless it is as it was, and reports whether its content is another than
 // that of the first reading.
 func (w *watchedFile) reload(read func() error) (changed bool, err error) {
-	var now []fs.FileInfo
-	if w.path != "" {
-		for _, path := range append([]string{w.path}, w.more...) {
-			info, _ := os.Stat(path)
-			now = append(now, info)
-		}
-	}
+	now := w.stat()
 	if w.loaded && slices.EqualFunc(now, w.info, secretfile.Same) {
 		return false, nil
 	}
 	err = read()
+	const most = 3 // a file that changes all the time is read again the next time
+	for range most {
+		// Files that belong together are replaced one after the other.
+		before := now
+		if now = w.stat(); slices.EqualFunc(now, before, secretfile.Same) {
+			break
+		}
+		err = read()
+	}
 	if err != nil && !w.loaded {
 		return false, err
 	}

@@ -39,11 +39,12 @@ type env struct {
 	logs   *observer.ObservedLogs
 	log    *zap.Logger
 	store  *memoryStore
+	locks  *loginLocks
 }
 
 func newEnv(t *testing.T, proxy ...kdctest.Option) *env {
 	t.Helper()
-	e := &env{Domain: identitytest.New(t, identitytest.Config{Password: first, Proxy: proxy}), store: new(memoryStore)}
+	e := &env{Domain: identitytest.New(t, identitytest.Config{Password: first, Proxy: proxy}), store: new(memoryStore), locks: newLoginLocks()}
 	e.server = must.OK(kdctest.StartPasswordServer(kdctest.PasswordServerConfig{
 		Realm: e.Realm, Now: e.Clock.True,
 		Policy: func(client, password string) (uint16, []byte) {
@@ -100,7 +101,7 @@ func (e *env) start(path string, secret negotiate.Secret) *member {
 	})}
 	m.identity = must.OK(negotiate.NewIdentity(negotiate.IdentityConfig{
 		Key: path, Principal: e.Principal(), Secret: secret, Tickets: e.Tickets, Now: e.Clock.Now, Observe: e.Events.Observe,
-		Next: m.rotation.Next,
+		Next: m.rotation.Next, Breakers: func() negotiate.BreakerStore { return e.locks },
 	}))(e.T)
 	m.initiator = m.identity.Initiator(negotiate.NewSettings("proxy", e.client))
 	return m
@@ -213,4 +214,21 @@ func (s *memoryStore) Save(_ context.Context, _ messages.Principal, c *candidate
 		}
 	}
 	return s.broken
+}
+
+// loginLocks has members log in one after the other, and keeps no breaker.
+type loginLocks struct{ lock chan struct{} }
+
+func newLoginLocks() *loginLocks { return &loginLocks{make(chan struct{}, 1)} }
+
+func (*loginLocks) Load(context.Context, messages.Principal) []byte  { return nil }
+func (*loginLocks) Save(context.Context, messages.Principal, []byte) {}
+
+func (l *loginLocks) Lock(ctx context.Context, _ messages.Principal) (unlock func(), changed bool) {
+	select {
+	case l.lock <- struct{}{}:
+		return func() { <-l.lock }, false
+	case <-ctx.Done():
+		return func() {}, false
+	}
 }
