@@ -3,7 +3,7 @@
 //
 // The cookie holds who the user is, the groups, and when the session began and ends, sealed with
 // AES-256-GCM under a key that is derived (RFC 5869) from a master key and a salt of the cookie's
-// own. The site and the block of the configuration are authenticated with it. Master keys are kept
+// own. The site and the block of the configuration are authenticated with it ([cookie]). Master keys are kept
 // in Caddy's storage, so that sessions outlive the process and a fleet shares them; a new one is
 // made every 30 days. Nothing is kept of a session on the server but the ticket that the user signed
 // in with, in the memory of the process: it is evidence for constrained delegation.

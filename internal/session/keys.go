@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"io"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
+	"github.com/caddy-negotiate/caddy-negotiate/internal/session/cookie"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/ticketstore"
 )
 
@@ -30,47 +30,6 @@ const (
 	lookTimeout = 2 * time.Second
 )
 
-// masterKey is a key of the storage, from which the keys of cookies are derived.
-type masterKey struct {
-	id   keyID
-	made time.Time
-	key  []byte // masterSize bytes
-}
-
-type keyID [8]byte
-
-const masterSize = 32
-
-// The stored form of the master keys, of one after the other:
-//
-//	id      8 bytes
-//	made    8 bytes, seconds since 1970, big-endian
-//	key     32 bytes
-const storedSize = len(keyID{}) + 8 + masterSize
-
-func appendKeys(b []byte, keys []*masterKey) []byte {
-	for _, k := range keys {
-		b = append(b, k.id[:]...)
-		b = binary.BigEndian.AppendUint64(b, uint64(k.made.Unix()))
-		b = append(b, k.key...)
-	}
-	return b
-}
-
-// parseKeys returns the keys, the newest last. An unfinished one at the end is left out.
-func parseKeys(b []byte) (keys []*masterKey) {
-	for stored := range slices.Chunk(b, storedSize) {
-		if len(stored) < storedSize {
-			break
-		}
-		k := &masterKey{made: time.Unix(int64(binary.BigEndian.Uint64(stored[len(keyID{}):])), 0), key: stored[len(keyID{})+8:]}
-		copy(k.id[:], stored)
-		keys = append(keys, k)
-	}
-	slices.SortStableFunc(keys, func(a, b *masterKey) int { return cmp.Compare(a.made.Unix(), b.made.Unix()) })
-	return keys
-}
-
 // Keys are the master keys of a configuration, which are kept in Caddy's storage. They are safe for
 // concurrent use.
 type Keys struct {
@@ -78,7 +37,7 @@ type Keys struct {
 	now    func() time.Time
 	rand   io.Reader
 
-	known atomic.Pointer[[]*masterKey] // the newest last; nil until they are loaded
+	known atomic.Pointer[[]*cookie.Key] // the newest last; nil until they are loaded
 
 	mu     sync.Mutex // held while the storage is asked
 	looked time.Time  // when it was asked for an unknown key
@@ -92,7 +51,7 @@ func NewKeys(storage certmagic.Storage, key []byte, logger *zap.Logger) *Keys {
 }
 
 // held are the keys that are loaded.
-func (k *Keys) held() []*masterKey {
+func (k *Keys) held() []*cookie.Key {
 	if known := k.known.Load(); known != nil {
 		return *known
 	}
@@ -103,7 +62,7 @@ func (k *Keys) held() []*masterKey {
 var errNoKey = errors.New("the storage has no master key")
 
 // sealing returns the key for new cookies, and makes it if it is due.
-func (k *Keys) sealing(ctx context.Context) (*masterKey, error) {
+func (k *Keys) sealing(ctx context.Context) (*cookie.Key, error) {
 	if newest := k.newest(); newest != nil {
 		return newest, nil
 	}
@@ -116,15 +75,15 @@ func (k *Keys) sealing(ctx context.Context) (*masterKey, error) {
 	defer cancel()
 	var made error
 	content, err := k.shared.Update(ctx, func(content []byte) []byte {
-		keys := k.current(parseKeys(content))
+		keys := k.current(cookie.ParseKeys(content))
 		if n := len(keys); n > 0 && !k.due(keys[n-1]) {
 			return nil // another process has made it
 		}
-		var next *masterKey
+		var next *cookie.Key
 		if next, made = k.newKey(); made != nil {
 			return nil
 		}
-		return appendKeys(nil, append(keys, next))
+		return cookie.AppendKeys(nil, append(keys, next))
 	})
 	if err = cmp.Or(err, made); err != nil {
 		return nil, err
@@ -137,7 +96,7 @@ func (k *Keys) sealing(ctx context.Context) (*masterKey, error) {
 }
 
 // opening returns the key of a cookie; nil if there is none.
-func (k *Keys) opening(ctx context.Context, id keyID) *masterKey {
+func (k *Keys) opening(ctx context.Context, id cookie.KeyID) *cookie.Key {
 	if key := k.find(id); key != nil {
 		return key
 	}
@@ -158,12 +117,12 @@ func (k *Keys) opening(ctx context.Context, id keyID) *masterKey {
 }
 
 func (k *Keys) set(content []byte) {
-	keys := k.current(parseKeys(content))
+	keys := k.current(cookie.ParseKeys(content))
 	k.known.Store(&keys)
 }
 
 // newest returns the newest key, nil if another one is due.
-func (k *Keys) newest() *masterKey {
+func (k *Keys) newest() *cookie.Key {
 	keys := k.held()
 	if n := len(keys); n > 0 && !k.due(keys[n-1]) {
 		return keys[n-1]
@@ -171,33 +130,33 @@ func (k *Keys) newest() *masterKey {
 	return nil
 }
 
-func (k *Keys) find(id keyID) *masterKey {
+func (k *Keys) find(id cookie.KeyID) *cookie.Key {
 	for _, key := range k.held() {
-		if key.id == id && !k.over(key) {
+		if key.ID == id && !k.over(key) {
 			return key
 		}
 	}
 	return nil
 }
 
-func (k *Keys) due(key *masterKey) bool { return k.now().Sub(key.made) >= rotateAfter }
+func (k *Keys) due(key *cookie.Key) bool { return k.now().Sub(key.Made) >= rotateAfter }
 
 // over reports whether no cookie of the key can be good. One from the future is from a clock that
 // was wrong, and would never be replaced.
-func (k *Keys) over(key *masterKey) bool {
-	age := k.now().Sub(key.made)
+func (k *Keys) over(key *cookie.Key) bool {
+	age := k.now().Sub(key.Made)
 	return age >= forgetAfter || age <= -rotateAfter
 }
 
 // current returns the keys that can still open a cookie.
-func (k *Keys) current(keys []*masterKey) []*masterKey { return slices.DeleteFunc(keys, k.over) }
+func (k *Keys) current(keys []*cookie.Key) []*cookie.Key { return slices.DeleteFunc(keys, k.over) }
 
-func (k *Keys) newKey() (*masterKey, error) {
-	b := make([]byte, len(keyID{})+masterSize)
+func (k *Keys) newKey() (*cookie.Key, error) {
+	b := make([]byte, len(cookie.KeyID{})+cookie.KeySize)
 	if _, err := io.ReadFull(k.rand, b); err != nil {
 		return nil, err
 	}
-	key := &masterKey{made: k.now(), key: b[len(keyID{}):]}
-	copy(key.id[:], b)
+	key := &cookie.Key{Made: k.now(), Key: b[len(cookie.KeyID{}):]}
+	copy(key.ID[:], b)
 	return key, nil
 }

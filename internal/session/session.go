@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/caddy-negotiate/caddy-negotiate/internal/session/cookie"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/signin"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
@@ -61,7 +63,7 @@ func (s *Sessions) SignOff(w http.ResponseWriter, r *http.Request) bool {
 	}
 	for _, value := range s.take(r) {
 		if c := s.open(r, value); c != nil {
-			s.tickets.drop(c.ticket)
+			s.tickets.drop(c.Ticket)
 		}
 	}
 	http.SetCookie(w, s.newCookie("", -1))
@@ -99,7 +101,7 @@ func (s *Sessions) Begin(w http.ResponseWriter, r *http.Request, u *signin.User)
 	if u.Evidence != nil {
 		s.tickets.put(u.Evidence)
 	}
-	if !s.set(w, r, newContent(u, s.settings.duration())) && len(earlier) > 0 {
+	if !s.set(w, r, s.content(u)) && len(earlier) > 0 {
 		http.SetCookie(w, s.newCookie("", -1))
 	}
 }
@@ -146,69 +148,78 @@ func (s *Sessions) takeFrom(line string, values *[]string) string {
 }
 
 // open returns the content of a cookie's value if it is good for the request.
-func (s *Sessions) open(r *http.Request, value string) *content {
-	b, id, ok := sealedBy(value)
+func (s *Sessions) open(r *http.Request, value string) *cookie.Content {
+	sealed, ok := cookie.Parse(value)
 	if !ok {
 		return nil
 	}
-	key := s.cfg.Keys.opening(r.Context(), id)
+	key := s.cfg.Keys.opening(r.Context(), sealed.Key)
 	if key == nil {
 		return nil
 	}
-	c, err := key.open(s.place(r), b)
+	c, err := key.Open(s.place(r), sealed)
 	if err != nil || s.over(c) {
 		return nil
 	}
 	return c
 }
 
+// content returns the content for a user who has just signed in.
+func (s *Sessions) content(u *signin.User) *cookie.Content {
+	c := &cookie.Content{Begin: u.SignedIn, End: u.SignedIn.Add(s.settings.duration()), Seen: u.SignedIn, Principal: u.Principal, Account: u.Account}
+	if u.Ends.Before(c.End) {
+		c.End = u.Ends
+	}
+	if u.Evidence != nil {
+		c.Ticket = cookie.IDOf(u.Evidence.Ticket)
+	}
+	return c
+}
+
 // over reports whether a session has ended.
-func (s *Sessions) over(c *content) bool {
+func (s *Sessions) over(c *cookie.Content) bool {
 	now, idle := s.cfg.Now(), time.Duration(s.settings.Idle)
-	return !now.Before(c.end) || idle != 0 && now.Sub(c.seen) >= idle
+	return !now.Before(c.End) || idle != 0 && now.Sub(c.Seen) >= idle
 }
 
 // touch sets the cookie again after a tenth of the time that a session may be idle: it ends after
 // nine tenths of it at the earliest.
-func (s *Sessions) touch(w http.ResponseWriter, r *http.Request, c *content) {
+func (s *Sessions) touch(w http.ResponseWriter, r *http.Request, c *cookie.Content) {
 	now, idle := s.cfg.Now(), time.Duration(s.settings.Idle)
-	if idle != 0 && now.Sub(c.seen) >= idle/10 {
-		c.seen = now
+	if idle != 0 && now.Sub(c.Seen) >= idle/10 {
+		c.Seen = now
 		s.set(w, r, c)
 	}
 }
 
-func (s *Sessions) user(c *content) *signin.User {
+func (s *Sessions) user(c *cookie.Content) *signin.User {
 	return &signin.User{
-		Principal: c.principal, Account: c.account, Evidence: s.tickets.get(c.ticket, s.cfg.Now()),
-		Acceptor: s.cfg.Acceptor, SignedIn: c.begin, Ends: c.end,
+		Principal: c.Principal, Account: c.Account, Evidence: s.tickets.get(c.Ticket, s.cfg.Now()),
+		Acceptor: s.cfg.Acceptor, SignedIn: c.Begin, Ends: c.End,
 	}
 }
 
 // set sets the cookie with a content, and reports whether it could. Without one the user signs in by
 // tokens.
-func (s *Sessions) set(w http.ResponseWriter, r *http.Request, c *content) bool {
-	packed := c.marshal()
-	if n := len(s.settings.cookie()) + 1 + encoding.EncodedLen(overhead+len(packed)); n > maxCookie {
-		s.tooLong.Do(func() {
-			s.cfg.Logger.Warn("a user is in too many groups for the cookie of a session, and signs in with each request; further ones are not logged",
-				zap.Stringer("user_id", c.principal), zap.Int("bytes", n),
-				zap.String("remedy", "remove the user from groups, or remove session; allow_groups and deny_groups need all groups in the cookie"))
-		})
-		return false
-	}
+func (s *Sessions) set(w http.ResponseWriter, r *http.Request, c *cookie.Content) bool {
 	// What a client that went away has begun is of use for others.
 	key, err := s.cfg.Keys.sealing(context.WithoutCancel(r.Context()))
 	if err != nil {
 		return false // the storage's failure is logged
 	}
-	value, err := key.seal(s.rand, s.place(r), packed)
-	if err != nil {
+	value, err := key.Seal(s.rand, s.settings.cookie(), s.place(r), c)
+	switch {
+	case err == nil:
+		http.SetCookie(w, s.newCookie(value, 0))
+	case errors.Is(err, cookie.ErrTooLong):
+		s.tooLong.Do(func() {
+			s.cfg.Logger.Warn("a user is in too many groups for the cookie of a session, and signs in with each request; further ones are not logged",
+				zap.Stringer("user_id", c.Principal), zap.String("remedy", "remove the user from groups, or remove session"))
+		})
+	default:
 		s.cfg.Logger.Error("the cookie of a session cannot be made", zap.Error(err))
-		return false
 	}
-	http.SetCookie(w, s.newCookie(value, 0))
-	return true
+	return err == nil
 }
 
 func (s *Sessions) newCookie(value string, maxAge int) *http.Cookie {
@@ -216,10 +227,10 @@ func (s *Sessions) newCookie(value string, maxAge int) *http.Cookie {
 }
 
 // place is where the cookies of a request are good. Browsers send them to all ports of a host.
-func (s *Sessions) place(r *http.Request) place {
+func (s *Sessions) place(r *http.Request) cookie.Place {
 	host, _, err := net.SplitHostPort(r.Host)
 	if err != nil {
 		host = r.Host
 	}
-	return place{strings.ToLower(strings.TrimSuffix(host, ".")), s.block}
+	return cookie.Place{Host: strings.ToLower(strings.TrimSuffix(host, ".")), Block: s.block}
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-negotiate/caddy-negotiate/internal/session/cookie"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/signin"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/pac"
@@ -262,7 +264,7 @@ func TestSession_NotGood(t *testing.T) {
 	other.host = "APP.example.com.:8443"
 	s.wantUser(other.begin(u), u) // the host is the same
 	s.wantNone("a storage of its own", newWorld(t).site(newWorld(t).process(nil), "block", Settings{}).begin(u))
-	raw, err := encoding.DecodeString(value)
+	raw, err := base64.RawURLEncoding.DecodeString(value)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,11 +272,11 @@ func TestSession_NotGood(t *testing.T) {
 		for _, bit := range []byte{1, 0x80} {
 			changed := slices.Clone(raw)
 			changed[i] ^= bit
-			s.wantNone(fmt.Sprintf("byte %d changed", i), name+"="+encoding.EncodeToString(changed))
+			s.wantNone(fmt.Sprintf("byte %d changed", i), name+"="+base64.RawURLEncoding.EncodeToString(changed))
 		}
-		s.wantNone(fmt.Sprintf("cut to %d bytes", i), name+"="+encoding.EncodeToString(raw[:i]))
+		s.wantNone(fmt.Sprintf("cut to %d bytes", i), name+"="+base64.RawURLEncoding.EncodeToString(raw[:i]))
 	}
-	s.wantNone("longer", name+"="+encoding.EncodeToString(append(slices.Clone(raw), 0)))
+	s.wantNone("longer", name+"="+base64.RawURLEncoding.EncodeToString(append(slices.Clone(raw), 0)))
 	s.wantNone("not base64", name+"=!"+value)
 	s.wantNone("long", name+"="+strings.Repeat("A", 8000))
 	s.wantUser(cookie, u)
@@ -311,15 +313,15 @@ func TestSession_TooManyGroups(t *testing.T) {
 	most := 0
 	for n := 0; n < 6000; n += 10 {
 		u.Account.Groups = groups(n)
-		cookie := s.begin(u)
-		if cookie == "" {
+		set := s.begin(u)
+		if set == "" {
 			break
 		}
-		if most = n; len(cookie) > maxCookie {
-			t.Fatalf("%d bytes", len(cookie))
+		if most = n; len(set) > cookie.MaxSize {
+			t.Fatalf("%d bytes", len(set))
 		}
 		if n%500 == 0 {
-			got, _ := s.resume(cookie)
+			got, _ := s.resume(set)
 			if got == nil || !sameSIDs(got.Account.Groups, u.Account.Groups) {
 				t.Fatalf("%d groups: %v", n, got)
 			}
@@ -337,8 +339,8 @@ func TestSession_TooManyGroups(t *testing.T) {
 	// The cookie of the user before would sign that one in at the next request.
 	recorder := httptest.NewRecorder()
 	s.Begin(recorder, s.request(s.begin(s.user("bob"))), u)
-	if set := recorder.Header().Get("Set-Cookie"); !strings.HasPrefix(set, "__Host-negotiate=; Path=/; Max-Age=0;") {
-		t.Errorf("the earlier cookie stays: %q", set)
+	if cleared := recorder.Header().Get("Set-Cookie"); !strings.HasPrefix(cleared, "__Host-negotiate=; Path=/; Max-Age=0;") {
+		t.Errorf("the earlier cookie stays: %q", cleared)
 	}
 	if n := s.log.FilterMessageSnippet("too many groups").Len(); n != 1 {
 		t.Errorf("logged %d times", n)
@@ -351,7 +353,7 @@ func TestSession_TooManyGroups(t *testing.T) {
 // groups are n groups of one domain, as they come in the life of a directory.
 func groups(n int) (sids []pac.SID) {
 	for i := range n {
-		sids = append(sids, joinSID("S-1-5-21-1004336348-1177238915-682003330", uint32(1100+i*37+i%5)))
+		sids = append(sids, pac.SID(fmt.Sprintf("S-1-5-21-1004336348-1177238915-682003330-%d", 1100+i*37+i%5)))
 	}
 	return sids
 }
@@ -384,16 +386,16 @@ func TestKeys_Rotation(t *testing.T) {
 	w := newWorld(t)
 	keys := w.process(nil)
 	s := w.site(keys, "block", Settings{Duration: caddy.Duration(maxDuration)})
-	begin := func() (string, keyID) {
+	begin := func() (string, cookie.KeyID) {
 		u := s.user("alice")
 		u.Ends = w.clock.now().Add(maxDuration)
-		cookie := s.begin(u)
-		_, value, _ := strings.Cut(cookie, "=")
-		_, id, ok := sealedBy(value)
+		set := s.begin(u)
+		_, value, _ := strings.Cut(set, "=")
+		sealed, ok := cookie.Parse(value)
 		if !ok {
-			t.Fatalf("cookie %q", cookie)
+			t.Fatalf("cookie %q", set)
 		}
-		return cookie, id
+		return set, sealed.Key
 	}
 	first, id := begin()
 	w.clock.advance(rotateAfter - time.Minute)
@@ -426,13 +428,13 @@ func TestKeys_Rotation(t *testing.T) {
 }
 
 // stored are the master keys that are stored unsealed.
-func (w *world) stored(t *testing.T) []*masterKey {
+func (w *world) stored(t *testing.T) []*cookie.Key {
 	t.Helper()
 	b, err := w.storage.Load(t.Context(), "kerberos/sessions/shared")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return parseKeys(b)
+	return cookie.ParseKeys(b)
 }
 
 // Processes that begin together agree on one key.
@@ -465,8 +467,8 @@ func TestKeys_Sealed(t *testing.T) {
 	w := newWorld(t)
 	key := []byte(strings.Repeat("k", 32))
 	s := w.site(w.process(key), "block", Settings{})
-	cookie := s.begin(s.user("alice"))
-	master := s.cfg.Keys.held()[0].key
+	good := s.begin(s.user("alice"))
+	master := s.cfg.Keys.held()[0].Key
 	names, err := w.storage.List(t.Context(), "kerberos/sessions", true)
 	if err != nil || len(names) == 0 {
 		t.Fatal(names, err)
@@ -476,14 +478,14 @@ func TestKeys_Sealed(t *testing.T) {
 			t.Errorf("%s holds the key in the clear", name)
 		}
 	}
-	if u, _ := w.site(w.process(key), "block", Settings{}).resume(cookie); u == nil {
+	if u, _ := w.site(w.process(key), "block", Settings{}).resume(good); u == nil {
 		t.Error("another process with the KEY does not open the cookie")
 	}
-	planted := &masterKey{made: w.clock.now(), key: make([]byte, masterSize)}
-	if err := w.storage.Store(t.Context(), "kerberos/sessions/shared", appendKeys(nil, []*masterKey{planted})); err != nil {
+	planted := &cookie.Key{Made: w.clock.now(), Key: make([]byte, cookie.KeySize)}
+	if err := w.storage.Store(t.Context(), "kerberos/sessions/shared", cookie.AppendKeys(nil, []*cookie.Key{planted})); err != nil {
 		t.Fatal(err)
 	}
-	value, err := planted.seal(s.rand, s.place(s.request()), newContent(s.user("administrator"), time.Hour).marshal())
+	value, err := planted.Seal(s.rand, "", s.place(s.request()), s.content(s.user("administrator")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -501,7 +503,7 @@ func TestKeys_Sealed(t *testing.T) {
 		}
 	}
 	after := w.site(w.process(key), "block", Settings{})
-	after.wantNone("a key that was changed", cookie)
+	after.wantNone("a key that was changed", good)
 	u := after.user("alice")
 	after.wantUser(after.begin(u), u)
 }
@@ -581,7 +583,7 @@ func TestKeys_WrongClock(t *testing.T) {
 	s = w.site(w.process(nil), "block", Settings{})
 	u := s.user("alice")
 	s.wantUser(s.begin(u), u)
-	if keys := w.stored(t); len(keys) != 1 || !keys[0].made.Equal(w.clock.now()) {
+	if keys := w.stored(t); len(keys) != 1 || !keys[0].Made.Equal(w.clock.now()) {
 		t.Errorf("the key of the future is still there, or no other: %d keys", len(keys))
 	}
 }
@@ -598,13 +600,13 @@ func TestTickets_Bounded(t *testing.T) {
 		tickets.put(x)
 	}
 	for x, held := range map[*messages.Credential]bool{a: true, b: false, c: true, d: true} {
-		if got := tickets.get(idOf(x.Ticket), now); (got == x) != held {
+		if got := tickets.get(cookie.IDOf(x.Ticket), now); (got == x) != held {
 			t.Errorf("%s held: %v, want %t", x.Ticket, got, held)
 		}
 	}
-	tickets.drop(idOf(a.Ticket))
-	tickets.drop(idOf(a.Ticket))
-	if tickets.get(idOf(a.Ticket), now) != nil || tickets.get(idOf(c.Ticket), later) != nil {
+	tickets.drop(cookie.IDOf(a.Ticket))
+	tickets.drop(cookie.IDOf(a.Ticket))
+	if tickets.get(cookie.IDOf(a.Ticket), now) != nil || tickets.get(cookie.IDOf(c.Ticket), later) != nil {
 		t.Error("a ticket is held that was dropped, or has ended")
 	}
 	if tickets.size != ticketExtra+1 || tickets.used.Len() != 1 || len(tickets.byID) != 1 {

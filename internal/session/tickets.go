@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddy-negotiate/caddy-negotiate/internal/session/cookie"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 )
 
@@ -25,19 +26,19 @@ type tickets struct {
 
 	mu   sync.Mutex
 	size int
-	byID map[ticketID]*list.Element // of *messages.Credential
-	used list.List                  // the last used first
+	byID map[cookie.TicketID]*list.Element // of *messages.Credential
+	used list.List                         // the last used first
 }
 
 func newTickets(most int) *tickets {
-	return &tickets{most: most, byID: make(map[ticketID]*list.Element)}
+	return &tickets{most: most, byID: make(map[cookie.TicketID]*list.Element)}
 }
 
 func weight(ticket *messages.Credential) int { return len(ticket.Ticket) + ticketExtra }
 
 // put keeps a ticket, which must not be modified any more.
 func (t *tickets) put(ticket *messages.Credential) {
-	id := idOf(ticket.Ticket)
+	id := cookie.IDOf(ticket.Ticket)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e := t.byID[id]; e != nil {
@@ -52,7 +53,7 @@ func (t *tickets) put(ticket *messages.Credential) {
 }
 
 // get returns a ticket, nil if it is not held or has ended.
-func (t *tickets) get(id ticketID, now time.Time) *messages.Credential {
+func (t *tickets) get(id cookie.TicketID, now time.Time) *messages.Credential {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := t.byID[id]
@@ -68,7 +69,7 @@ func (t *tickets) get(id ticketID, now time.Time) *messages.Credential {
 	return ticket
 }
 
-func (t *tickets) drop(id ticketID) {
+func (t *tickets) drop(id cookie.TicketID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e := t.byID[id]; e != nil {
@@ -78,6 +79,6 @@ func (t *tickets) drop(id ticketID) {
 
 func (t *tickets) remove(e *list.Element) {
 	ticket := t.used.Remove(e).(*messages.Credential)
-	delete(t.byID, idOf(ticket.Ticket))
+	delete(t.byID, cookie.IDOf(ticket.Ticket))
 	t.size -= weight(ticket)
 }

@@ -1,4 +1,4 @@
-package session
+package cookie
 
 import (
 	"crypto/sha256"
@@ -10,13 +10,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddy-negotiate/caddy-negotiate/internal/signin"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/pac"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/accept"
 )
 
-// content is what a cookie holds:
+// Content is what a cookie holds:
 //
 //	begin     seconds since 1970
 //	end       seconds after begin
@@ -26,55 +25,44 @@ import (
 //	account   0, or 1 and then the SID, the groups, those that only deny
 //
 // Numbers are varints, texts have their length before them, SIDs are packed.
-type content struct {
-	begin, end time.Time
-	seen       time.Time // when the last cookie of the session was set; what idle counts from
-	ticket     ticketID
-	principal  messages.Principal
-	account    *accept.Account // SID, Groups and DenyOnly; nil without a PAC
+type Content struct {
+	Begin, End time.Time
+	Seen       time.Time // when the last cookie of the session was set
+	Ticket     TicketID
+	Principal  messages.Principal
+	Account    *accept.Account // SID, Groups and DenyOnly; nil without a PAC
 }
 
-// ticketID tells tickets apart: a part of the hash of the encoding.
-type ticketID [16]byte
+// TicketID tells tickets apart: a part of the hash of the encoding.
+type TicketID [16]byte
 
-func idOf(ticket []byte) (id ticketID) {
+// IDOf returns the ID of a ticket.
+func IDOf(ticket []byte) (id TicketID) {
 	sum := sha256.Sum256(ticket)
 	copy(id[:], sum[:])
 	return id
 }
 
-// newContent returns the content for a user who has just signed in.
-func newContent(u *signin.User, duration time.Duration) *content {
-	c := &content{begin: u.SignedIn, end: u.SignedIn.Add(duration), seen: u.SignedIn, principal: u.Principal, account: u.Account}
-	if u.Ends.Before(c.end) {
-		c.end = u.Ends
-	}
-	if u.Evidence != nil {
-		c.ticket = idOf(u.Evidence.Ticket)
-	}
-	return c
-}
-
 // errUnpacked is for SIDs, times and the like that are none.
 var errUnpacked = errors.New("not the content of a session")
 
-func (c *content) marshal() []byte {
-	begin := c.begin.Unix()
+func (c *Content) marshal() []byte {
+	begin := c.Begin.Unix()
 	b := binary.AppendVarint(make([]byte, 0, 256), begin)
-	b = binary.AppendVarint(b, c.end.Unix()-begin)
-	b = binary.AppendVarint(b, c.seen.Unix()-begin)
-	b = append(b, c.ticket[:]...)
-	b = binary.AppendVarint(b, int64(c.principal.Name.NameType))
-	b = binary.AppendUvarint(b, uint64(len(c.principal.Name.NameString)))
-	for _, part := range c.principal.Name.NameString {
+	b = binary.AppendVarint(b, c.End.Unix()-begin)
+	b = binary.AppendVarint(b, c.Seen.Unix()-begin)
+	b = append(b, c.Ticket[:]...)
+	b = binary.AppendVarint(b, int64(c.Principal.Name.NameType))
+	b = binary.AppendUvarint(b, uint64(len(c.Principal.Name.NameString)))
+	for _, part := range c.Principal.Name.NameString {
 		b = appendText(b, part)
 	}
-	b = appendText(b, c.principal.Realm)
-	if c.account == nil {
+	b = appendText(b, c.Principal.Realm)
+	if c.Account == nil {
 		return append(b, 0)
 	}
-	b = appendText(append(b, 1), string(c.account.SID))
-	return appendSIDs(appendSIDs(b, c.account.Groups), c.account.DenyOnly)
+	b = appendText(append(b, 1), string(c.Account.SID))
+	return appendSIDs(appendSIDs(b, c.Account.Groups), c.Account.DenyOnly)
 }
 
 func appendText(b []byte, s string) []byte {
@@ -138,21 +126,21 @@ type unpacker struct {
 }
 
 // unmarshal reads a content, and nothing after it.
-func unmarshal(b []byte) (*content, error) {
+func unmarshal(b []byte) (*Content, error) {
 	r := &unpacker{b: b}
-	c := new(content)
-	c.begin = time.Unix(r.seconds(), 0)
-	c.end = c.begin.Add(time.Duration(r.seconds()) * time.Second)
-	c.seen = c.begin.Add(time.Duration(r.seconds()) * time.Second)
-	copy(c.ticket[:], r.take(uint64(len(c.ticket))))
-	c.principal.Name.NameType = messages.NameType(r.number())
+	c := new(Content)
+	c.Begin = time.Unix(r.seconds(), 0)
+	c.End = c.Begin.Add(time.Duration(r.seconds()) * time.Second)
+	c.Seen = c.Begin.Add(time.Duration(r.seconds()) * time.Second)
+	copy(c.Ticket[:], r.take(uint64(len(c.Ticket))))
+	c.Principal.Name.NameType = messages.NameType(r.number())
 	for range r.count() {
-		c.principal.Name.NameString = append(c.principal.Name.NameString, r.text())
+		c.Principal.Name.NameString = append(c.Principal.Name.NameString, r.text())
 	}
-	c.principal.Realm = r.text()
+	c.Principal.Realm = r.text()
 	if has := r.take(1); !r.failed && has[0] != 0 {
-		c.account = &accept.Account{SID: pac.SID(r.text())}
-		c.account.Groups, c.account.DenyOnly = r.sids(), r.sids()
+		c.Account = &accept.Account{SID: pac.SID(r.text())}
+		c.Account.Groups, c.Account.DenyOnly = r.sids(), r.sids()
 	}
 	if r.failed || len(r.b) > 0 {
 		return nil, errUnpacked
