@@ -124,7 +124,8 @@ type Credentials struct {
 	FASTArmor *FASTArmor `json:"fast_armor,omitempty"`
 
 	// Log in, in the background, when Caddy starts, so that a wrong password
-	// shows at once. It never delays or fails the start. Default: `true`.
+	// shows at once. It never delays or fails the start. An identity that only
+	// `negotiate_auth` uses does not log in. Default: `true`.
 	LoginAtStart *bool `json:"login_at_start,omitempty"`
 
 	// Log every message to and from a KDC at debug level, decoded, each

@@ -106,12 +106,10 @@ func (a *accepting) load(ctx context.Context, r *Ref, again bool) error {
 	if since := now.UnixNano() - a.checked.Load(); !again && 0 <= since && since < int64(checkEvery) {
 		return nil
 	}
-	select {
-	case a.loading <- struct{}{}:
-		defer func() { <-a.loading }()
-	case <-ctx.Done():
+	if !a.enter(ctx, again) {
 		return ctx.Err()
 	}
+	defer func() { <-a.loading }()
 	found, err := a.update(ctx, r, again, now)
 	switch {
 	case again && err == nil && !found:
@@ -121,6 +119,25 @@ func (a *accepting) load(ctx context.Context, r *Ref, again bool) error {
 		return nil
 	}
 	return err
+}
+
+// enter waits until no other goroutine looks for keys, which may take as long as a KDC does. It
+// returns false if the request has ended, and if there are keys already, which is no failure.
+func (a *accepting) enter(ctx context.Context, again bool) bool {
+	if !again && a.own.Load() != nil {
+		select {
+		case a.loading <- struct{}{}:
+			return true
+		default:
+			return false
+		}
+	}
+	select {
+	case a.loading <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // update asks for the keys if there may be others than those that are held. It reports whether there

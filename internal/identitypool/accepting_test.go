@@ -82,6 +82,19 @@ func TestAccepting_AskedAgain(t *testing.T) {
 	}
 }
 
+// Tokens that the keys open do not wait while the KDC is asked because of one that they do not open.
+func TestAccepting_HeldKeysDoNotWait(t *testing.T) {
+	k, p := startKDC(t), New()
+	r := open(t, p, "", account(password, k.Addr()))
+	now := time.Now()
+	keys := &r.identity.accepting
+	keys.now = func() time.Time { return now }
+	must.Do(t, keys.load(t.Context(), r, false))
+	now = now.Add(time.Hour)
+	keys.loading <- struct{}{} // another looks for keys
+	must.Do(t, keys.load(t.Context(), r, false))
+}
+
 // Who waits for another's request to the KDC can go away.
 func TestAccepting_WaitingEndsWithTheRequest(t *testing.T) {
 	p := New()
