@@ -2,6 +2,7 @@ package caddynegotiate
 
 import (
 	"cmp"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -62,6 +63,7 @@ type Auth struct {
 
 	logger    *zap.Logger
 	identity  *identitypool.Ref
+	accepts   accept.Config
 	acceptor  *identitypool.Acceptor
 	admission *config.Admission
 	// bindings returns what verifies channel bindings on a request's connection; it is nil if they
@@ -97,11 +99,12 @@ func (a *Auth) provision(ctx caddy.Context) (err error) {
 	if a.admission, err = a.Acceptance.Compile(a.identity.Resolved()); err != nil {
 		return err
 	}
-	cfg, listeners := accept.Config{Services: a.admission.Services}, signin.ListenersOf(ctx)
-	if cfg.Bindings, err = a.provisionBindings(listeners); err != nil {
+	listeners := signin.ListenersOf(ctx)
+	a.accepts.Services = a.admission.Services
+	if a.accepts.Bindings, err = a.provisionBindings(listeners); err != nil {
 		return config.Setting("channel_binding", err)
 	}
-	if a.acceptor, err = a.identity.Acceptor(cfg, a.admission.AnyName); err != nil {
+	if a.acceptor, err = a.identity.Acceptor(a.accepts, a.admission.AnyName); err != nil {
 		return err
 	}
 	return cmp.Or(a.Session.CheckListener(listeners.PlainBeyond), a.openSessions(ctx))
@@ -156,11 +159,22 @@ func (a *Auth) Cleanup() error {
 	return nil
 }
 
-// Inspect implements config.Inspector.
+// Inspect implements config.Inspector. Tokens are tried that may be older than this process.
 func (a *Auth) Inspect() config.Inspection {
 	return config.Inspection{
-		Login: &a.Login, Admission: a.admission, SignIn: a.acceptor.Accept, Place: config.PlacesOf(a.block()...).Block(),
+		Login: &a.Login, Admission: a.admission, SignIn: a.try, Place: config.PlacesOf(a.block()...).Block(),
 	}
+}
+
+// try verifies a token without the process's memory of those that were accepted.
+func (a *Auth) try(ctx context.Context, r accept.Request) (*accept.Result, error) {
+	alone := a.accepts
+	alone.Replays = accept.NewReplays(accept.ReplayMemory, time.Time{})
+	acceptor, err := a.identity.Acceptor(alone, a.admission.AnyName)
+	if err != nil {
+		return nil, err
+	}
+	return acceptor.Accept(ctx, r)
 }
 
 // ServeHTTP signs the client in and passes the request on.

@@ -1,15 +1,20 @@
 package command_test
 
 import (
+	"context"
+	"net"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/diagnosis"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 const signInSPN = "HTTP/proxy.corp.example"
@@ -74,6 +79,51 @@ func TestCheck_SignInKeys(t *testing.T) {
 	// The service is unknown.
 	_, c = l.check(l.auth(l.Login("spn HTTP/nowhere.corp.example")...), asAlice...)
 	l.wantCauses(c, "FAIL", "sign-in", diagnosis.CauseUnknownSPN)
+}
+
+// A browser that is sent to an alias may ask for a ticket for the host behind it.
+func TestCheck_SignInAlias(t *testing.T) {
+	l := signInLab(t)
+	server := must.OK(net.ListenPacket("udp", "127.0.0.1:0"))(t)
+	t.Cleanup(func() { server.Close() })
+	go answerWithAlias(server, "host7.corp.example.")
+	before := net.DefaultResolver
+	t.Cleanup(func() { net.DefaultResolver = before })
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "udp", server.LocalAddr().String())
+	}}
+	_, c := l.check(l.auth(l.Login("spn "+signInSPN)...), "--user", "alice", "--password-file", l.Write("alice", []byte("alice's password")))
+	l.wantCauses(c, "warn", "sign-in").mentions(t, "proxy.corp.example is an alias of host7.corp.example", "HTTP/host7.corp.example")
+}
+
+// answerWithAlias answers every question of a name with an alias of one address.
+func answerWithAlias(server net.PacketConn, alias string) {
+	buffer := make([]byte, 512)
+	for {
+		n, client, err := server.ReadFrom(buffer)
+		if err != nil {
+			return
+		}
+		var m dnsmessage.Message
+		if m.Unpack(buffer[:n]) != nil || len(m.Questions) != 1 {
+			continue
+		}
+		name := dnsmessage.MustNewName(alias)
+		m.Response, m.Additionals = true, nil
+		m.Answers = []dnsmessage.Resource{{
+			Header: dnsmessage.ResourceHeader{Name: m.Questions[0].Name, Type: dnsmessage.TypeCNAME, Class: dnsmessage.ClassINET},
+			Body:   &dnsmessage.CNAMEResource{CNAME: name},
+		}}
+		if m.Questions[0].Type == dnsmessage.TypeA {
+			m.Answers = append(m.Answers, dnsmessage.Resource{
+				Header: dnsmessage.ResourceHeader{Name: name, Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET},
+				Body:   &dnsmessage.AResource{A: [4]byte{192, 0, 2, 7}},
+			})
+		}
+		if answer, err := m.Pack(); err == nil {
+			_, _ = server.WriteTo(answer, client)
+		}
+	}
 }
 
 func TestCheck_PasswordFileNeedsUser(t *testing.T) {
