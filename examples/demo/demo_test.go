@@ -7,9 +7,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
-	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
 // startDemo runs the demo like the command and returns Caddy's URL.
@@ -100,23 +101,16 @@ func TestDemo_Browser(t *testing.T) {
 	b.Want("#requests", "1")
 	b.Want("#exchanges", "1 login, 1 service ticket")
 	b.Want("#kdc", "running")
-	b.Shoot("demo")
+	b.Shoot("demo-first")
 
 	b.Click("#again")
 	b.Want("#requests", "2")
-	var focus string
-	b.Script("return document.activeElement.id", &focus)
-	if focus != "again" {
-		t.Errorf("after a click the focus is on %q", focus)
-	}
+	b.WantFocus("again")
 
 	b.Click("#switch")
 	b.Want("#kdc", "stopped")
 	b.Want("#switch", "Start the KDC")
-	b.Script("return document.activeElement.id", &focus)
-	if focus != "switch" {
-		t.Errorf("after a click the focus is on %q", focus)
-	}
+	b.WantFocus("switch")
 	b.Click("#again")
 	b.Want("#requests", "5")
 	b.Click("#again")
@@ -137,7 +131,14 @@ func TestDemo_Browser(t *testing.T) {
 	if most := b.Get(b.Element("#most") + "/text"); most == "At most 1 in a second." {
 		t.Errorf("the graph says %q", most)
 	}
-	b.Shoot("demo-burst")
+	b.Click("#switch")
+	b.Want("#kdc", "stopped")
+	b.Click("#burst")
+	b.Want("#kdc", "stopped")
+	b.Resize(900, 935)
+	b.Shoot("demo") // for the README
+	b.Click("#switch")
+	b.Want("#kdc", "running")
 
 	// The picture is accessible, and the page loads nothing from other hosts.
 	if role, name := b.Get(b.Element("svg:not(.rate)")+"/computedrole"), b.Get(b.Element("svg:not(.rate)")+"/computedlabel"); role != "image" && role != "img" || !strings.Contains(name, "Caddy") {
@@ -157,17 +158,37 @@ func TestDemo_Browser(t *testing.T) {
 	}
 	b.Shoot("demo-narrow")
 
-	// By keyboard: Tab leads through the buttons, and Enter presses one.
+	// By keyboard: Tab leads from button to button, and Enter presses one.
 	b.Open(url)
 	for _, id := range []string{"again", "burst", "switch"} {
 		b.Press("\ue004") // Tab
-		b.Script("return document.activeElement.id", &focus)
-		if focus != id {
-			t.Errorf("Tab leads to %q, want %q", focus, id)
-		}
+		b.WantFocus(id)
 	}
 	b.Press("\ue007") // Enter, on the switch
 	b.Want("#kdc", "stopped")
+}
+
+// Of the tickets that requests came with the page shows the latest ones, and how much of their lives is over.
+func TestPage_TicketsLives(t *testing.T) {
+	realm := kdctest.NewRealm(realmName)
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	s := &showcase{kdc: kdctest.NewKDC(kdctest.Config{Realms: []*kdctest.Realm{realm}}), now: func() time.Time { return now }}
+	var v view
+	for i := range shownTickets + 1 {
+		peer := &kdctest.Peer{EndTime: now.Add(time.Hour)}
+		for range i + 1 {
+			v = s.count(peer)
+		}
+		now = now.Add(15 * time.Minute)
+	}
+	v = s.count(&kdctest.Peer{EndTime: now.Add(45 * time.Minute)})
+	if len(v.Lives) != shownTickets || v.Lives[0].Lived != 25 || v.Lives[0].Requests != "5 requests" || v.Lives[2].Lived != 75 {
+		t.Errorf("lives: %+v", v.Lives)
+	}
+	now = now.Add(24 * time.Hour)
+	if v = s.count(&kdctest.Peer{EndTime: now.Add(time.Hour)}); v.Lives[0].Lived != 0 || v.Lives[1].Lived != 100 {
+		t.Errorf("a day later: %+v", v.Lives)
+	}
 }
 
 func TestRate(t *testing.T) {

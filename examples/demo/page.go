@@ -41,11 +41,18 @@ type showcase struct {
 	mu       sync.Mutex
 	stopped  bool
 	requests int // all of them
-	begun    time.Time
-	ticket   time.Time
-	byTicket int // those with the ticket that was first seen at begun, and ends at ticket
+	tickets  []ticket
 	rate     rate
 }
+
+// ticket is one that requests came with.
+type ticket struct {
+	begun, ends time.Time // when it was first seen, and its end
+	requests    int
+}
+
+// shownTickets is how many tickets the page shows, the latest ones.
+const shownTickets = 3
 
 // shownSeconds is how far back the graph of requests goes.
 const shownSeconds = 60
@@ -90,8 +97,13 @@ type view struct {
 	Did                string // what the last click was for
 	Graph              string // of requests, as a path
 	Most               int    // requests in a second of it
-	Since              string // when the ticket was first seen
-	Lived              int    // percent of its life since then
+	Lives              []life // of tickets, the latest first
+}
+
+// life is how the page shows a ticket.
+type life struct {
+	Since, Ends, Requests string
+	Lived                 int // percent
 }
 
 // ServeHTTP implements http.Handler.
@@ -130,21 +142,35 @@ func (s *showcase) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *showcase) count(peer *kdctest.Peer) view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.requests++
 	now := s.now()
-	if !peer.EndTime.Equal(s.ticket) {
-		s.begun, s.ticket, s.byTicket = now, peer.EndTime, 0
+	s.requests++
+	last := len(s.tickets) - 1
+	if last < 0 || !peer.EndTime.Equal(s.tickets[last].ends) {
+		s.tickets = append(s.tickets, ticket{begun: now, ends: peer.EndTime})
+		s.tickets = s.tickets[max(0, len(s.tickets)-shownTickets):]
+		last = len(s.tickets) - 1
 	}
-	s.byTicket++
+	s.tickets[last].requests++
 	s.rate.pass(now.Unix())
 	s.rate.counts[shownSeconds-1]++
 	graph, most := s.rate.graph()
 	counts := s.kdc.Counts()
-	return view{
-		Graph: graph, Most: most, Since: s.begun.Local().Format("15:04:05"), Lived: int(100 * now.Sub(s.begun) / max(1, s.ticket.Sub(s.begun))),
-		Peer: peer, Requests: s.requests, ByTicket: s.byTicket, KDCUp: !s.stopped,
+	v := view{
+		Peer: peer, Requests: s.requests, ByTicket: s.tickets[last].requests, KDCUp: !s.stopped, Graph: graph, Most: most,
 		Logins: many(counts.ASRep, "login"), Tickets: many(counts.TGSRep, "service ticket"),
 		Ends: peer.EndTime.Local().Format("15:04:05 on 2 January"), Left: left(peer.EndTime.Sub(now)),
+	}
+	for _, t := range slices.Backward(s.tickets) {
+		v.Lives = append(v.Lives, t.life(now))
+	}
+	return v
+}
+
+func (t ticket) life(now time.Time) life {
+	lived := 100 * now.Sub(t.begun) / max(1, t.ends.Sub(t.begun))
+	return life{
+		Since: t.begun.Local().Format(time.TimeOnly), Ends: t.ends.Local().Format(time.TimeOnly),
+		Requests: many(t.requests, "request"), Lived: int(min(100, lived)),
 	}
 }
 

@@ -12,6 +12,9 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/internal/version"
 )
 
+// documentation is the page of these commands.
+const documentation = "https://github.com/caddy-negotiate/caddy-negotiate/blob/main/docs/commands.md"
+
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "kerberos",
@@ -20,6 +23,8 @@ func init() {
 		Long: "Tests Kerberos configurations, shows and flushes the tickets of a running Caddy, and edits keytabs.\n" +
 			"Begin with: caddy kerberos check --config Caddyfile",
 		CobraFunc: func(cmd *cobra.Command) {
+			// In place of Caddy's, which names a page without these commands. Subcommands inherit it.
+			cmd.SetHelpTemplate(cmd.HelpTemplate() + "\nFull documentation is available at:\n" + documentation + "\n")
 			addGroup(cmd, newCheckCommand(), newReadyCommand(), newIdentitiesCommand(), newTicketsCommand(), newFlushCommand(),
 				newKeytabCommand(), newTokenCommand(), newVersionCommand())
 		},

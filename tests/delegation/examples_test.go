@@ -3,7 +3,9 @@ package delegation
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -57,6 +59,60 @@ func TestExample_ForwardAuth(t *testing.T) {
 	e.Get("/", cookie("CORP:bob")).WantUser(t, "bob@"+corpRealm)
 	for _, name := range []string{"Administrator", "CORP:administrator", "administrator@corp.example", "svc-backup", "dc1$"} {
 		if a := e.Get("/", cookie(name)); a.Status != http.StatusForbidden || !strings.Contains(a.Body, "(user_denied)") {
+			t.Errorf("%s: %v", name, a)
+		}
+	}
+}
+
+// oauth2-proxy answers 202 with the claim in a header to who has its cookie or a good token, else 401.
+func oauth2Proxy(t *testing.T) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name, program := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer of ")
+		if cookie, err := r.Cookie("_oauth2_proxy"); err == nil {
+			name, program = cookie.Value, true
+		}
+		switch {
+		case r.URL.Path == "/oauth2/sign_in":
+			_, _ = io.WriteString(w, "sign in")
+		case r.URL.Path != "/oauth2/auth" || !program:
+			http.Error(w, "Unauthorized", http.StatusUnauthorized)
+		default:
+			w.Header().Set("X-Auth-Request-Email", name)
+			w.WriteHeader(http.StatusAccepted)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://")
+}
+
+func TestExample_OpenIDConnect(t *testing.T) {
+	e := newEnv(t, caddytest.Options{})
+	for _, name := range []string{"alice", "bob", "administrator"} {
+		if e.Realm.Principal(name) == nil {
+			e.Realm.AddUser(name, "x")
+		}
+		e.Realm.Principal(name).Set(kdctest.Alias(name + "@corp.example"))
+	}
+	caddytest.Load(t, e.example("openid_connect.caddyfile", "app.example.com {", "http://"+e.Addr+" {\nbind 127.0.0.1", "127.0.0.1:4180", oauth2Proxy(t)))
+	browser := func(name string) func(*http.Request) {
+		return func(r *http.Request) { r.AddCookie(&http.Cookie{Name: "_oauth2_proxy", Value: name}) }
+	}
+	program := func(name string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set("Authorization", "Bearer of "+name) }
+	}
+	forged := func(r *http.Request) { r.Header.Set("X-Auth-Request-Email", "bob@corp.example") }
+
+	e.Get("/", browser("alice@corp.example"), forged).WantUser(t, "alice@"+corpRealm)
+	e.Get("/", program("bob@corp.example")).WantUser(t, "bob@"+corpRealm)
+	if a := e.Get("/", forged); a.Status != http.StatusFound || !strings.HasPrefix(a.Header.Get("Location"), "/oauth2/sign_in?rd=http://"+e.Addr+"/") {
+		t.Errorf("without a session: %v, to %s", a, a.Header.Get("Location"))
+	}
+	if a := e.Get("/oauth2/sign_in"); a.Body != "sign in" {
+		t.Errorf("the page to sign in: %v", a)
+	}
+	for _, name := range []string{"administrator@corp.example", "alice@elsewhere.example", "alice"} {
+		if a := e.Get("/", browser(name)); a.Status != http.StatusForbidden {
 			t.Errorf("%s: %v", name, a)
 		}
 	}

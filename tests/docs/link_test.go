@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"os"
@@ -47,6 +48,49 @@ func TestLinks_GoFilesExist(t *testing.T) {
 				t.Errorf("%s names %s, which does not exist", page, name)
 			}
 		}
+	}
+}
+
+var pageName = regexp.MustCompile(`\b(?:docs/)?[A-Za-z_-]+\.md\b`)
+
+// Pages that programs name, in their help for example, exist.
+func TestLinks_ProgramsNameExistingPages(t *testing.T) {
+	faults := func(text string) (faults []string) {
+		for _, name := range pageName.FindAllString(text, -1) {
+			if _, err := os.Stat(root + "/" + name); err != nil {
+				faults = append(faults, name+" does not exist")
+			}
+		}
+		return faults
+	}
+	for name, cmd := range leaves(kerberosCommand(), "") {
+		var out bytes.Buffer
+		cmd.SetOut(&out)
+		if err := cmd.Help(); err != nil {
+			t.Fatal(err)
+		}
+		if !pageName.MatchString(out.String()) {
+			t.Errorf("the help of %s names no page:\n%s", name, &out)
+		}
+		for _, fault := range faults(out.String()) {
+			t.Errorf("help of %s: %s", name, fault)
+		}
+	}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".go" || strings.Contains(filepath.ToSlash(path), "/tests/") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, fault := range faults(string(text)) {
+			t.Errorf("%s: %s", slash(path), fault)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := faults("see docs/nowhere.md"); len(got) != 1 {
+		t.Errorf("a page that does not exist: %q", got)
 	}
 }
 

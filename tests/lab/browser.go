@@ -1,4 +1,8 @@
-package lab
+// Package browsertest drives a headless Chromium by WebDriver (W3C): JSON over HTTP.
+//
+// With CADDY_NEGOTIATE_SCREENSHOTS set to a folder, tests leave pictures there. docs/pictures/make so
+// makes those of the documentation again.
+package browsertest
 
 import (
 	"bufio"
@@ -212,6 +216,18 @@ func (b *Browser) Want(css, text string) {
 		}
 	}
 	b.t.Fatalf("%s says %q, want %q", css, got, text)
+}
+
+// WantFocus waits until the element with the id has the focus.
+func (b *Browser) WantFocus(id string) {
+	b.t.Helper()
+	focus := ""
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		if b.Script("return document.activeElement ? document.activeElement.id : ''", &focus); focus == id {
+			return
+		}
+	}
+	b.t.Fatalf("the focus is on %q, want %q", focus, id)
 }
 
 // screenshotEnv is the environment variable with the folder for screenshots.
