@@ -19,7 +19,7 @@ const (
 	OpRenew    Op = "renew"
 	OpService  Op = "service ticket"
 	OpForward  Op = "forwarded ticket"
-	OpS4USelf  Op = "ticket for user"
+	OpS4USelf  Op = "S4U2Self ticket"
 	OpS4UProxy Op = "delegated ticket"
 	OpPassword Op = "change of the password"
 )
@@ -53,11 +53,15 @@ type Error struct {
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(string(e.Op))
+	client, service := " for %s", " to %s"
+	if e.Op == OpS4USelf { // the user's name is that of the service
+		client, service = " requested by %s", " for %s"
+	}
 	if e.Client != "" {
-		fmt.Fprintf(&b, " for %s", e.Client)
+		fmt.Fprintf(&b, client, e.Client)
 	}
 	if e.Service != "" {
-		fmt.Fprintf(&b, " to %s", e.Service)
+		fmt.Fprintf(&b, service, e.Service)
 	}
 	if e.KDC != "" {
 		fmt.Fprintf(&b, " at %s", e.KDC)
@@ -66,7 +70,7 @@ func (e *Error) Error() string {
 		b.WriteString(": " + clip(e.Err.Error(), maxErrorText))
 	}
 	if e.HasSalt && e.Refused && e.Code.KeyRefused() {
-		fmt.Fprintf(&b, "; the KDC salts the password with %q, as the key must have been", e.Salt)
+		fmt.Fprintf(&b, "; the KDC uses the salt %q: the key must be derived with it", e.Salt)
 	}
 	return b.String()
 }

@@ -36,7 +36,7 @@ var (
 	ErrAccountUnknown = fmt.Errorf("%w: no key of ours opens the user's ticket, which names the account", ErrUserDenied)
 	// ErrUpstreamName is returned for an upstream whose address is not a host name,
 	// so that no service principal follows from it.
-	ErrUpstreamName = errors.New("the upstream's address is no host name: set spn HTTP/host")
+	ErrUpstreamName = errors.New("the upstream's address is not a host name: set spn HTTP/host")
 	// ErrNoBinding is returned for a connection without a channel binding where one
 	// is required.
 	ErrNoBinding = errors.New("the connection offers nothing to bind the token to")

@@ -135,7 +135,7 @@ func TestDemo_Browser(t *testing.T) {
 	b.Want("#kdc", "stopped")
 	b.Click("#burst")
 	b.Want("#kdc", "stopped")
-	b.Resize(900, 935)
+	b.Resize(900, 950)
 	b.Shoot("demo") // for the README
 	b.Click("#switch")
 	b.Want("#kdc", "running")

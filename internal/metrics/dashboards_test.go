@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 )
 
 var (
@@ -132,5 +134,44 @@ func TestDashboard_Instances(t *testing.T) {
 	}
 	if queries < 15 {
 		t.Errorf("%d queries only", queries)
+	}
+}
+
+// So are they in the alerts: each names the Caddy that it is about.
+func TestAlerts_Instances(t *testing.T) {
+	content, err := os.ReadFile("../../examples/grafana/alerts.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Groups []struct {
+			Rules []struct {
+				Alert, Expr string
+				Annotations struct{ Summary string }
+			}
+		}
+	}
+	if err := yaml.Unmarshal(content, &file); err != nil {
+		t.Fatal(err)
+	}
+	rules := 0
+	for _, group := range file.Groups {
+		for _, rule := range group.Rules {
+			rules++
+			if !strings.HasPrefix(rule.Annotations.Summary, "{{ $labels.instance }}: ") {
+				t.Errorf("%s: the summary does not name the instance: %s", rule.Alert, rule.Annotations.Summary)
+			}
+			for _, by := range grouping.FindAllStringSubmatch(rule.Expr, -1) {
+				if !strings.Contains(by[1], "instance") {
+					t.Errorf("%s: instances are added up: %s", rule.Alert, rule.Expr)
+				}
+			}
+			if strings.Contains(rule.Expr, "sum(") || strings.Contains(rule.Expr, "max(") || strings.Contains(rule.Expr, "min(") {
+				t.Errorf("%s: instances are one: %s", rule.Alert, rule.Expr)
+			}
+		}
+	}
+	if rules < 10 {
+		t.Errorf("%d rules only", rules)
 	}
 }

@@ -146,7 +146,7 @@ func (s *S4U2Self) onReply(a *tgsReply) (*Request, error) {
 		return s.askUser()
 	}
 	if a.unproven {
-		return nil, ErrUserNotProven
+		return nil, fmt.Errorf("%w; the ticket is encrypted with %s", ErrUserNotProven, a.rep.Ticket.EncPart.EType)
 	}
 	s.result.Credential = a.cred
 	return nil, nil

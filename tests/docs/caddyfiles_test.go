@@ -186,6 +186,9 @@ func TestCaddyfiles_LoadAndAreFormatted(t *testing.T) {
 	_, c := corporate(t)
 	t.Setenv("TICKET_KEY", environment["TICKET_KEY"]) // {env.TICKET_KEY}
 	all := caddyfiles(t)
+	for name, value := range environment { // what {env.X} names
+		t.Setenv(name, value)
+	}
 	if len(all) < 15 {
 		t.Errorf("%d Caddyfiles only", len(all))
 	}

@@ -39,6 +39,7 @@ var checkers = map[string]func(args []string) error{
 	"Set-ADAccountControl": anything,
 	"Add-ADGroupMember":    anything,
 	"kadmin":               anything,
+	"openssl":              first("rand"),
 	"klist":                anything,
 	"git":                  first("clone"),
 	"cd":                   anything,

@@ -85,7 +85,9 @@ func (e *env) runText(text string, replace ...string) {
 		e.t.Fatal(err)
 	}
 	config["admin"] = map[string]any{"disabled": true, "config": map[string]any{"persist": false}}
-	config["storage"] = map[string]any{"module": "file_system", "root": e.t.TempDir()}
+	if config["storage"] == nil {
+		config["storage"] = map[string]any{"module": "file_system", "root": e.t.TempDir()}
+	}
 	e.useDNS(config)
 	done, err := json.Marshal(config)
 	if err != nil {

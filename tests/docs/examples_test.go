@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -164,4 +165,25 @@ func TestExample_Systemd(t *testing.T) {
 	e.run("examples/systemd/Caddyfile", "app.example.com {", "http://"+address+" {", "https://iis.corp.example {", "https://iis.corp.example:"+port(iis)+" {",
 		"user svc-proxy@CORP.EXAMPLE", "user svc-proxy@CORP.EXAMPLE\n\t\t\tkdc "+e.kdc.Addr()+"\n\t\t\ttls_trust_pool file /etc/caddy/corp-ca.pem")
 	e.want("http://"+address+"/", http.StatusOK, proxyAccount+" at iis")
+}
+
+// A member that starts while no KDC can be reached has the tickets of another.
+func TestExample_Fleet(t *testing.T) {
+	e, storage := newEnv(t), t.TempDir()
+	t.Setenv("TICKET_KEY", environment["TICKET_KEY"])
+	iis := e.upstream("iis.corp.example", false, host("iis"))
+	member := func() string {
+		address := caddytest.FreeAddress(t)
+		e.run("examples/fleet/Caddyfile", "app.example.com {", "http://"+address+" {", "/mnt/caddy", storage,
+			"http://iis.corp.example {", "http://iis.corp.example:"+port(iis)+" {", "dc1.corp.example dc2.corp.example", e.kdc.Addr())
+		return "http://" + address + "/"
+	}
+	e.want(member(), http.StatusOK, proxyAccount+" at iis")
+	caddytest.WaitFor(t, "both tickets are in the storage", func() bool {
+		stored, err := filepath.Glob(filepath.Join(storage, "kerberos", "tickets", "*"))
+		return err == nil && len(stored) == 2
+	})
+	caddytest.Stop(t) // and what it held with it
+	e.kdc.Stop()
+	e.want(member(), http.StatusOK, proxyAccount+" at iis")
 }

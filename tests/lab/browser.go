@@ -33,9 +33,9 @@ func StartBrowser(t testing.TB, args []string, env ...string) *Browser {
 	Require(t, Chromium)
 	b := &Browser{t: t, session: "http://127.0.0.1:" + startDriver(t, env) + "/session"}
 	var session struct{ SessionID string }
-	b.Call(http.MethodPost, "", map[string]any{"capabilities": map[string]any{"alwaysMatch": map[string]any{
-		"goog:chromeOptions": map[string]any{"args": append([]string{
-			"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+	b.call(http.MethodPost, "", map[string]any{"capabilities": map[string]any{"alwaysMatch": map[string]any{
+		"goog:chromeOptions": map[string]any{"args": []string{
+			"--headless", "--hide-scrollbars", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
 			"--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=900,900", "--user-data-dir=" + t.TempDir(),
 		}, args...)},
 	}}}, &session)
