@@ -184,7 +184,6 @@ func corporate(t *testing.T) (*kdctest.Realm, *folder) {
 
 func TestCaddyfiles_LoadAndAreFormatted(t *testing.T) {
 	_, c := corporate(t)
-	t.Setenv("TICKET_KEY", environment["TICKET_KEY"]) // {env.TICKET_KEY}
 	all := caddyfiles(t)
 	for name, value := range environment { // what {env.X} names
 		t.Setenv(name, value)

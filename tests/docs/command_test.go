@@ -24,7 +24,6 @@ var checkers = map[string]func(args []string) error{
 	"./tests/run":          scriptFlags,
 	"docker":               first("build"),
 	"curl":                 anything,
-	"openssl":              first("rand"),
 	"kinit":                anything,
 	"systemctl":            first("reload", "restart", "enable", "daemon-reload"),
 	"sc.exe":               first("create", "config", "description", "start", "stop"),

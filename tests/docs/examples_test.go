@@ -148,16 +148,6 @@ func TestExample_Kubernetes(t *testing.T) {
 	}
 }
 
-// One member; that several share tickets is tested in tests/faults.
-func TestExample_Fleet(t *testing.T) {
-	e, address := newEnv(t), caddytest.FreeAddress(t)
-	t.Setenv("TICKET_KEY", environment["TICKET_KEY"])
-	iis := e.upstream("iis.corp.example", false, host("iis"))
-	e.run("examples/fleet/Caddyfile", "app.example.com {", "http://"+address+" {", "http://iis.corp.example {", "http://iis.corp.example:"+port(iis)+" {",
-		"dc1.corp.example dc2.corp.example", e.kdc.Addr())
-	e.want("http://"+address+"/", http.StatusOK, proxyAccount+" at iis")
-}
-
 func TestExample_Systemd(t *testing.T) {
 	e, address := newEnv(t), caddytest.FreeAddress(t)
 	iis := e.upstream("iis.corp.example", true, host("iis"))
