@@ -69,9 +69,6 @@ func (e *Error) Error() string {
 	if e.Err != nil {
 		b.WriteString(": " + clip(e.Err.Error(), maxErrorText))
 	}
-	if e.HasSalt && e.Refused && e.Code.KeyRefused() {
-		fmt.Fprintf(&b, "; the KDC uses the salt %q: the key must be derived with it", e.Salt)
-	}
 	return b.String()
 }
 

@@ -87,10 +87,6 @@ func mistakes(t *testing.T) map[string]mistake {
 			status: "FAIL", step: "login", causes: oneOfThree, words: []string{"msDS-KeyVersionNumber", "version 1", "ktpass", "kadmin ktadd", "--salt"},
 			prepare: func(l *commandLab) []string { l.Proxy.ChangePassword("another", false); return l.usual() },
 		},
-		"wrong kvno": {
-			status: "warn", step: "login", causes: oneOfThree[:1], words: []string{"version 1", "version 7"},
-			prepare: func(l *commandLab) []string { l.addKeytab("--kvno", "7"); return l.usual() },
-		},
 		"weak keytab": {
 			with:   ofProxy(kdctest.ETypes(enctype.RC4_HMAC)),
 			status: "FAIL", step: "files", causes: []diagnosis.Cause{diagnosis.CauseWeakKeys}, words: []string{"KB5073381"},

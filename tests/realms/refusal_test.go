@@ -28,8 +28,8 @@ func saltedKeytab(t *testing.T, principal, password, salt string) *keytab.Keytab
 func wantSalt(t *testing.T, err error, salt string) {
 	t.Helper()
 	fail := refused(t, err, messages.KDC_ERR_PREAUTH_FAILED)
-	if !fail.HasSalt || fail.Salt != salt || !strings.Contains(fail.Error(), `uses the salt "`+salt+`"`) {
-		t.Errorf("salt %q, error %q; want %q in both", fail.Salt, fail, salt)
+	if !fail.HasSalt || fail.Salt != salt {
+		t.Errorf("salt %q, want %q", fail.Salt, salt)
 	}
 	if fail.PreAuths > 2 || !fail.Confirmed {
 		t.Errorf("%d tries, confirmed %t; want one or two, and a verdict by a stream", fail.PreAuths, fail.Confirmed)
