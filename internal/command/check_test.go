@@ -164,6 +164,17 @@ func mistakes(t *testing.T) map[string]mistake {
 	}
 }
 
+// A keytab that was made without the KDC's version, as `keytab add` does, logs in all the same.
+func TestCheck_KeytabVersion(t *testing.T) {
+	l := newCommandLab(t, caddytest.Options{})
+	l.addKeytab("--kvno", "7")
+	text, c := l.check(l.caddyfile(l.usual()...))
+	l.wantOK(text, c)
+	if !strings.Contains(text, "version 1; the keytab calls it version 7") {
+		t.Errorf("nothing is said of the versions:\n%s", text)
+	}
+}
+
 func TestCheck_Mistakes(t *testing.T) {
 	for name, m := range mistakes(t) {
 		t.Run(name, func(t *testing.T) {
