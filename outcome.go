@@ -46,22 +46,27 @@ func (o *outcome) lookup(key string) (any, bool) {
 		return string(o.word), true
 	case "http.negotiate.error.code":
 		return o.code, true
-	}
-	if o.ticket == nil {
-		return nil, false
-	}
-	switch key {
 	case "http.negotiate.principal":
-		return o.ticket.Credential().Client.String(), true
+		return o.ofTicket(func(t *negotiate.Ticket) string { return t.Credential().Client.String() }), true
 	case "http.negotiate.etype":
-		return etypeText(o.ticket.EType()), true
+		return o.ofTicket(func(t *negotiate.Ticket) string { return etypeText(t.EType()) }), true
 	case "http.negotiate.source":
-		if o.ticket.Platform() {
-			return "platform", true
-		}
-		return string(o.source), true
+		return o.ofTicket(func(t *negotiate.Ticket) string {
+			if t.Platform() {
+				return "platform"
+			}
+			return string(o.source)
+		}), true
 	}
 	return nil, false
+}
+
+// ofTicket returns a value of the ticket; empty if there is none.
+func (o *outcome) ofTicket(value func(*negotiate.Ticket) string) string {
+	if o.ticket == nil {
+		return ""
+	}
+	return value(o.ticket)
 }
 
 // granted records what tokens are derived from.

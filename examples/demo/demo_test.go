@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
 )
 
 // startDemo runs the demo like the command and returns Caddy's URL.

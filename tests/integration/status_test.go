@@ -3,6 +3,7 @@ package integration
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
@@ -115,6 +116,9 @@ func TestErrors_StatusAndPlaceholders(t *testing.T) {
 			for range 2 { // the second is answered out of memory
 				a := s.Get("/")
 				a.WantError(t, row.status, row.err, row.code)
+				if strings.Contains(a.Source(), "{") {
+					t.Errorf("without a ticket its source is %q", a.Source())
+				}
 				retry := a.Header.Get("Retry-After")
 				seconds, err := strconv.Atoi(retry)
 				if sensible := err == nil && seconds >= 1 && seconds <= 15; sensible != (row.status == http.StatusServiceUnavailable) {

@@ -1,8 +1,4 @@
-// Package browsertest drives a headless Chromium by WebDriver (W3C): JSON over HTTP.
-//
-// With CADDY_NEGOTIATE_SCREENSHOTS set to a folder, tests leave pictures there. docs/pictures/make so
-// makes those of the documentation again.
-package browsertest
+package lab
 
 import (
 	"bufio"
@@ -33,8 +29,8 @@ func StartBrowser(t testing.TB, args []string, env ...string) *Browser {
 	Require(t, Chromium)
 	b := &Browser{t: t, session: "http://127.0.0.1:" + startDriver(t, env) + "/session"}
 	var session struct{ SessionID string }
-	b.call(http.MethodPost, "", map[string]any{"capabilities": map[string]any{"alwaysMatch": map[string]any{
-		"goog:chromeOptions": map[string]any{"args": []string{
+	b.Call(http.MethodPost, "", map[string]any{"capabilities": map[string]any{"alwaysMatch": map[string]any{
+		"goog:chromeOptions": map[string]any{"args": append([]string{
 			"--headless", "--hide-scrollbars", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
 			"--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=900,900", "--user-data-dir=" + t.TempDir(),
 		}, args...)},
@@ -222,7 +218,7 @@ func (b *Browser) Want(css, text string) {
 func (b *Browser) WantFocus(id string) {
 	b.t.Helper()
 	focus := ""
-	for end := time.Now().Add(patience); time.Now().Before(end); {
+	for end := time.Now().Add(pagePatience); time.Now().Before(end); {
 		if b.Script("return document.activeElement ? document.activeElement.id : ''", &focus); focus == id {
 			return
 		}
@@ -233,10 +229,8 @@ func (b *Browser) WantFocus(id string) {
 // screenshotEnv is the environment variable with the folder for screenshots.
 const screenshotEnv = "CADDY_NEGOTIATE_SCREENSHOTS"
 
-// Shoot saves a screenshot if CADDY_NEGOTIATE_SCREENSHOTS names a folder. The pictures of the documentation
-// are made by
-//
-//	CADDY_NEGOTIATE_SCREENSHOTS=$PWD/docs/pictures go test -count=1 -run Browser ./examples/demo ./tests/operations
+// Shoot saves a screenshot if CADDY_NEGOTIATE_SCREENSHOTS names a folder. docs/pictures/make so makes the
+// pictures of the documentation.
 func (b *Browser) Shoot(name string) {
 	b.t.Helper()
 	folder := os.Getenv(screenshotEnv)
