@@ -121,22 +121,43 @@ func (c *console) writeTable(heads []string, rows [][]string) error {
 const columnGap = 2
 
 // columnWidths returns the width of each column, taken from the widest ones until a row fits
-// into the given width; zero is no bound.
+// into the given width; zero is no bound. The first column, which has the names, is taken from only if
+// the others are narrow.
 func columnWidths(rows [][]string, bound int) []int {
+	widths := wholeWidths(rows)
+	for total := sum(widths); bound > 0 && total > bound; total-- {
+		widest := 1 + slices.Index(widths[1:], slices.Max(widths[1:]))
+		if widths[widest] <= narrowColumn {
+			widest = slices.Index(widths, slices.Max(widths))
+		}
+		widths[widest]--
+	}
+	return widths
+}
+
+// narrowColumn is the width, in characters, below which a text says little.
+const narrowColumn = 8
+
+// tableWidth returns how wide rows are if no cell is shortened.
+func tableWidth(rows [][]string) int { return sum(wholeWidths(rows)) }
+
+func wholeWidths(rows [][]string) []int {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, cell := range row {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
 	}
+	return widths
+}
+
+// sum adds the widths of columns and the gaps between them.
+func sum(widths []int) int {
 	total := columnGap * (len(widths) - 1)
 	for _, w := range widths {
 		total += w
 	}
-	for ; bound > 0 && total > bound; total-- {
-		widths[slices.Index(widths, slices.Max(widths))]--
-	}
-	return widths
+	return total
 }
 
 // shorten removes the middle of a text that is too wide: names differ at their ends.

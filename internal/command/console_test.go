@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-negotiate/caddy-negotiate/internal/adminapi"
 )
 
 func TestTable_Terminal(t *testing.T) {
@@ -74,4 +77,28 @@ func TestReport_Summary(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
+}
+
+// On a terminal of 80 columns the tickets of a usual site are whole: who wants to know which service has
+// which ticket reads it there.
+func TestWriteTickets_EightyColumns(t *testing.T) {
+	all := []adminapi.TicketView{
+		{Identity: "svc-proxy@CORP.EXAMPLE", Service: "HTTP/intranet-test.berlin.corp.example@CORP.EXAMPLE", User: "alice.smith@CORP.EXAMPLE", SessionEType: "aes256-cts-hmac-sha1-96", TicketTimes: adminapi.TicketTimes{EndTime: time.Now().Add(9 * time.Hour)}, Uses: 1204, Bytes: 2048},
+		{Identity: "svc-proxy@CORP.EXAMPLE", Service: "krbtgt/CORP.EXAMPLE@CORP.EXAMPLE", SessionEType: "aes256-cts-hmac-sha1-96", TicketTimes: adminapi.TicketTimes{EndTime: time.Now().Add(9 * time.Hour)}},
+	}
+	var out bytes.Buffer
+	if err := writeTickets(&console{out: &out, width: 80}, all); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out.String()) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 {
+			t.Errorf("a line of %d characters: %s", n, line)
+		}
+	}
+	for _, whole := range []string{"HTTP/intranet-test.berlin.corp.example  alice.smith ", "krbtgt/CORP.EXAMPLE ", "1,204", "svc-proxy@CORP.EXAMPLE: 2 tickets"} {
+		if !strings.Contains(out.String(), whole) {
+			t.Errorf("no %q in\n%s", whole, &out)
+		}
+	}
+	t.Logf("\n%s", &out)
 }

@@ -120,37 +120,58 @@ func problemsOf(v adminapi.IdentityView) []string {
 	return lines
 }
 
-// writeTickets writes a table of tickets. The identity has no column if it is the same in all rows,
-// so that the services' names are whole at 80 columns.
+// writeTickets writes a table of tickets. The identity has no column if it is the same in all rows. On a
+// terminal that is too narrow, the key and the user's realm, if it is the service's, are left out, so that
+// the services' names are whole at 80 columns.
 func writeTickets(c *console, all []adminapi.TicketView) error {
 	if len(all) == 0 {
 		_, err := fmt.Fprintln(c.out, "no tickets")
 		return err
 	}
-	heads := []string{"IDENTITY", "SERVICE", "USER", "KEY", "ENDS", "USES"}
-	rows := make([][]string, 0, len(all))
-	total := int64(0)
+	total, several := int64(0), false
 	for _, v := range all {
-		service, _, _ := strings.Cut(v.Service, "@")
-		if v.Suspect {
-			service = "!" + service
-		}
-		rows = append(rows, []string{v.Identity, service, cmp.Or(v.User, "-"), shortEType.Replace(v.SessionEType), relativeTime(v.EndTime), humanize.Comma(int64(v.Uses))})
 		total += v.Bytes
+		several = several || v.Identity != all[0].Identity
+	}
+	table := ticketTable(all, several, false)
+	if c.width > 0 && tableWidth(table) > c.width {
+		table = ticketTable(all, several, true)
+	}
+	if err := c.writeTable(table[0], table[1:]); err != nil {
+		return err
 	}
 	summary := fmt.Sprintf("%s, %s", english.Plural(len(all), "ticket", ""), humanize.IBytes(uint64(max(0, total))))
-	if !slices.ContainsFunc(all, func(v adminapi.TicketView) bool { return v.Identity != all[0].Identity }) {
-		heads = heads[1:]
-		for i := range rows {
-			rows[i] = rows[i][1:]
-		}
+	if !several {
 		summary = all[0].Identity + ": " + summary
-	}
-	if err := c.writeTable(heads, rows); err != nil {
-		return err
 	}
 	_, err := fmt.Fprintln(c.out, summary)
 	return err
+}
+
+// ticketTable returns the rows of a table, its heads first.
+func ticketTable(all []adminapi.TicketView, identity, narrow bool) [][]string {
+	table := [][]string{{"SERVICE", "USER", "KEY", "ENDS", "USES", "IDENTITY"}}
+	for _, v := range all {
+		service, realm, _ := strings.Cut(v.Service, "@")
+		if v.Suspect {
+			service = "!" + service
+		}
+		user := cmp.Or(v.User, "-")
+		if narrow {
+			user = strings.TrimSuffix(user, "@"+realm)
+		}
+		table = append(table, []string{service, user, shortEType.Replace(v.SessionEType), relativeTime(v.EndTime), humanize.Comma(int64(v.Uses)), v.Identity})
+	}
+	for i, row := range table {
+		if !identity {
+			row = row[:len(row)-1]
+		}
+		if narrow {
+			row = slices.Delete(row, 2, 3)
+		}
+		table[i] = row
+	}
+	return table
 }
 
 // shortEType turns aes256-cts-hmac-sha1-96 into aes256-sha1-96.
