@@ -21,7 +21,7 @@ import (
 func changer(t *testing.T, realm lab.Realm, server string) *krb5core.Client {
 	t.Helper()
 	sender := must.OK(kdc.NewSender(kdc.Config{Finder: kdc.Static{realm.Name(): {must.OK(kdc.ParseServer(server))(t)}}}))(t)
-	client, _ := newClient(t, func(c *krb5core.Config) { c.Passwords = sender }, realm)
+	client, _ := newClient(t, func(c *krb5core.Config) { c.Passwords, c.Timeout = sender, 5*time.Second }, realm)
 	return client
 }
 
