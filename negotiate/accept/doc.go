@@ -10,6 +10,8 @@
 // its own way. The replay cache ([Replays]) belongs to the key and not to the acceptor: an acceptor
 // that is made again, as by a reload, refuses what the one before it accepted.
 //
+// [Ring] holds an account's keys over their changes: a key that was replaced opens tickets for a day.
+//
 // Left out: a second leg. A client that prefers another mechanism than Kerberos (RFC 4178, Section
 // 5) would have to negotiate over the state of a connection; it is refused. User-to-user, DCE style
 // and messages under the context's keys are left out too. A ticket-granting ticket that the client
