@@ -102,7 +102,7 @@ func (p *platformTickets) account() *krb5core.Account {
 func (p *platformTickets) issue(ctx context.Context, spn SPN, refused bool) (*Ticket, error) {
 	if refused {
 		if err := p.purge(spn); err != nil {
-			return nil, err // the same ticket would come back
+			return nil, uncached(err) // the same ticket would come back
 		}
 	}
 	started, _, err := p.platform.Initiate(ctx, sspi.Request{Target: spn.text})

@@ -132,6 +132,27 @@ func (p *WineProcess) Output(t testing.TB) string {
 	return string(text)
 }
 
+// Usage is how much memory the program takes, in bytes, and how many files it has open.
+func (p *WineProcess) Usage(t testing.TB) (memory int64, files int) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.proc.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if size, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			if _, err := fmt.Sscanf(size, "%d kB", &memory); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.proc.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return memory << 10, len(open)
+}
+
 // Stop ends the program.
 func (p *WineProcess) Stop() { p.proc.stop() }
 

@@ -40,7 +40,13 @@ func TestPlatform(t *testing.T) {
 
 	s.Tools.Kinit("bob", "bob's password")
 	s.becomes("requests are bob's", isUser("bob@"+realm))
+	memory, files := s.Caddy.Usage(t)
 	s.manyRequests("bob@" + realm)
+	after, open := s.Caddy.Usage(t)
+	t.Logf("a thousand contexts: memory %d KiB before, %d after; %d files open before, %d after", memory>>10, after>>10, files, open)
+	if after > memory+32<<20 || open > files+20 {
+		t.Error("a thousand contexts leave something behind")
+	}
 
 	s.refusedTicket()
 
@@ -76,9 +82,10 @@ func (s *site) manyRequests(user string) {
 func (s *site) shown(env []string) {
 	s.T.Helper()
 	for args, want := range map[string][]string{
-		"tickets --address " + s.Admin:                      {"HTTP/" + host, "HTTP/" + host + "@" + realm},
+		"tickets --address " + s.Admin:                      {"HTTP/" + host, "1 ticket"},
 		"identities --address " + s.Admin:                   {"platform", "Windows"},
 		"identities --json --address " + s.Admin:            {`"kind": "platform"`},
+		"tickets --json --address " + s.Admin:               {`"service": "HTTP/` + host + "@" + realm + `"`, `"ticket_etype"`},
 		"check --platform --spn HTTP/" + host:               {"packages", "Kerberos", "cache", "krbtgt/" + realm, "ticket", "HTTP/" + host, "OK"},
 		"check --config " + s.Wine.Path(s.Dir+"/Caddyfile"): {"Windows has the tickets", "HTTP/" + host, "nobody.lab.test"},
 	} {

@@ -36,6 +36,11 @@ func TestMain(m *testing.M) {
 func caddyBinary(t *testing.T) string {
 	t.Helper()
 	built.Do(func() {
+		if built.caddy = filepath.Join(os.Getenv(lab.BinEnv), "caddy.exe"); os.Getenv(lab.BinEnv) != "" {
+			if _, err := os.Stat(built.caddy); err == nil {
+				return
+			}
+		}
 		built.dir = must.OK(os.MkdirTemp("", "caddy-exe-"))(t)
 		built.caddy = filepath.Join(built.dir, "caddy.exe")
 		lab.BuildWindows(t, built.caddy, "build", "github.com/caddy-negotiate/caddy-negotiate/cmd/caddy")
