@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// open opens a file so that it can be replaced or deleted meanwhile, which os.Open does not allow
-// on Windows.
+// open opens a file so that it can be renamed or deleted meanwhile, which os.Open does not allow on
+// Windows.
 func open(path string) (*os.File, error) {
 	name, err := windows.UTF16PtrFromString(path)
 	if err != nil {

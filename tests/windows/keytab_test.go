@@ -66,11 +66,11 @@ func TestService(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	registered := must.OK(s.Wine.Run(nil, "reg", "query", `HKLM\System\CurrentControlSet\Services\caddy`, "/v", "ImagePath"))(t)
-	_, command, ok := strings.Cut(registered, "REG_EXPAND_SZ")
-	if command = strings.TrimSpace(command); !ok || command != line[4] {
+	found := regexp.MustCompile(`ImagePath\s+REG_(?:EXPAND_)?SZ\s+(.*?)\r?\n`).FindStringSubmatch(registered)
+	if found == nil || found[1] != line[4] {
 		t.Fatalf("registered is %q, want %q", registered, line[4])
 	}
-	program := strings.Fields(command)
+	program := strings.Fields(found[1])
 	s.Caddy = s.Wine.Start(t, filepath.Join(s.Dir, "service.log"), nil, program[0], program[1:]...)
 	s.Caddy.Ready(t, "serving initial configuration")
 	if a := s.get(s.Addr, "/"); !isUser("alice@" + realm)(a) {
