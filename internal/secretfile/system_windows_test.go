@@ -52,10 +52,6 @@ func TestReadable_ByTheAccessControlList(t *testing.T) {
 	if e := Readable(file); e == nil || !strings.Contains(e.Mode, "Everyone") || !strings.Contains(e.Remedy, "icacls") {
 		t.Errorf("%+v", e)
 	}
-	set("D:P(A;;FA;;;" + user + ")")
-	if e := Readable(file); e != nil {
-		t.Errorf("%+v", e)
-	}
 	if e := Readable(file + ".absent"); e != nil {
 		t.Errorf("%+v", e)
 	}
