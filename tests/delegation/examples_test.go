@@ -64,6 +64,16 @@ func TestExample_ForwardAuth(t *testing.T) {
 	}
 }
 
+func TestExample_ClientTicket(t *testing.T) {
+	e := newSignInEnv(t, caddytest.Options{})
+	caddytest.Load(t, e.example("client_ticket.caddyfile", "app.example.com {", "http://"+e.Addr+" {\nbind 127.0.0.1",
+		"HTTP/app.example.com", proxySPN, "transport negotiate intranet {", "transport negotiate intranet {\nspn "+webSPN))
+	for _, name := range []string{"alice", "bob"} {
+		cookie := e.begin(e.user(name))
+		e.Get("/", withCookie(cookie)).WantUser(t, name+"@"+corpRealm)
+	}
+}
+
 // oauth2-proxy answers 202 with the claim in a header to who has its cookie or a good token, else 401.
 func oauth2Proxy(t *testing.T) string {
 	t.Helper()
