@@ -2,13 +2,17 @@ package delegation
 
 import (
 	"crypto/tls"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"html/template"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -127,6 +131,42 @@ func TestSession_NotGood(t *testing.T) {
 	e.runSession("session 7h {\nidle 1h\n}")
 	if a := e.Get("/", withCookie(cookie)); a.Status != http.StatusUnauthorized {
 		t.Errorf("another block: %v", a)
+	}
+}
+
+// The user's ticket is in the memory of the process only, and neither it nor the cookie is shown.
+func TestSession_TicketNotStored(t *testing.T) {
+	e := newSignInEnv(t, caddytest.Options{})
+	caddytest.Load(t, e.Global("DEBUG", e.identity("ticket_store storage"))+
+		caddytest.Site(e.Addr, "log", caddytest.Block(signIn, "spn "+proxySPN, "session"), e.byTicket()))
+	alice := e.user("alice")
+	cookie := e.begin(alice)
+	e.Get("/", withCookie(cookie)).WantUser(t, "alice@"+corpRealm)
+	ticket, key := alice.Ticket.Ticket, alice.Ticket.Key.Bytes()
+	secrets := []string{strings.TrimPrefix(cookie, "__Host-negotiate=")}
+	for _, secret := range [][]byte{ticket[len(ticket)-48:], key} {
+		secrets = append(secrets, string(secret), hex.EncodeToString(secret), base64.StdEncoding.EncodeToString(secret), fmt.Sprint(secret))
+	}
+	caddytest.WaitFor(t, "tickets are stored", func() bool {
+		stored, _ := os.ReadDir(e.Storage() + "/kerberos/tickets")
+		return len(stored) > 0
+	})
+	places := map[string]string{"the log": e.Log.String()}
+	must.Do(t, filepath.WalkDir(e.Storage(), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			places[path] = caddytest.ReadFile(t, path)
+		}
+		return err
+	}))
+	for place, text := range places {
+		for i, secret := range secrets {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s has secret %d", place, i)
+			}
+		}
+	}
+	if len(places) < 3 { // the log, the sessions' keys, a ticket
+		t.Errorf("%d places were searched", len(places))
 	}
 }
 
