@@ -120,7 +120,7 @@ func newCard(v IdentityView, tickets []TicketView, now time.Time) identityCard {
 	slices.SortStableFunc(tickets, func(a, b TicketView) int { return a.EndTime.Compare(b.EndTime) })
 	card.Others = max(0, len(tickets)-maxTicketRows)
 	for _, t := range tickets[:len(tickets)-card.Others] {
-		card.Soonest = append(card.Soonest, ticketRow{t.Service, t.User, humanize.Comma(int64(t.Uses)), lifeOf(t.TicketTimes, now)}) //nolint:gosec // a count
+		card.Soonest = append(card.Soonest, ticketRow{t.Service, t.User, humanize.Comma(int64(t.Uses)), lifeOf(t.TicketTimes, now)})
 	}
 	return card
 }

@@ -70,7 +70,7 @@ func (p *upstreamProbe) checkHealth(ctx context.Context, kind tokenKind) {
 	if active == nil || active.Upstream != "" || active.Method != "" && active.Method != http.MethodGet {
 		return
 	}
-	uri, err := url.Parse(cmp.Or(active.URI, active.Path, "/"))
+	uri, err := url.Parse(cmp.Or(active.URI, active.Path, "/")) //nolint:staticcheck // Caddy reads Path, too, until it is removed
 	if err != nil {
 		return // Caddy rejects it
 	}

@@ -219,6 +219,34 @@ func TestCommands_Exist(t *testing.T) {
 	}
 }
 
+var blob = regexp.MustCompile(`github\.com/caddy-negotiate/caddy-negotiate/blob/main/([\w./-]+)`)
+
+// The pages that help texts name are there.
+func TestCommands_HelpNamesPages(t *testing.T) {
+	named := 0
+	var visit func(cmd *cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		var help strings.Builder
+		cmd.SetOut(&help)
+		if err := cmd.Help(); err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range blob.FindAllStringSubmatch(help.String(), -1) {
+			named++
+			if _, err := os.Stat(root + "/" + m[1]); err != nil {
+				t.Errorf("%s --help: %v", cmd.CommandPath(), err)
+			}
+		}
+		for _, sub := range cmd.Commands() {
+			visit(sub)
+		}
+	}
+	visit(kerberosCommand())
+	if named < 10 {
+		t.Errorf("%d pages named", named)
+	}
+}
+
 func TestCommands_FaultsAreFound(t *testing.T) {
 	for line, want := range map[string]string{
 		"caddy kerberos check --config Caddyfile --host x":      "unknown flag: --host",

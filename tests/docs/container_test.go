@@ -213,12 +213,11 @@ func TestExample_Container(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("LEFT OUT: an empty container (chroot takes root)")
 	}
-	binary := ""
+	build := staticCaddy
 	if caddytest.Long(0, 1) == 1 {
-		binary = buildAsDockerfile(t)
-	} else {
-		binary = staticCaddy(t)
+		build = buildAsDockerfile
 	}
+	binary := build(t)
 	e := newEnv(t)
 	iis := e.upstream("iis.corp.example", false, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { host(r.Host).ServeHTTP(w, r) }))
 	c := newContainer(t, binary)

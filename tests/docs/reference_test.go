@@ -336,8 +336,14 @@ func routeFaults(b book) []string {
 	faults := differ("route", admin, code, routes)
 	for heading, views := range map[string][]any{
 		"## An identity": {
-			adminapi.IdentitiesView{}, adminapi.IdentityView{}, adminapi.KeyView{}, adminapi.TicketTimes{}, adminapi.BreakerView{}, adminapi.KDCView{},
-			adminapi.ProblemView{}, adminapi.FailureView{},
+			adminapi.IdentitiesView{},
+			adminapi.IdentityView{},
+			adminapi.KeyView{},
+			adminapi.TicketTimes{},
+			adminapi.BreakerView{},
+			adminapi.KDCView{},
+			adminapi.ProblemView{},
+			adminapi.FailureView{},
 		},
 		"## Ready":    {adminapi.ReadyView{}, adminapi.ReasonView{}},
 		"## A ticket": {adminapi.TicketView{}},
