@@ -174,15 +174,14 @@ func TestPage_TicketsLives(t *testing.T) {
 	realm := kdctest.NewRealm(realmName)
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	s := &showcase{kdc: kdctest.NewKDC(kdctest.Config{Realms: []*kdctest.Realm{realm}}), now: func() time.Time { return now }}
-	var v view
 	for i := range shownTickets + 1 {
 		peer := &kdctest.Peer{EndTime: now.Add(time.Hour)}
 		for range i + 1 {
-			v = s.count(peer)
+			s.count(peer)
 		}
 		now = now.Add(15 * time.Minute)
 	}
-	v = s.count(&kdctest.Peer{EndTime: now.Add(45 * time.Minute)})
+	v := s.count(&kdctest.Peer{EndTime: now.Add(45 * time.Minute)})
 	if len(v.Lives) != shownTickets || v.Lives[0].Lived != 25 || v.Lives[0].Requests != "5 requests" || v.Lives[2].Lived != 75 {
 		t.Errorf("lives: %+v", v.Lives)
 	}

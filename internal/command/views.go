@@ -150,7 +150,8 @@ func writeTickets(c *console, all []adminapi.TicketView) error {
 
 // ticketTable returns the rows of a table, its heads first.
 func ticketTable(all []adminapi.TicketView, identity, narrow bool) [][]string {
-	table := [][]string{{"SERVICE", "USER", "KEY", "ENDS", "USES", "IDENTITY"}}
+	table := make([][]string, 0, 1+len(all))
+	table = append(table, []string{"SERVICE", "USER", "KEY", "ENDS", "USES", "IDENTITY"})
 	for _, v := range all {
 		service, realm, _ := strings.Cut(v.Service, "@")
 		if v.Suspect {
