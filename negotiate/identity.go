@@ -264,7 +264,7 @@ func (id *Identity) Flush() int {
 func (id *Identity) FlushTickets(match func(cache.Key) bool) int {
 	if id.platform != nil {
 		for _, item := range id.cfg.Tickets.Snapshot(func(k cache.Key) bool { return id.Owns(k) && match(k) }) {
-			id.platform.purge(item.Value.platform.spn)
+			_ = id.platform.purge(item.Value.platform.spn) // it reports the error
 		}
 	}
 	return id.cfg.Tickets.Flush(id.owner.Load().key, match)

@@ -329,7 +329,7 @@ func (d *Double) initializeSecurityContext(c *contextCall) Status {
 	check(d, "credentials", d.credentials, c.credentials)
 	output, size := d.onlyBuffer("output", &c.output, bufferToken)
 	if len(output) != doubleToken || len(c.token) != doubleToken || &output[0] != &c.token[0] {
-		d.fault("the output has room for %d bytes", len(output))
+		d.fault("the output takes %d bytes", len(output))
 		return SEC_E_BUFFER_TOO_SMALL
 	}
 	if c.flags&requestAlways != requestAlways {
@@ -383,7 +383,7 @@ func (d *Double) first(c *contextCall) ([]byte, Status) {
 		return nil, status
 	}
 	d.counts.Begun++
-	c.newContext = d.handle()
+	c.newContext, c.expiry = d.handle(), 1
 	d.contexts[c.newContext.lower] = &doubleContext{verify: verify}
 	d.counts.MostContexts = max(d.counts.MostContexts, len(d.contexts))
 	return token, status

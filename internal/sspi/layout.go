@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 	"unicode/utf16"
 	"unsafe"
@@ -225,10 +226,8 @@ func text(p *uint16) string {
 // terminated returns s in UTF-16 with a zero at its end.
 func terminated(s string) ([]uint16, error) {
 	units := utf16.Encode([]rune(s))
-	for _, unit := range units {
-		if unit == 0 {
-			return nil, fmt.Errorf("%q has a zero in it", s)
-		}
+	if slices.Contains(units, 0) {
+		return nil, fmt.Errorf("%q has a zero in it", s)
 	}
 	return append(units, 0), nil
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -92,7 +93,7 @@ func (w *Wine) Run(env []string, program string, args ...string) (string, error)
 
 // RunIn is Run in a folder.
 func (w *Wine) RunIn(dir string, env []string, program string, args ...string) (string, error) {
-	return run(append(w.env[:len(w.env):len(w.env)], env...), dir, "", wineGlob, append([]string{program}, args...)...)
+	return run(slices.Concat(w.env, env), dir, "", wineGlob, append([]string{program}, args...)...)
 }
 
 // WineProcess is a running program for Windows.
@@ -104,7 +105,7 @@ type WineProcess struct {
 // Start starts a program whose output goes to the file log. It ends with the test.
 func (w *Wine) Start(t testing.TB, log string, env []string, program string, args ...string) *WineProcess {
 	t.Helper()
-	proc, err := start(log, append(w.env[:len(w.env):len(w.env)], env...), wineGlob, append([]string{program}, args...)...)
+	proc, err := start(log, slices.Concat(w.env, env), wineGlob, append([]string{program}, args...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
