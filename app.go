@@ -130,7 +130,7 @@ func (a *App) Start() error {
 		ref.Rotate(a.ctx)
 	}
 	for name, ref := range a.named {
-		if u := a.usage[name]; u.initiates || !u.accepts {
+		if u := a.usage[name]; u.initiates || !u.accepts || ref.Resolved().Reader != nil {
 			ref.LoginAtStart(a.ctx)
 		}
 		ref.Rotate(a.ctx)
@@ -139,7 +139,7 @@ func (a *App) Start() error {
 }
 
 // usage is what the blocks of a configuration do with a named identity. One that only opens
-// tickets does not log in.
+// tickets does not log in, unless its password has to be read first.
 type usage struct{ initiates, accepts bool }
 
 // manage has Caddy obtain and renew the certificates that identities log in with.

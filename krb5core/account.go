@@ -53,6 +53,14 @@ func NewAccount(principal messages.Principal, keys exchange.KeySource, clock *Cl
 	}
 }
 
+// WithKeys returns an account of the same principal with other keys, and with what was learnt of the
+// salt of its password.
+func (a *Account) WithKeys(keys exchange.KeySource) *Account {
+	other := NewAccount(a.principal, keys, a.clock)
+	other.hint.Store(a.hint.Load())
+	return other
+}
+
 // Salted reports whether the account's keys do not depend on a salt that only a login would learn:
 // it has learnt one, or has no password.
 func (a *Account) Salted() bool {

@@ -117,6 +117,10 @@ func (b *breaker) record(err error, budget *exchange.Budget) (answer error, open
 			pause = refusedPause
 		}
 	}
+	if login, ok := errors.AsType[*LoginError](err); ok && login.Kind == KindGMSA {
+		// Such an account is not locked, and soon there may be another password.
+		pause = min(pause, accountPause)
+	}
 	if pause == 0 {
 		return err, false
 	}

@@ -51,6 +51,22 @@ type SecretStale struct {
 	Err  error
 }
 
+// PasswordRead reports that the password of a group managed service account was read.
+type PasswordRead struct {
+	Principal messages.Principal
+	// Server is the domain controller, as host:port.
+	Server string
+	// Changed reports whether another password was held before.
+	Changed bool
+}
+
+// PasswordUnread reports that the password of a group managed service account cannot be read
+// again. The one that is held stays in use.
+type PasswordUnread struct {
+	Principal messages.Principal
+	Err       error
+}
+
 // RenewFailed reports that a ticket of a credential cache could not be renewed. It stays
 // in use until it ends.
 type RenewFailed struct {
@@ -94,16 +110,18 @@ type FetchPanicked struct {
 	Err       *cache.PanicError
 }
 
-func (LoggedIn) event()      {}
-func (NameCorrected) event() {}
-func (LoginFailed) event()   {}
-func (SecretChanged) event() {}
-func (SecretBroken) event()  {}
-func (SecretStale) event()   {}
-func (RenewFailed) event()   {}
-func (GotTicket) event()     {}
-func (TicketFailed) event()  {}
-func (PurgeFailed) event()   {}
-func (FetchPanicked) event() {}
+func (LoggedIn) event()       {}
+func (NameCorrected) event()  {}
+func (LoginFailed) event()    {}
+func (SecretChanged) event()  {}
+func (SecretBroken) event()   {}
+func (SecretStale) event()    {}
+func (PasswordRead) event()   {}
+func (PasswordUnread) event() {}
+func (RenewFailed) event()    {}
+func (GotTicket) event()      {}
+func (TicketFailed) event()   {}
+func (PurgeFailed) event()    {}
+func (FetchPanicked) event()  {}
 
 func (AcceptorClockOff) event() {}

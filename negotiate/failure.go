@@ -120,7 +120,8 @@ func remembered(err error, now func() time.Time) error {
 		return err // the breaker remembers it
 	}
 	windows, isWindows := errors.AsType[*sspi.Error](err)
-	if errors.Is(err, ErrCCache) || errors.Is(err, ErrNoCertificate) || isWindows && windows.Status.Missing() {
+	_, unread := errors.AsType[*PasswordError](err)
+	if unread || errors.Is(err, ErrCCache) || errors.Is(err, ErrNoCertificate) || isWindows && windows.Status.Missing() {
 		return &failure{err: err, shortest: outageShortest, longest: missingLongest, now: now}
 	}
 	if isWindows && windows.Status.Unknown() {

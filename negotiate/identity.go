@@ -129,6 +129,8 @@ func NewIdentity(cfg IdentityConfig) (*Identity, error) {
 		id.source, late = id.platform, true
 	} else if cfg.Secret.managed {
 		id.source = newManagedCertificate(&cfg, clock)
+	} else if cfg.Secret.Kind == KindGMSA {
+		id.source = newManagedPassword(&cfg, clock, id.breaker.reset)
 	} else {
 		file := watchedFile{path: cfg.Secret.Path, more: cfg.Secret.more, observe: cfg.Observe}
 		if cfg.Secret.Path != "" {
@@ -273,6 +275,9 @@ func (id *Identity) FlushTickets(match func(cache.Key) bool) int {
 // Close removes the tickets. Requests that hold one keep using it. It waits a moment for a login
 // under way, so that its refused proofs are kept (IdentityConfig.Breakers).
 func (id *Identity) Close() {
+	if source, ok := id.source.(*managedPassword); ok {
+		source.close()
+	}
 	id.kept.settle()
 	id.cfg.Tickets.Drop(id.Owns)
 	if id.platform != nil {

@@ -15,6 +15,8 @@ type Settings struct {
 	Name string
 	// Client makes the requests to KDCs.
 	Client *krb5core.Client
+	// Passwords reads the password of a group managed service account; nil for other accounts.
+	Passwords *PasswordReader
 
 	terms unique.Handle[cache.Terms] // the settings of the client that its tickets depend on
 }
@@ -41,6 +43,9 @@ func (id *Identity) Initiator(s *Settings) *Initiator { return &Initiator{id, s}
 
 // Identity returns the identity.
 func (i *Initiator) Identity() *Identity { return i.id }
+
+// Settings are those of the block; callers do not modify them.
+func (i *Initiator) Settings() *Settings { return i.settings }
 
 // Name is the name that operators know the identity by.
 func (i *Initiator) Name() string { return i.settings.Name }

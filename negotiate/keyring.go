@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
@@ -130,6 +131,16 @@ func (k *keyring) failed(a *krb5core.Account) {
 	if a == k.fresh {
 		k.refused = true
 	}
+}
+
+// times returns when the file was written, and when its secret is to be changed.
+func (k *keyring) times() (changed, due time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if changed = k.file.modified(); k.secret.RotateEvery > 0 && !changed.IsZero() {
+		due = changed.Add(k.secret.RotateEvery)
+	}
+	return changed, due
 }
 
 // forget lets everything be tried again.

@@ -59,6 +59,7 @@ const (
 	KindCCache       SecretKind = "ccache"
 	KindCertificate  SecretKind = "certificate"
 	KindPlatform     SecretKind = "platform"
+	KindGMSA         SecretKind = "gmsa"
 )
 
 // follows reports whether the account may become another one: who fills a credential cache, or
@@ -246,4 +247,14 @@ func (w *watchedFile) reload(read func() error) (changed bool, err error) {
 		w.observe(SecretBroken{Path: w.path, Err: err})
 	}
 	return changed, nil
+}
+
+// modified is when the newest of the files that were read was written, zero for a secret without one.
+func (w *watchedFile) modified() (newest time.Time) {
+	for _, info := range w.info {
+		if info != nil && info.ModTime().After(newest) {
+			newest = info.ModTime()
+		}
+	}
+	return newest
 }

@@ -187,6 +187,7 @@ func (i *Initiator) evidencePolicy(key cache.Key, u User) cache.Policy[*Ticket] 
 // whether it did.
 func (i *Initiator) relogin(ctx context.Context, a *krb5core.Account) bool {
 	_ = i.id.reload(ctx)
+	_ = i.ReadPassword(ctx, true)
 	held, err := i.Login(ctx)
 	switch {
 	case err != nil:

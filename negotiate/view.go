@@ -37,6 +37,17 @@ func (id *Identity) Certificate() *x509.Certificate {
 	return account.Certificate()
 }
 
+// SecretTimes returns when the secret was changed last, and when its next change is due; zero for what
+// is not known. A file's secret was changed when the file was written.
+func (id *Identity) SecretTimes() (changed, due time.Time) {
+	if source, ok := id.source.(interface {
+		times() (changed, due time.Time)
+	}); ok && id.cfg.Secret.certificate == nil {
+		return source.times()
+	}
+	return time.Time{}, time.Time{}
+}
+
 // Keys lists the long-term keys that the identity holds.
 func (id *Identity) Keys() []krb5core.HeldKey { return id.source.account().HeldKeys() }
 

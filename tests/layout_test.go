@@ -55,6 +55,7 @@ var allowed = map[string]imports{
 	"cache":                     {theirs: x},
 	"negotiate/spnego":          {ours: []string{"internal/der"}, theirs: crypto},
 	"negotiate/httpauth":        {ours: []string{"krb5core/gss"}},
+	"negotiate/gmsa":            {ours: []string{"internal/der"}, theirs: crypto},
 	"negotiate/accept":          {ours: []string{"negotiate/spnego", "krb5core/gss", "krb5core/pac", "krb5core/messages", "krb5core/enctype"}},
 	"negotiate/candidate":       {},
 	"negotiate":                 {ours: []string{"negotiate/...", "internal/secretfile", "internal/sspi", "krb5core", "krb5core/gss", "krb5core/keytab", "krb5core/ccache", "krb5core/messages", "krb5core/enctype", "krb5core/exchange", "krb5core/pkinit", "cache"}, theirs: append([]string{"software.sslmate.com/..."}, x...)},

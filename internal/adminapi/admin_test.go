@@ -246,7 +246,7 @@ func TestViews_JSONNames(t *testing.T) {
 	identities := get[map[string]any](l, http.MethodGet, "/kerberos/identities")
 	for got, want := range map[*map[string]any]string{
 		&identities: "identities version",
-		new(identities["identities"].([]any)[0].(map[string]any)):         "breaker clock_offset_seconds failures kdcs keys kind name names path principal ready realm tgt tickets",
+		new(identities["identities"].([]any)[0].(map[string]any)):         "breaker clock_offset_seconds failures kdcs keys kind name names path principal ready realm secret_changed tgt tickets",
 		&get[[]map[string]any](l, http.MethodGet, "/kerberos/tickets")[0]: "auth_time bytes client end_time flags identity kvno service session_etype spn start_time ticket_etype uses",
 		new(get[map[string]any](l, http.MethodGet, "/kerberos/ready")):    "ready reasons",
 	} {
@@ -254,6 +254,13 @@ func TestViews_JSONNames(t *testing.T) {
 		if strings.Join(names, " ") != want {
 			t.Errorf("got %s, want %s", names, want)
 		}
+	}
+	info, err := os.Stat(l.keytab)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := get[IdentitiesView](l, http.MethodGet, "/kerberos/identities").Identities[0]; !v.SecretChanged.Equal(info.ModTime()) || v.SecretDue != nil {
+		t.Errorf("the secret was changed %s, and is to be changed %s", v.SecretChanged, v.SecretDue)
 	}
 	if routes := (Admin{}).Routes(); len(routes) != len(Endpoints()) {
 		t.Errorf("%d routes", len(routes))

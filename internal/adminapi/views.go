@@ -27,11 +27,16 @@ type IdentityView struct {
 	Names     []string `json:"names"`
 	Principal string   `json:"principal"`
 	Realm     string   `json:"realm"`
-	// Kind is that of the secret: keytab, password, password_file, ccache, certificate or
+	// Kind is that of the secret: keytab, password, password_file, ccache, certificate, gmsa or
 	// platform.
 	Kind negotiate.SecretKind `json:"kind"`
 	// Path is the file of the secret, empty for a password in the configuration.
-	Path    string       `json:"path,omitempty"`
+	Path string `json:"path,omitempty"`
+	// SecretChanged is when the secret was changed last, SecretDue when it will be changed next, as
+	// far as known.
+	SecretChanged *time.Time `json:"secret_changed,omitempty"`
+	SecretDue     *time.Time `json:"secret_due,omitempty"`
+
 	Keys    []KeyView    `json:"keys"`
 	TGT     *TicketTimes `json:"tgt"`
 	Tickets int          `json:"tickets"`
@@ -169,6 +174,8 @@ func viewIdentity(id *identitypool.Identity, held []identitypool.Item, health []
 		ClockOffsets: map[string]float64{principal.Realm: 0}, Failures: []FailureView{},
 	}
 	v.Kind, v.Path = id.Origin()
+	changed, due := id.SecretTimes()
+	v.SecretChanged, v.SecretDue = shown(changed), shown(due)
 	for _, key := range id.Keys() {
 		v.Keys = append(v.Keys, KeyView{key.KVNO, key.EType.String()})
 	}

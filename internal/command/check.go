@@ -167,8 +167,7 @@ func (c *check) checkAccount(ctx context.Context, a *checkedAccount) {
 		return
 	}
 	if kind, _ := a.identity().Origin(); kind != negotiate.KindPlatform { // Windows finds the KDCs and logs in
-		servers := c.checkDiscovery(ctx, a)
-		if len(servers) == 0 || !c.checkReach(ctx, a, servers) || !c.checkLogin(ctx, a) {
+		if !c.checkUpToLogin(ctx, a) {
 			return
 		}
 	}
@@ -179,6 +178,21 @@ func (c *check) checkAccount(ctx context.Context, a *checkedAccount) {
 	for _, u := range uses {
 		c.checkUse(ctx, a, u)
 	}
+}
+
+// checkUpToLogin finds the KDCs and logs in: for a group managed service account first as the account
+// that reads its password.
+func (c *check) checkUpToLogin(ctx context.Context, a *checkedAccount) bool {
+	if a.reader != nil {
+		if !c.checkUpToLogin(ctx, a.reader) || !c.checkManagedPassword(ctx, a) {
+			return false
+		}
+		if a.resolved.Principal.Realm == a.reader.resolved.Principal.Realm {
+			return c.checkLogin(ctx, a)
+		}
+	}
+	servers := c.checkDiscovery(ctx, a)
+	return len(servers) > 0 && c.checkReach(ctx, a, servers) && c.checkLogin(ctx, a)
 }
 
 // checkUse checks the ticket, then the request.

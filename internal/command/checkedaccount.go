@@ -37,6 +37,7 @@ type checkedAccount struct {
 	tickets   *negotiate.Tickets
 	initiator *negotiate.Initiator
 	evidence  *messages.Credential // of the user of --user, once they have signed in
+	reader    *checkedAccount      // that reads the password of a group managed service account; else nil
 }
 
 // accounts resolves the accounts of the configuration, the named identities first, then those of
@@ -74,27 +75,38 @@ func (d *document) accounts() (all []*checkedAccount, err error) {
 
 // resolve reads the credentials' files and makes the identity. It sends nothing.
 func (a *checkedAccount) resolve(env *config.Env) {
-	var (
-		client   *krb5core.Client
-		identity *negotiate.Identity
-	)
 	resolve := a.credentials.Resolve
 	if a.name == "" && a.onlyAccepts() {
 		resolve = a.credentials.ResolveAcceptor
 	}
-	if a.resolved, a.err = resolve(env); a.err != nil {
-		return
+	if a.resolved, a.err = resolve(env); a.err == nil {
+		a.err = a.open()
 	}
+}
+
+// open makes the identity.
+func (a *checkedAccount) open() error {
 	a.observer, a.tickets = new(loginObserver), cache.New[*negotiate.Ticket](cache.Config{})
-	if client, a.err = a.resolved.NewClient(a.observer, kdc.NewMemory()); a.err != nil {
-		return
+	client, err := a.resolved.NewClient(a.observer, kdc.NewMemory())
+	if err != nil {
+		return err
 	}
-	identity, a.err = negotiate.NewIdentity(negotiate.IdentityConfig{
+	identity, err := negotiate.NewIdentity(negotiate.IdentityConfig{
 		Key: "check", Principal: a.resolved.Principal, Secret: a.resolved.Secret, Tickets: a.tickets,
 	})
-	if a.err == nil {
-		a.initiator = identity.Initiator(negotiate.NewSettings(a.title(), client))
+	if err != nil {
+		return err
 	}
+	settings := negotiate.NewSettings(a.title(), client)
+	if a.resolved.Reader != nil {
+		a.reader = &checkedAccount{credentials: a.credentials, resolved: a.resolved.Reader}
+		if err := a.reader.open(); err != nil {
+			return err
+		}
+		settings.Passwords = &negotiate.PasswordReader{Reader: a.reader.initiator, Directory: a.resolved.Directory}
+	}
+	a.initiator = identity.Initiator(settings)
+	return nil
 }
 
 func (a *checkedAccount) identity() *negotiate.Identity { return a.initiator.Identity() }
@@ -112,6 +124,10 @@ func (c *check) selected(a *checkedAccount) bool {
 // title is what the report calls the account.
 func (a *checkedAccount) title() string {
 	switch c := a.credentials; {
+	case c.GMSA != nil && a.name == "":
+		return c.GMSA.Account
+	case c.GMSA != nil:
+		return "identity " + a.name + " (" + c.GMSA.Account + ")"
 	case a.name == "":
 		return cmp.Or(c.User, c.Keytab+c.CCache+c.Certificate.String(), string(negotiate.KindPlatform))
 	case c.User == "":

@@ -40,6 +40,9 @@ func (c *check) checkFiles(a *checkedAccount) bool {
 		c.failAs(stepFiles, missing.Error(), diagnosis.Of(missing))
 		return false
 	}
+	if a.reader != nil {
+		return c.checkFiles(a.reader)
+	}
 	kind, path := a.identity().Origin()
 	switch {
 	case kind == negotiate.KindKeytab:

@@ -22,6 +22,7 @@ const (
 	stepReach      = "reachability"
 	stepClock      = "clock"
 	stepLogin      = "login"
+	stepDirectory  = "directory"
 	stepTicket     = "ticket"
 	stepDelegation = "delegation"
 	stepSignIn     = "sign-in"

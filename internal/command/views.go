@@ -30,7 +30,7 @@ func newFlushCommand() *cobra.Command {
 	return newAdminCommand(http.MethodPost, "flush", "Clears tickets of a running Caddy and ends the pause after refused credentials", true, writeFlush)
 }
 
-// writeIdentities writes a table of the identities and, below it, their problems.
+// writeIdentities writes a table of the identities and, below it, notes about them.
 func writeIdentities(c *console, view adminapi.IdentitiesView) error {
 	all := view.Identities
 	if len(all) == 0 {
@@ -51,7 +51,7 @@ func writeIdentities(c *console, view adminapi.IdentitiesView) error {
 		return err
 	}
 	for _, v := range all {
-		for _, line := range problemsOf(v) {
+		for _, line := range notesOf(v) {
 			if _, err := fmt.Fprintf(c.out, "\n%s: %s\n", v.Name, line); err != nil {
 				return err
 			}
@@ -98,9 +98,12 @@ func stateText(v adminapi.IdentityView) string {
 	}
 }
 
-// problemsOf describes in full what the table only names.
-func problemsOf(v adminapi.IdentityView) []string {
+// notesOf describes in full what the table only names, and what has no column.
+func notesOf(v adminapi.IdentityView) []string {
 	var lines []string
+	if v.SecretDue != nil {
+		lines = append(lines, fmt.Sprintf("the secret was changed %s, and is to be changed %s", relativeTime(*v.SecretChanged), relativeTime(*v.SecretDue)))
+	}
 	if v.Breaker.Open {
 		lines = append(lines, fmt.Sprintf("the KDC refused the credentials, the next attempt is %s\n  %s\n  -> %s",
 			relativeTime(*v.Breaker.Until), v.Breaker.Reason, v.Breaker.Remedy))

@@ -19,7 +19,7 @@ import (
 // each.
 //
 // Exactly one of `keytab`, `password`, `password_file`, `ccache`, `certificate` and
-// `platform` is required.
+// `platform` is required, also beside `gmsa`.
 type Credentials struct {
 	// The account: `name@REALM`, `REALM/name`, `REALM\name`, or a UPN. With an
 	// `@`, or if `realm` is set, a `/` belongs to the principal
@@ -59,6 +59,11 @@ type Credentials struct {
 	// A certificate to log in with (PKINIT). There is no fallback to another kind of
 	// login.
 	Certificate *Certificate `json:"certificate,omitempty"`
+
+	// The group managed service account to log in as. The rest of the credentials, usually
+	// this machine's keytab, is the account that reads its password. Default: the
+	// credentials' own account logs in.
+	GMSA *GMSA `json:"gmsa,omitempty"`
 
 	// Change the account's own password (kpasswd, RFC 3244) before it is this old, and
 	// write the new one to `password_file` or `keytab`. The age is that of the file.
@@ -201,6 +206,9 @@ func (c *Credentials) parse(r *Resolved) (err error) {
 	}
 	if err := c.Certificate.check(); err != nil {
 		return Setting("certificate", err)
+	}
+	if err := c.GMSA.check(); err != nil {
+		return Setting("gmsa", err)
 	}
 	return Setting("fast_armor", c.FASTArmor.check())
 }

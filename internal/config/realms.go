@@ -80,13 +80,14 @@ type RealmConfig struct {
 
 	kdcs kdc.Static // those that the configuration names
 	srv  kdc.Finder // nil if the DNS is not to be asked
+	ldap kdc.Finder // the same, of domain controllers
 }
 
 // newRealmConfig combines the realms, which have been checked, and a krb5.conf. It
 // logs what is ignored of that.
 func newRealmConfig(realms map[string]*Realm, conf *krb5conf.Config, logger *zap.Logger) *RealmConfig {
 	r := &RealmConfig{realms: realms, names: slices.Sorted(maps.Keys(realms)), conf: conf, kdcs: make(kdc.Static)}
-	sites := siteFinder{"": kdc.NewSRV(kdc.SRVConfig{})}
+	sites, controllers := siteFinder{"": kdc.NewSRV(kdc.SRVConfig{})}, siteFinder{"": kdc.NewSRV(kdc.SRVConfig{Service: "ldap"})}
 	for _, w := range conf.Warnings {
 		logger.Warn("krb5.conf has a line that is ignored", zap.Error(w))
 	}
@@ -96,16 +97,18 @@ func newRealmConfig(realms map[string]*Realm, conf *krb5conf.Config, logger *zap
 			logger.Warn("krb5.conf has a kdc that is ignored", zap.String("realm", name), zap.Error(err))
 		}
 		r.kdcs[name] = servers
-		sites.add(name, realm.SiteName)
+		sites.add(name, kdc.SRVConfig{Site: realm.SiteName})
+		controllers.add(name, kdc.SRVConfig{Service: "ldap", Site: realm.SiteName})
 	}
 	for name, realm := range realms {
 		if servers, _ := parseServers(realm.KDC); len(servers) > 0 || r.kdcs[name] == nil {
 			r.kdcs[name] = servers
 		}
-		sites.add(name, realm.Site)
+		sites.add(name, kdc.SRVConfig{Site: realm.Site})
+		controllers.add(name, kdc.SRVConfig{Service: "ldap", Site: realm.Site})
 	}
 	if conf.LibDefaults.DNSLookupKDC {
-		r.srv = sites
+		r.srv, r.ldap = sites, controllers
 	}
 	return r
 }
@@ -195,13 +198,12 @@ func (r *RealmConfig) Named(own string, servers []kdc.Server) kdc.Static {
 	return named
 }
 
-// siteFinder looks KDCs up in the DNS, in the site of each realm; "" is for realms
-// without one.
+// siteFinder looks servers up in the DNS, in the site of each realm; "" is for realms without one.
 type siteFinder map[string]*kdc.SRV
 
-func (f siteFinder) add(realm, site string) {
-	if site != "" {
-		f[realm] = kdc.NewSRV(kdc.SRVConfig{Site: site})
+func (f siteFinder) add(realm string, with kdc.SRVConfig) {
+	if with.Site != "" {
+		f[realm] = kdc.NewSRV(with)
 	}
 }
 

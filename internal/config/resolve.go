@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/krb5conf"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate/gmsa"
 )
 
 // Env is what the credentials of one configuration share. Each krb5.conf is read
@@ -76,6 +77,11 @@ type Resolved struct {
 	Keytab    *keytab.Keytab // as it was read; nil for other secrets
 	Missing   error          // why the credential cache cannot be used yet; nil if it can
 
+	// Reader is the account that reads the password of a group managed service account, and
+	// Directory where; both are nil for other accounts.
+	Reader    *Resolved
+	Directory *gmsa.Directory
+
 	Realms  *RealmConfig
 	Servers []kdc.Server // those that the credentials name for the account's realm
 	Finder  kdc.Finder   // of all realms
@@ -119,6 +125,7 @@ func (c *Credentials) ResolveAcceptor(env *Env) (*Resolved, error) {
 }
 
 func (c *Credentials) resolve(env *Env, r *Resolved) (*Resolved, error) {
+	r.acceptor = r.acceptor && c.GMSA == nil // the account that reads the password logs in, and so does the managed one
 	r.TCPOnly, r.Trace, r.UserSet = c.UseTCP, c.Trace, c.User != ""
 	r.LoginAtStart = !r.acceptor && !c.Platform && (c.LoginAtStart == nil || *c.LoginAtStart)
 	err := c.parse(r)
@@ -157,7 +164,11 @@ func (c *Credentials) resolve(env *Env, r *Resolved) (*Resolved, error) {
 		env.logger.Info("FIPS 140 is enforced: no AES-SHA1, Camellia or SPAKE",
 			zap.Stringer("principal", r.Principal), zap.Stringers("encryption_types", r.ETypes))
 	}
-	return r, nil
+	if c.GMSA == nil {
+		return r, nil
+	}
+	managed, err := c.resolveGMSA(r)
+	return managed, Setting("gmsa", err)
 }
 
 // resolveETypes sets the default, as far as krb5.conf permits it, if no types are

@@ -18,6 +18,7 @@ func (c *Credentials) Readers() Block {
 		"rotate_password":   c.readRotatePassword,
 		"certificate":       c.readCertificate,
 		"platform":          ReadSwitch(&c.Platform),
+		"gmsa":              c.readGMSA,
 		"kdc":               ReadList(&c.KDC),
 		"use_tcp":           ReadSwitch(&c.UseTCP),
 		"encryption_types":  readCommaList(&c.EncryptionTypes),

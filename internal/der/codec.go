@@ -115,11 +115,8 @@ func (c *Codec) Application(n uint8, fields func()) {
 func (c *Codec) Raw(raw *[]byte, value func()) {
 	switch {
 	case !c.writing:
-		var content String
-		var t Tag
 		before := c.in
-		c.Require(c.takeAny(&content, &t))
-		*raw = before[:len(before)-len(c.in)]
+		Any(c, raw)
 		c.in = before
 	case *raw != nil:
 		c.out = append(c.out, *raw...)
@@ -238,7 +235,7 @@ func (c *Codec) content(t Tag, v *[]byte) {
 		return
 	}
 	var content String
-	c.Require(!c.failed && c.in.ReadASN1(&content, t))
+	c.Require(!c.failed && c.take(&content, t))
 	*v = content
 }
 
@@ -257,9 +254,13 @@ func BitString(c *Codec, v *[]byte) {
 func Any(c *Codec, v *[]byte) {
 	if c.writing {
 		c.out = append(c.out, *v...)
-	} else {
-		c.Require(!c.failed && ReadRaw(&c.in, v))
+		return
 	}
+	var content String
+	var t Tag
+	before := c.in
+	c.Require(!c.failed && c.takeAny(&content, &t))
+	*v = before[:len(before)-len(c.in)]
 }
 
 // OptionalAny is Any for the last element of a structure, which may be absent; v is then nil.

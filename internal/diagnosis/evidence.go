@@ -22,6 +22,10 @@ type KeyEvidence struct {
 // of the key a keytab has three possible causes, which the remedy tells apart.
 func (e KeyEvidence) Narrow(d Diagnosis) Diagnosis {
 	account := e.Principal.Name.String()
+	if e.Kind == negotiate.KindGMSA {
+		d.Causes = []Cause{CauseManagedPassword}
+		return d
+	}
 	if e.Kind != negotiate.KindKeytab {
 		d.Causes = []Cause{CauseWrongPassword}
 		d.Remedy = fmt.Sprintf("the password of %s is wrong: correct it here, or %s. In a file, there must not be a space around it", account, setAtKDC(account))

@@ -35,6 +35,7 @@ var renewals = map[negotiate.SecretKind]string{
 	negotiate.KindCCache:       "fill the credential cache again",
 	negotiate.KindCertificate:  "keep the certificate",
 	negotiate.KindPlatform:     "set it for the service (sc.exe config caddy password= ...)",
+	negotiate.KindGMSA:         "wait until Caddy has read it",
 	"":                         "export the keytab again",
 }
 
@@ -70,6 +71,9 @@ func wrongKey(f *failure) string {
 		return "wrong password: correct password_file, which must not have a space around the password, or " + setAtKDC("NAME")
 	case negotiate.KindKeytab:
 		remedy = "the keytab has keys of another password or with another salt: export it again"
+	case negotiate.KindGMSA:
+		return "the KDC refuses the password that Active Directory shows for the account: do the domain controllers replicate (repadmin /replsummary), " +
+			"and has the account AES keys (Set-ADServiceAccount NAME -KerberosEncryptionType AES128,AES256)?"
 	case negotiate.KindCCache, negotiate.KindCertificate, negotiate.KindPlatform: // no key is used
 	}
 	if f.kdc.HasSalt {

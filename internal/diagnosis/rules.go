@@ -40,7 +40,7 @@ var (
 // rules are for errors. The first that matches counts; the last matches every error. The
 // order is: the request itself, the plugin, the KDC's refusals by the most specific reason
 // first, no answer.
-var rules = slices.Concat(requestRules, windowsRules, certificateRules, clientRules, accountRules, evidenceRules, userRules, refusalRules, localRules)
+var rules = slices.Concat(requestRules, managedRules, windowsRules, certificateRules, clientRules, accountRules, evidenceRules, userRules, refusalRules, localRules)
 
 // requestRules are for requests for which no ticket is asked.
 var requestRules = []rule{

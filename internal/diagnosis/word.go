@@ -82,6 +82,7 @@ const (
 	CauseFilePermissions     Cause = "file_permissions"
 	CauseClientCertificate   Cause = "client_certificate"
 	CauseKDCCertificate      Cause = "kdc_certificate"
+	CauseManagedPassword     Cause = "managed_password"
 )
 
 var causes = []Cause{
@@ -90,6 +91,7 @@ var causes = []Cause{
 	CauseAccountNotTrusted, CauseNotInDelegationList, CauseUserUnknown, CauseTokenTooLong, CauseNoProxy, CauseHTTP2,
 	CauseUserMayNotEnter, CauseNoNegotiate, CauseUpstreamUnreachable, CauseUpstreamCertificate, CauseNoMutualAuth,
 	CauseConfiguration, CauseFilePermissions, CauseClientCertificate, CauseKDCCertificate,
+	CauseManagedPassword,
 }
 
 // Causes lists the causes that `check` reports.

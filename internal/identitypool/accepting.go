@@ -149,12 +149,17 @@ func (a *accepting) update(ctx context.Context, r *Ref, again bool, now time.Tim
 	case changed:
 	case a.failed != nil && 0 <= since && since < a.pause:
 		return false, a.failed
-	case a.failed != nil, again && (since < 0 || since >= askEvery):
+	case a.failed != nil, len(accounts) == 0, again && (since < 0 || since >= askEvery):
 	default:
 		return false, nil
 	}
-	a.accounts, a.asked = accounts, now
-	found, a.failed = a.get(ctx, r, accounts, now)
+	a.asked = now
+	// Of a managed password that has not been read, or was changed a moment ago.
+	if err = r.initiator.ReadPassword(context.WithoutCancel(ctx), again); err == nil || len(accounts) > 0 {
+		a.accounts = r.identity.KeyAccounts(ctx)
+		found, err = a.get(ctx, r, a.accounts, now)
+	}
+	a.failed = err
 	if a.pause = min(max(2*a.pause, pauseFirst), pauseLongest); a.failed == nil {
 		a.pause = 0
 	}

@@ -30,6 +30,7 @@ type Ref struct {
 	resolved  *config.Resolved
 	initiator *negotiate.Initiator
 	kdc       *metrics.KDC
+	reader    *Ref // of the account that reads the password; nil without one
 	released  atomic.Bool
 }
 
@@ -67,23 +68,30 @@ func (p *Pool) Open(resolved *config.Resolved, name string, logger *zap.Logger) 
 	if resolved.Missing != nil {
 		logger.Warn("credential cache cannot be used yet: requests fail until it is filled", zap.Error(resolved.Missing))
 	}
-	name = cmp.Or(name, resolved.Title())
-	id := value.(*Identity)
-	return p.newRef(id, resolved, id.Initiator(negotiate.NewSettings(name, client)), kdcs), nil
-}
-
-// newRef returns a reference that the pool has counted.
-func (p *Pool) newRef(id *Identity, resolved *config.Resolved, initiator *negotiate.Initiator, kdcs *metrics.KDC) *Ref {
-	r := &Ref{pool: p, identity: id, resolved: resolved, initiator: initiator, kdc: kdcs}
-	id.replace(nil, r)
-	return r
+	r := &Ref{pool: p, identity: value.(*Identity), resolved: resolved, kdc: kdcs}
+	settings := negotiate.NewSettings(cmp.Or(name, resolved.Title()), client)
+	if resolved.Reader != nil {
+		if r.reader, err = p.Open(resolved.Reader, "", logger); err != nil {
+			_, _ = p.identities.Delete(resolved.PoolKey)
+			return nil, err
+		}
+		settings.Passwords = &negotiate.PasswordReader{Reader: r.reader.initiator, Directory: resolved.Directory}
+	}
+	r.initiator = r.identity.Initiator(settings)
+	r.identity.replace(nil, r)
+	return r, nil
 }
 
 // Share returns another reference to the identity with the same settings.
 func (r *Ref) Share() *Ref {
 	// The pool has the key, because r is a reference.
 	r.pool.identities.LoadOrStore(r.resolved.PoolKey, r.identity)
-	return r.pool.newRef(r.identity, r.resolved, r.initiator, r.kdc)
+	other := &Ref{pool: r.pool, identity: r.identity, resolved: r.resolved, initiator: r.initiator, kdc: r.kdc}
+	if r.reader != nil {
+		other.reader = r.reader.Share()
+	}
+	r.identity.replace(nil, other)
+	return other
 }
 
 // Release gives the reference back. It may be called more than once, and on nil.
@@ -91,6 +99,7 @@ func (r *Ref) Release() {
 	if r != nil && r.released.CompareAndSwap(false, true) {
 		r.identity.replace(r)
 		_, _ = r.pool.identities.Delete(r.resolved.PoolKey)
+		r.reader.Release()
 	}
 }
 
@@ -299,8 +308,10 @@ func (id *Identity) reading(all []Item) (metrics.Reading, bool) {
 	if requests == nil || !id.tried.Load() && len(own) == 0 {
 		return metrics.Reading{}, false
 	}
+	changed, _ := id.SecretTimes()
 	return metrics.Reading{
 		Identity: requests.Identity(), Tickets: len(own), TGTEnd: id.tgtEnd(own), Refused: id.Refused() != nil, Offsets: id.labelledOffsets(),
+		SecretChanged: changed,
 	}, true
 }
 

@@ -35,6 +35,7 @@ const (
 	fieldNotBefore  = "not_before"     // no login, or change of the password, is attempted until then
 	fieldNextChange = "next_change"    // when the password is changed next
 	fieldPath       = "path"           // file of the credentials
+	fieldChanged    = "changed"        // whether another password was held before
 	fieldResult     = "result"         // as in {http.negotiate.error}
 	fieldReason     = "reason"         // the upstream's, for its refusal; why a client's token is refused
 	fieldClientIP   = "client_ip"      // of a client that signs in
@@ -46,7 +47,7 @@ const (
 
 var fields = []string{
 	fieldIdentity, fieldPrincipal, fieldConfigured, fieldRealm, fieldSPN, fieldUserID, fieldEType, fieldExpires, fieldDuration, fieldKDC,
-	fieldKRBError, fieldNTStatus, fieldSalt, fieldNotBefore, fieldNextChange, fieldPath, fieldResult, fieldReason,
+	fieldKRBError, fieldNTStatus, fieldSalt, fieldNotBefore, fieldNextChange, fieldPath, fieldChanged, fieldResult, fieldReason,
 	fieldClientIP, fieldKVNO, fieldOffset, fieldRemedy, fieldStack,
 }
 
@@ -99,6 +100,10 @@ func events(principal messages.Principal, logger func() *zap.Logger) func(negoti
 			log.Info("credentials have changed", who, zap.String(fieldPath, e.Path))
 		case negotiate.SecretBroken:
 			log.Warn("credentials cannot be read again; what was read before stays in use", who, zap.String(fieldPath, e.Path), zap.Error(e.Err))
+		case negotiate.PasswordRead:
+			log.Info("read the password of the managed account", who, zap.String(fieldKDC, e.Server), zap.Bool(fieldChanged, e.Changed))
+		case negotiate.PasswordUnread:
+			log.Warn("the password of the managed account cannot be read again; what was read before stays in use", ErrorFields(e.Err, who)...)
 		case negotiate.RenewFailed:
 			log.Warn("cannot renew the ticket of the credential cache; it stays in use until it ends",
 				ErrorFields(e.Err, zap.String(fieldPath, e.Path), zap.Time(fieldExpires, e.Ends))...)

@@ -77,6 +77,8 @@ var (
 		"When the ticket-granting ticket ends; in the past if there is none any more.", "identity")
 	breakerDesc = gauge("caddy_kerberos_breaker_open",
 		"1 while no login is attempted because the KDC refused our credentials.", "identity")
+	secretDesc = gauge("caddy_kerberos_secret_age_seconds",
+		"How long ago the account's keytab, password file or managed password was changed.", "identity")
 	offsetDesc = gauge("caddy_kerberos_clock_offset_seconds",
 		"The realm's clock minus ours; of several, the largest.", "realm")
 )
@@ -113,6 +115,8 @@ type Reading struct {
 	Tickets  int       // held now
 	TGTEnd   time.Time // of the ticket-granting ticket; zero if there never was one
 	Refused  bool      // no login is attempted, because the KDC refused the credentials
+	// SecretChanged is when the secret was changed last; zero if that is not known.
+	SecretChanged time.Time
 	// Offsets are the realms' clocks minus ours, by the realms' labels.
 	Offsets map[string]time.Duration
 }
@@ -121,7 +125,7 @@ type Reading struct {
 type gauges struct{ read func() []Reading }
 
 func (gauges) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{ticketsDesc, expiryDesc, breakerDesc, offsetDesc} {
+	for _, d := range []*prometheus.Desc{ticketsDesc, expiryDesc, breakerDesc, secretDesc, offsetDesc} {
 		out <- d
 	}
 }
@@ -146,18 +150,27 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 			send(expiryDesc, float64(r.TGTEnd.UnixMilli())/1e3, identity)
 		}
 		send(breakerDesc, map[bool]float64{true: 1}[r.Refused], identity)
+		if !r.SecretChanged.IsZero() {
+			send(secretDesc, time.Since(r.SecretChanged).Seconds(), identity)
+		}
 	}
 	for realm, offset := range offsets {
 		send(offsetDesc, offset.Seconds(), realm)
 	}
 }
 
-// merge adds tickets, takes the earliest end, and refuses if either does.
+// merge adds tickets, takes the earliest end and the oldest secret, and refuses if either does.
 func merge(a, b Reading) Reading {
 	b.Tickets += a.Tickets
-	if !a.TGTEnd.IsZero() && (b.TGTEnd.IsZero() || a.TGTEnd.Before(b.TGTEnd)) {
-		b.TGTEnd = a.TGTEnd
-	}
+	b.TGTEnd, b.SecretChanged = earlier(a.TGTEnd, b.TGTEnd), earlier(a.SecretChanged, b.SecretChanged)
 	b.Refused = b.Refused || a.Refused
+	return b
+}
+
+// earlier returns the earlier of two times, of which a zero one is none.
+func earlier(a, b time.Time) time.Time {
+	if b.IsZero() || !a.IsZero() && a.Before(b) {
+		return a
+	}
 	return b
 }

@@ -200,6 +200,24 @@ func TestGauges_SharedLabelIsOneSeries(t *testing.T) {
 	}
 }
 
+// Of several secrets the oldest counts, and one whose age is not known makes no series.
+func TestGauges_SecretAge(t *testing.T) {
+	now := time.Now()
+	all := samples(t, func() []Reading {
+		return []Reading{
+			{Identity: "shared", SecretChanged: now.Add(-time.Hour)}, {Identity: "shared", SecretChanged: now.Add(-2 * time.Hour)}, {Identity: "shared"},
+			{Identity: "other"},
+		}
+	})
+	const name = "caddy_kerberos_secret_age_seconds "
+	if age := all[name+"shared"]; age < 7200 || age > 7200+time.Since(now).Seconds()+1 {
+		t.Errorf("%f seconds", age)
+	}
+	if age, ok := all[name+"other"]; ok {
+		t.Errorf("%f seconds of a secret whose age is not known", age)
+	}
+}
+
 func TestRegister_TwiceInOneRegistry(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	for range 2 {
@@ -224,13 +242,13 @@ func TestDescriptions(t *testing.T) {
 		"caddy_negotiate_requests_total":               {"identity", "result"},
 		"caddy_negotiate_token_bytes":                  nil,
 		"caddy_negotiate_upstream_rejections_total":    {"identity", "code"},
-		"caddy_negotiate_sign_ins_total":               {"identity", "result"},
 		"caddy_kerberos_kdc_exchanges_total":           {"realm", "kdc", "type", "result"},
 		"caddy_kerberos_kdc_exchange_duration_seconds": {"realm", "type"},
 		"caddy_kerberos_cache_lookups_total":           {"identity", "result"},
 		"caddy_kerberos_tickets":                       {"identity"},
 		"caddy_kerberos_tgt_expiry_timestamp_seconds":  {"identity"},
 		"caddy_kerberos_breaker_open":                  {"identity"},
+		"caddy_kerberos_secret_age_seconds":            {"identity"},
 		"caddy_kerberos_clock_offset_seconds":          {"realm"},
 		"caddy_kerberos_bad_replies_total":             {"realm", "reason"},
 		"caddy_kerberos_store_operations_total":        {"operation", "result"},

@@ -16,6 +16,15 @@ type Dialer interface {
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
 
+// Dialer returns what connects over TCP as to KDCs: through the proxy if there is one. Check has
+// accepted the options.
+func (o Options) Dialer() Dialer {
+	if o.Proxy != nil {
+		return newProxyDialer(o.Proxy, optionsDialer{o})
+	}
+	return optionsDialer{o}
+}
+
 type optionsDialer struct {
 	options Options
 }

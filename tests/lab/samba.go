@@ -38,6 +38,7 @@ const sambaRealm = "CORP.TEST"
 type Samba struct {
 	dir               string
 	port, kpasswdPort int
+	enter             string // a program that runs others where this Samba is installed; empty for here
 
 	mu      sync.Mutex // guards the fields below
 	proc    *process
@@ -59,18 +60,14 @@ func SharedSamba(t testing.TB) *Samba {
 }
 
 func newSamba() (*Samba, error) {
-	dir, err := newDir("samba")
+	s, err := newDomain("")
 	if err != nil {
 		return nil, err
 	}
-	s := &Samba{dir: dir}
-	if s.port, err = freePort(); err != nil {
+	if err := s.provision("kdc"); err != nil {
 		return nil, err
 	}
-	if s.kpasswdPort, err = freePort(); err != nil {
-		return nil, err
-	}
-	if err := s.provision(); err != nil {
+	if err := s.script("accounts"); err != nil {
 		return nil, err
 	}
 	if err := s.start(); err != nil {
@@ -79,13 +76,34 @@ func newSamba() (*Samba, error) {
 	return s, nil
 }
 
-// provision makes the domain and its accounts.
-func (s *Samba) provision() error {
+// newDomain returns a domain that is yet to be provisioned.
+func newDomain(enter string) (s *Samba, err error) {
+	s = &Samba{enter: enter}
+	if s.dir, err = newDir("samba"); err != nil {
+		return nil, err
+	}
+	if s.port, err = freePort(); err != nil {
+		return nil, err
+	}
+	s.kpasswdPort, err = freePort()
+	return s, err
+}
+
+// run runs a program where this Samba is installed.
+func (s *Samba) run(name string, args ...string) (string, error) {
+	if s.enter == "" {
+		return run(environment(s.dir), s.dir, "", name, args...)
+	}
+	return run(environment(s.dir, "DIR="+s.dir), s.dir, "", s.enter, append([]string{name}, args...)...)
+}
+
+// provision makes the domain with these services. More lines are added to smb.conf.
+func (s *Samba) provision(services string, lines ...string) error {
 	if err := os.Mkdir(s.path("run"), 0o755); err != nil {
 		return err
 	}
 	// -s: do not read the distribution's smb.conf
-	_, err := run(environment(s.dir), s.dir, "", "samba-tool", "domain", "provision", "-s", "/dev/null",
+	_, err := s.run("samba-tool", "domain", "provision", "-s", "/dev/null",
 		"--realm="+sambaRealm, "--domain=CORP", "--server-role=dc", "--dns-backend=NONE", "--adminpass=Admin-secret1",
 		"--host-name=dc1", "--host-ip="+Host(), "--targetdir="+s.path("ad"),
 		"--option=interfaces="+Host()+"/8", "--option=bind interfaces only=yes")
@@ -99,6 +117,7 @@ func (s *Samba) provision() error {
 	var conf strings.Builder
 	err = tmpl.Execute(&conf, map[string]any{
 		"Realm": sambaRealm, "Dir": s.dir, "Host": Host(), "Port": s.port, "KpasswdPort": s.kpasswdPort,
+		"Services": services, "Lines": lines,
 	})
 	if err != nil {
 		return err
@@ -110,12 +129,12 @@ func (s *Samba) provision() error {
 			return err
 		}
 	}
-	return s.script("accounts")
+	return nil
 }
 
 // script runs accounts.py with the system's python3, which has the samba modules.
 func (s *Samba) script(args ...string) error {
-	_, err := run(environment(s.dir), s.dir, "", "/usr/bin/python3", append([]string{s.path("accounts.py"), s.path("smb.conf")}, args...)...)
+	_, err := s.run("/usr/bin/python3", append([]string{s.path("accounts.py"), s.path("smb.conf")}, args...)...)
 	return err
 }
 
@@ -136,8 +155,14 @@ func (s *Samba) EnablePKINIT(t testing.TB, cert, key, ca string) {
 }
 
 func (s *Samba) start(env ...string) error {
-	proc, err := start(s.path("samba.out"), environment(s.dir, env...), "samba",
-		"-F", "--no-process-group", "-M", "single", "-s", s.path("smb.conf"), "--debug-stdout", "-d", "1")
+	name, args := "samba", []string{
+		"-F", "--no-process-group", "-M", "single", "-s", s.path("smb.conf"), "--debug-stdout", "-d", "1",
+	}
+	if s.enter != "" {
+		name, args = s.enter, append([]string{name}, args...)
+		env = append(env, "DIR="+s.dir)
+	}
+	proc, err := start(s.path("samba.out"), environment(s.dir, env...), name, args...)
 	if err != nil {
 		return err
 	}
@@ -196,7 +221,7 @@ func (s *Samba) Keytab(t testing.TB, principals ...string) string {
 // Tool(t, "user", "add", "grace", "grace-secret").
 func (s *Samba) Tool(t testing.TB, args ...string) string {
 	t.Helper()
-	out, err := run(environment(s.dir), s.dir, "", "samba-tool", append(args, "-s", s.path("smb.conf"))...)
+	out, err := s.run("samba-tool", append(args, "-s", s.path("smb.conf"))...)
 	if err != nil {
 		t.Fatal(err)
 	}
