@@ -118,7 +118,7 @@ type managedPassword struct {
 	now     func() time.Time
 	observe func(Event)
 	changed func() // is called when there is another password
-	jitter  func() time.Duration
+	jitter  func(below time.Duration) time.Duration
 	after   func(time.Duration, func()) *time.Timer
 	last    atomic.Pointer[Settings] // of the last caller: readings in the background use them
 	reading chan struct{}            // has an element while the password is read
@@ -141,7 +141,7 @@ func newManagedPassword(cfg *IdentityConfig, clock *krb5core.Clock, changed func
 			proven: krb5core.NewAccount(cfg.Principal, none, clock),
 		},
 		now: cfg.Now, observe: cfg.Observe, changed: changed, after: time.AfterFunc,
-		jitter:  func() time.Duration { return rand.N(readJitter) },
+		jitter:  rand.N[time.Duration],
 		reading: make(chan struct{}, 1),
 	}
 }
@@ -295,9 +295,9 @@ func managedKeys(password []byte) exchange.KeySource {
 // pauseAfter returns when the password is to be read again after a reading or a failure.
 func (m *managedPassword) pauseAfter(r *gmsa.Reading, err error) time.Duration {
 	if err != nil {
-		return readPause + m.jitter()/5
+		return readPause + m.jitter(readPause)
 	}
-	return max(r.Password.Query, readPause) + m.jitter()
+	return max(r.Password.Query, readPause) + m.jitter(readJitter)
 }
 
 // schedule has the password read again, in the background.

@@ -19,7 +19,7 @@ func TestManagedPassword_Schedule(t *testing.T) {
 		pauses = append(pauses, d)
 		return time.NewTimer(time.Hour)
 	}
-	m.jitter = func() time.Duration { return 2 * time.Minute }
+	m.jitter = func(below time.Duration) time.Duration { return below / 2 }
 	take := func(query time.Duration) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -34,14 +34,19 @@ func TestManagedPassword_Schedule(t *testing.T) {
 	m.mu.Unlock()
 	m.close()
 	take(time.Hour)
-	want := []time.Duration{30*24*time.Hour + 2*time.Minute, 3 * time.Minute, time.Minute + 24*time.Second}
+	want := []time.Duration{30*24*time.Hour + readJitter/2, readPause + readJitter/2, readPause + readPause/2}
 	if len(pauses) != len(want) || pauses[0] != want[0] || pauses[1] != want[1] || pauses[2] != want[2] {
 		t.Errorf("%v, want %v", pauses, want)
 	}
+	different := make(map[time.Duration]bool)
 	for range 100 {
-		if d := newManagedPassword(&IdentityConfig{}, nil, nil).jitter(); d < 0 || d >= readJitter {
+		d := newManagedPassword(&IdentityConfig{}, nil, nil).jitter(readJitter)
+		if different[d] = true; d < 0 || d >= readJitter {
 			t.Fatalf("jitter %s", d)
 		}
+	}
+	if len(different) < 50 {
+		t.Errorf("%d different delays", len(different))
 	}
 	if changed, err := m.reload(context.Background()); changed || err != nil {
 		t.Errorf("%t, %v", changed, err)

@@ -83,10 +83,14 @@ func TestGMSA_Resolve(t *testing.T) {
 		principal string
 		servers   string
 	}{
-		"by server": {reader(&GMSA{Account: "svc-web$", Server: []string{"ldaps://dc7.corp.example:637", "ldaps://dc8.corp.example"}, TLSCA: ca}, "dc1.corp.example"),
-			"svc-web$@CORP.EXAMPLE", "dc7.corp.example:637 dc8.corp.example:636"},
-		"by kdc": {reader(&GMSA{Account: "svc-web$"}, "192.0.2.1", "dc1.corp.example:1088", "tcp/dc2.corp.example", "https://proxy.corp.example/KdcProxy"),
-			"svc-web$@CORP.EXAMPLE", "dc1.corp.example:636 dc2.corp.example:636"},
+		"by server": {
+			reader(&GMSA{Account: "svc-web$", Server: []string{"ldaps://dc7.corp.example:637", "ldaps://dc8.corp.example"}, TLSCA: ca}, "dc1.corp.example"),
+			"svc-web$@CORP.EXAMPLE", "dc7.corp.example:637 dc8.corp.example:636",
+		},
+		"by kdc": {
+			reader(&GMSA{Account: "svc-web$"}, "192.0.2.1", "dc1.corp.example:1088", "tcp/dc2.corp.example", "https://proxy.corp.example/KdcProxy"),
+			"svc-web$@CORP.EXAMPLE", "dc1.corp.example:636 dc2.corp.example:636",
+		},
 		"of another domain": {reader(&GMSA{Account: "svc-web$@OTHER.EXAMPLE"}, "dc1.corp.example"), "svc-web$@OTHER.EXAMPLE", "dc9.other.example:636"},
 	} {
 		r := must.OK(x.c.Resolve(env))(t)

@@ -21,12 +21,11 @@ func TestOf_ManagedPassword(t *testing.T) {
 	}
 	remedies := make(map[string]gmsa.Stage)
 	for _, stage := range gmsa.Stages() {
-		var cause error = errors.New("cause")
+		cause := errors.New("cause")
 		want := ""
-		switch stage {
-		case gmsa.StageLogin:
+		if stage == gmsa.StageLogin {
 			cause, want = &negotiate.LoginError{Kind: negotiate.KindPasswordFile, Err: refused(krb5core.OpLogin, messages.KDC_ERR_PREAUTH_FAILED, 0)}, "correct password_file"
-		case gmsa.StagePermission:
+		} else if stage == gmsa.StagePermission {
 			want = "Set-ADServiceAccount svc-web$ -PrincipalsAllowedToRetrieveManagedPassword WEB01$"
 		}
 		got := Of(&negotiate.PasswordError{Account: account("svc-web$"), Reader: account("WEB01$"), Err: &gmsa.Error{Stage: stage, Err: cause}})

@@ -175,7 +175,9 @@ func appendSearchRequest(dst []byte, base, account string) []byte {
 //	SearchResultEntry ::= [APPLICATION 4] SEQUENCE {
 //	     objectName      LDAPDN,
 //	     attributes      PartialAttributeList }
-//	PartialAttributeList ::= SEQUENCE OF partialAttribute PartialAttribute
+//	PartialAttributeList ::= SEQUENCE OF
+//	     partialAttribute PartialAttribute
+//
 //	PartialAttribute ::= SEQUENCE {
 //	     type       AttributeDescription,
 //	     vals       SET OF value AttributeValue }

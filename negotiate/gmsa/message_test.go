@@ -56,8 +56,9 @@ func TestParseResult(t *testing.T) {
 		"bound":   {boundReply, opBindResponse, result{message: []byte{}, creds: []byte("U")}, ""},
 		"done":    {doneReply, opSearchDone, result{message: []byte{}}, ""},
 		"refused": {"3016 020101 6111 0a0131 0400 040a 38303039303330380000", opBindResponse, result{code: 49, message: []byte("80090308\x00\x00")}, `LDAP result 49 (invalidCredentials) "80090308"`},
-		"referred elsewhere": {"3013 020102 650e 0a010a 0400 0400 a305 0403 6c643a", opSearchDone, result{code: 10, message: []byte{}},
-			`LDAP result 10 (referral) ""`},
+		"referred elsewhere": {
+			"3013 020102 650e 0a010a 0400 0400 a305 0403 6c643a", opSearchDone, result{code: 10, message: []byte{}}, `LDAP result 10 (referral) ""`,
+		},
 	} {
 		for _, b := range [][]byte{unhex(t, x.encoding), vectors.LongLengths(unhex(t, x.encoding))} {
 			m, err := parseMessage(b)

@@ -72,10 +72,11 @@ func ParsePassword(b []byte) (*Password, error) {
 			return nil, fmt.Errorf("previous managed password: %w", err)
 		}
 	}
-	for i, to := range []*time.Duration{&p.Query, &p.Unchanged} {
-		if *to, err = readInterval(b, at[2+i]); err != nil {
-			return nil, fmt.Errorf("interval of the managed password: %w", err)
-		}
+	if p.Query, err = readInterval(b, at[2]); err == nil {
+		p.Unchanged, err = readInterval(b, at[3])
+	}
+	if err != nil {
+		return nil, fmt.Errorf("interval of the managed password: %w", err)
 	}
 	return p, nil
 }

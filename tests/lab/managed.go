@@ -8,25 +8,21 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
 
-//go:embed trixie
-var trixieScript string
-
 //go:embed managed.py
 var managedScript string
 
-// TrixieEnv is the environment variable with the folder that the Samba of Debian 13 is
-// unpacked into and kept; without it a temporary folder is used.
+// TrixieEnv is the environment variable with the folder that tests/lab/trixie has unpacked the Samba of
+// Debian 13 into.
 const TrixieEnv = "CADDY_NEGOTIATE_TRIXIE"
 
-// Trixie is what it takes to unpack and run the Samba of Debian 13: Debian, and root.
+// Trixie is the Samba of Debian 13.
 var Trixie = Peer{
-	name: "Samba of Debian 13", packages: "apt dpkg debian-archive-keyring util-linux",
-	needs: []string{"apt-get", "dpkg-deb", "unshare", "chroot", "/usr/share/keyrings/debian-archive-keyring.gpg"}, root: true,
+	name: "Samba of Debian 13", packages: "tests/lab/trixie FOLDER, and " + TrixieEnv + "=FOLDER",
+	needs: []string{os.Getenv(TrixieEnv) + "/complete", "unshare", "chroot"}, root: true,
 }
 
 // ControllerHost is the name of a [Controller].
@@ -41,39 +37,16 @@ type Controller struct {
 	CAFile string // that has signed the certificate of ControllerHost
 }
 
-var trixieRoot = sync.OnceValues(func() (string, error) {
-	root := os.Getenv(TrixieEnv)
-	if root == "" {
-		dir, err := newDir("trixie")
-		if err != nil {
-			return "", err
-		}
-		root = dir + "/root"
-	}
-	script := root + ".sh"
-	if err := writeFile(script, trixieScript, 0o755); err != nil {
-		return "", err
-	}
-	defer os.Remove(script)
-	_, err := run(environment(os.TempDir()), "/", "", script, root)
-	return root, err
-})
-
 // enterScript runs a program in a root where the folder DIR is what it is outside.
 const enterScript = `#!/bin/sh
 exec unshare -m sh -c 'mount --bind /proc "$0/proc" && mount --bind /dev "$0/dev" &&
 	mkdir -p "$0$DIR" && mount --bind "$DIR" "$0$DIR" && exec chroot "$0" "$@"' %s "$@"
 `
 
-// StartController makes a domain with a controller. It takes about ten seconds, and a minute more if
-// Samba is to be unpacked. certificate is that of ControllerHost, and the CA's certificate is in the file.
+// StartController makes a domain with a controller, in about ten seconds. certificate is that of ControllerHost, and the CA's certificate is in the file.
 func StartController(t testing.TB, certificate *tls.Certificate, caFile string) *Controller {
 	t.Helper()
 	Require(t, Trixie, Krb5User)
-	root, err := trixieRoot()
-	if err != nil {
-		t.Fatal(err)
-	}
 	s, err := newDomain("")
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +63,7 @@ func StartController(t testing.TB, certificate *tls.Certificate, caFile string) 
 	for name, text := range map[string]string{"dc.pem": cert, "dc.key": key, "ca.pem": string(ca), "managed.py": managedScript} {
 		err = errors.Join(err, writeFile(s.path(name), text, 0o600))
 	}
-	if err = errors.Join(err, writeFile(s.enter, fmt.Sprintf(enterScript, root), 0o755)); err != nil {
+	if err = errors.Join(err, writeFile(s.enter, fmt.Sprintf(enterScript, os.Getenv(TrixieEnv)), 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	err = s.provision("kdc ldap", "tls enabled = yes", "tls certfile = "+s.path("dc.pem"), "tls keyfile = "+s.path("dc.key"), "tls cafile = "+s.path("ca.pem"))
