@@ -276,7 +276,7 @@ func (id *Identity) FlushTickets(match func(cache.Key) bool) int {
 // under way, so that its refused proofs are kept (IdentityConfig.Breakers).
 func (id *Identity) Close() {
 	if source, ok := id.source.(*managedPassword); ok {
-		source.close()
+		source.as.Close()
 	}
 	id.kept.settle()
 	id.cfg.Tickets.Drop(id.Owns)

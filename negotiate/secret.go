@@ -1,7 +1,6 @@
 package negotiate
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,11 +18,8 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/candidate"
 )
 
-// Bounds of the files that secrets are read from.
-const (
-	maxKeytab   = 4 << 20
-	maxPassword = 64 << 10
-)
+// maxKeytab bounds a keytab file, in bytes.
+const maxKeytab = 4 << 20
 
 // A Secret is what an account logs in with.
 type Secret struct {
@@ -109,7 +105,7 @@ func PasswordFileSecret(path string) Secret {
 	return Secret{Kind: KindPasswordFile, Path: path, read: func() (exchange.KeySource, error) {
 		// Read at once, so that the keys belong to the state of the file that was noted;
 		// they are derived later, when the KDC has sent the salt.
-		password, err := ReadPassword(path)
+		password, err := secretfile.ReadPassword(path)
 		if err != nil {
 			return nil, err
 		}
@@ -167,25 +163,6 @@ func ReadKeytab(path string) (*keytab.Keytab, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return file, nil
-}
-
-// ReadPassword reads a file that contains a password and nothing else, except for one
-// line end after it.
-func ReadPassword(path string) (string, error) {
-	content, err := secretfile.Read(path, maxPassword)
-	if err != nil {
-		return "", err
-	}
-	if bytes.HasPrefix(content, []byte("\xff\xfe")) || bytes.HasPrefix(content, []byte("\xfe\xff")) {
-		return "", fmt.Errorf("%s: is UTF-16, as Windows PowerShell's > writes; save it as UTF-8 (Set-Content -Encoding utf8)", path)
-	}
-	content = bytes.TrimPrefix(content, []byte("\xef\xbb\xbf"))
-	content = bytes.TrimSuffix(content, []byte("\n"))
-	content = bytes.TrimSuffix(content, []byte("\r"))
-	if len(content) == 0 {
-		return "", fmt.Errorf("%s: the file is empty; it must hold the password", path)
-	}
-	return string(content), nil
 }
 
 // watchedFile is a file that is read again when it changes. If it cannot be read again, what was

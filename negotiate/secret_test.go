@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/secretfile"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
@@ -21,7 +21,7 @@ func TestReadPassword(t *testing.T) {
 		"\n":                             "",
 	} {
 		must.Do(t, os.WriteFile(path, []byte(content), 0o600))
-		got, err := negotiate.ReadPassword(path)
+		got, err := secretfile.ReadPassword(path)
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: %q, %v", content, got, err)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/cache"
 	"github.com/caddy-negotiate/caddy-negotiate/internal/diagnosis"
+	"github.com/caddy-negotiate/caddy-negotiate/internal/secretfile"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
@@ -42,7 +43,7 @@ func (c *check) signingIn(a *checkedAccount) (*negotiate.Initiator, error) {
 	if c.passwordFile == "" {
 		return a.initiator, nil
 	}
-	password, err := negotiate.ReadPassword(c.passwordFile)
+	password, err := secretfile.ReadPassword(c.passwordFile)
 	if err != nil {
 		return nil, err
 	}

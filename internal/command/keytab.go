@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/caddy-negotiate/caddy-negotiate/internal/secretfile"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/exchange"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/keytab"
@@ -218,7 +219,7 @@ func (a *keytabAdd) ids() ([]enctype.ID, error) {
 // terminal it is the first line of standard input.
 func (a *keytabAdd) password(cmd *cobra.Command) (string, error) {
 	if a.passwordFile != "" {
-		return negotiate.ReadPassword(a.passwordFile)
+		return secretfile.ReadPassword(a.passwordFile)
 	}
 	in := cmd.InOrStdin()
 	if !isTerminal(in) {

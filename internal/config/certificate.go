@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/pkinit"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate/certfile"
 )
 
 // Certificate names a certificate to log in with (PKINIT, RFC 4556).
@@ -105,7 +106,7 @@ func (c *Credentials) resolveCertificate(r *Resolved, env *Env) (err error) {
 		}
 		return nil
 	}
-	var files negotiate.CertificateFiles
+	var files certfile.Files
 	for to, from := range map[*string]string{
 		&files.Cert: c.Certificate.Certificate, &files.Key: c.Certificate.Key, &files.PFX: c.Certificate.PFX, &files.PFXPassword: c.Certificate.PasswordFile,
 	} {
@@ -154,7 +155,7 @@ func (env *Env) managed(name string) (*pkinit.Identity, error) {
 	for _, c := range caddytls.AllMatchingCertificates(name) {
 		held = append(held, &c.Certificate)
 	}
-	id, err := negotiate.NewestCertificate(held)
+	id, err := certfile.Newest(held)
 	if err != nil {
 		return nil, fmt.Errorf("%w for %s: Caddy has not obtained it yet; its log says why", err, name)
 	}

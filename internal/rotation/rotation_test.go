@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-negotiate/caddy-negotiate/internal/secretfile"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/keytab"
@@ -64,7 +65,7 @@ func TestChange_NotDue(t *testing.T) {
 	e := newEnv(t)
 	for age, want := range map[time.Duration]int{0: 0, every/2 + every/3: 0, every - every/10: 1} {
 		before := e.server.Requests()
-		password := must.OK(negotiate.ReadPassword(e.passwordFile()))(t)
+		password := must.OK(secretfile.ReadPassword(e.passwordFile()))(t)
 		e.Proxy.ChangePassword(password, false)
 		must.Do(t, e.startFile(e.file("password", []byte(password), age)).look())
 		if n := e.server.Requests() - before; n != want {

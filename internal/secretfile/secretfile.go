@@ -3,6 +3,7 @@
 package secretfile
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -53,4 +54,26 @@ func Same(a, b fs.FileInfo) bool {
 		return a == b
 	}
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}
+
+// maxPassword bounds a file with a password, in bytes.
+const maxPassword = 64 << 10
+
+// ReadPassword reads a file that contains a password and nothing else, except for one
+// line end after it.
+func ReadPassword(path string) (string, error) {
+	content, err := Read(path, maxPassword)
+	if err != nil {
+		return "", err
+	}
+	if bytes.HasPrefix(content, []byte("\xff\xfe")) || bytes.HasPrefix(content, []byte("\xfe\xff")) {
+		return "", fmt.Errorf("%s: is UTF-16, as Windows PowerShell's > writes; save it as UTF-8 (Set-Content -Encoding utf8)", path)
+	}
+	content = bytes.TrimPrefix(content, []byte("\xef\xbb\xbf"))
+	content = bytes.TrimSuffix(content, []byte("\n"))
+	content = bytes.TrimSuffix(content, []byte("\r"))
+	if len(content) == 0 {
+		return "", fmt.Errorf("%s: the file is empty; it must hold the password", path)
+	}
+	return string(content), nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate/certfile"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
@@ -96,7 +97,7 @@ func TestCertificate_Renewed(t *testing.T) {
 	first := ca.Issue(t, pkitest.ForClient("alice", "PKINIT.TEST"))
 	dir := t.TempDir()
 	cert, key := first.Write(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"))
-	h := newIdentity(t, client, alice, negotiate.CertificateSecret(negotiate.CertificateFiles{Cert: cert, Key: key}))
+	h := newIdentity(t, client, alice, negotiate.CertificateSecret(certfile.Files{Cert: cert, Key: key}))
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for range 2 {
