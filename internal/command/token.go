@@ -58,8 +58,11 @@ func (f *configFlags) token(cmd *cobra.Command, identity, service string) (strin
 		return "", fmt.Errorf("%w; %s", err, diagnosis.Of(err).Remedy)
 	}
 	token, err := grant.Mint(cmd.Context(), negotiate.Features{Mutual: true})
+	if err != nil {
+		return "", err
+	}
 	defer token.Close()
-	return strings.TrimPrefix(token.Header, "Negotiate "), err
+	return strings.TrimPrefix(token.Header, "Negotiate "), nil
 }
 
 // account returns the account of the given name, or the only one if the name is empty.

@@ -16,7 +16,7 @@ var besidePlatform = []string{"platform", "timeout"}
 
 // windowsReasons say why settings do not apply next to platform, by their JSON names. The others
 // have the reason of the KDCs.
-var windowsReasons = map[string]string{
+var windowsReasons = map[string]string{ //nolint:gosec // words
 	"user":              "the account is the one that Caddy runs as: choose it for the service (sc.exe config caddy obj= ...), or use a keytab",
 	"realm":             "the account is the one that Caddy runs as, and its realm is the machine's domain",
 	"canonicalize":      "Windows corrects names itself",
@@ -35,7 +35,7 @@ func (c *Credentials) checkPlatform() error {
 	if !c.Platform {
 		return nil
 	}
-	text, err := json.Marshal(c)
+	text, err := json.Marshal(c) //nolint:gosec // only its names are looked at
 	if err != nil {
 		return err
 	}

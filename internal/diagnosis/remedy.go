@@ -132,8 +132,9 @@ func passwordRefused(f *failure) string {
 			"Get-ADDefaultDomainPasswordPolicy, MinPasswordAge; MIT: kadmin getpol, Minimum password life); give the account a policy of its own, or rotate more rarely"
 	case kpasswd.KRB5_KPASSWD_ACCESSDENIED:
 		return "let the account change its own password (AD: Set-ADUser NAME -CannotChangePassword $false), or turn rotate_password off"
+	default:
+		return "the server that changes passwords says why; its log says more"
 	}
-	return "the server that changes passwords says why; its log says more"
 }
 
 func unknownAccount(f *failure) string {
