@@ -160,10 +160,14 @@ func (a *Account) Read(ctx context.Context, read Read, again bool) error {
 	return err
 }
 
-// readPassword reads the password, and reports whether it is another one.
+// readPassword reads the password, and reports whether it is another one. What another caller has read
+// while this one waited for it will do.
 func (a *Account) readPassword(ctx context.Context, read Read) (changed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.Timeout)
 	defer cancel()
+	a.mu.Lock()
+	before := a.held
+	a.mu.Unlock()
 	select {
 	case a.reading <- struct{}{}:
 		defer func() { <-a.reading }()
@@ -171,6 +175,10 @@ func (a *Account) readPassword(ctx context.Context, read Read) (changed bool, er
 		return false, context.Cause(ctx)
 	}
 	a.mu.Lock()
+	if now := a.held; now != before {
+		a.mu.Unlock()
+		return before != nil && !bytes.Equal(before.Password.Current, now.Password.Current), nil
+	}
 	a.asked, a.last = a.cfg.Now(), read
 	a.mu.Unlock()
 	r, err := read(ctx)
