@@ -3,10 +3,14 @@ package negotiate
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 // A new key must not count as refused because of the armor or an outage.
@@ -29,5 +33,21 @@ func TestKeyring_KeyRefused(t *testing.T) {
 		if got := KeyRefused(row.err); got != row.refused {
 			t.Errorf("%v: refused %t, want %t", row.err, got, row.refused)
 		}
+	}
+}
+
+// A change that has begun leaves a file beside the secret's: the secret is as old as before.
+func TestWatchedFile_AgeOfTheSecret(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "password")
+	next := path + ".next"
+	written := time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC)
+	for file, at := range map[string]time.Time{path: written, next: written.Add(time.Hour)} {
+		must.Do(t, os.WriteFile(file, []byte("x"), 0o600))
+		must.Do(t, os.Chtimes(file, at, at))
+	}
+	w := watchedFile{path: path, more: []string{next}, observe: func(Event) {}}
+	must.OK(w.reload(func() error { return nil }))(t)
+	if got := w.modified(); !got.Equal(written) {
+		t.Errorf("modified %s, want %s", got, written)
 	}
 }

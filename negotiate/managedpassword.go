@@ -132,10 +132,11 @@ func (m *managedPassword) reload(context.Context) (changed bool, err error) { re
 func (m *managedPassword) principal() messages.Principal                    { return m.name }
 func (m *managedPassword) owner() string                                    { return "" }
 func (m *managedPassword) account() *krb5core.Account                       { return m.as.Current() }
-func (m *managedPassword) keyAccounts() []*krb5core.Account                 { return m.as.Accounts() }
-func (m *managedPassword) times() (changed, due time.Time)                  { return m.as.Times() }
-func (m *managedPassword) held(*Settings, SPN) *messages.Credential         { return nil }
-func (m *managedPassword) forget()                                          { m.as.Forget() }
+
+func (m *managedPassword) keyAccounts() []*krb5core.Account         { return m.as.Accounts() }
+func (m *managedPassword) times() (changed, due time.Time)          { return m.as.Times() }
+func (m *managedPassword) held(*Settings, SPN) *messages.Credential { return nil }
+func (m *managedPassword) forget()                                  { m.as.Forget() }
 
 // ReadPassword reads the password of a group managed service account if none is held; with again also if
 // one is, at most once a minute: a ticket for the account that no key opens may be encrypted with a

@@ -226,12 +226,11 @@ func (w *watchedFile) reload(read func() error) (changed bool, err error) {
 	return changed, nil
 }
 
-// modified is when the newest of the files that were read was written, zero for a secret without one.
-func (w *watchedFile) modified() (newest time.Time) {
-	for _, info := range w.info {
-		if info != nil && info.ModTime().After(newest) {
-			newest = info.ModTime()
-		}
+// modified is when the file was changed; zero if it is not there. What lies beside it, such as the
+// next password while it is not known which one counts, does not make it younger.
+func (w *watchedFile) modified() (at time.Time) {
+	if len(w.info) > 0 && w.info[0] != nil {
+		at = w.info[0].ModTime()
 	}
-	return newest
+	return at
 }

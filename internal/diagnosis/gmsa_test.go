@@ -23,10 +23,12 @@ func TestOf_ManagedPassword(t *testing.T) {
 	for _, stage := range gmsa.Stages() {
 		cause := errors.New("cause")
 		want := ""
-		if stage == gmsa.StageLogin {
+		switch stage {
+		case gmsa.StageLogin:
 			cause, want = &negotiate.LoginError{Kind: negotiate.KindPasswordFile, Err: refused(krb5core.OpLogin, messages.KDC_ERR_PREAUTH_FAILED, 0)}, "correct password_file"
-		} else if stage == gmsa.StagePermission {
+		case gmsa.StagePermission:
 			want = "Set-ADServiceAccount svc-web$ -PrincipalsAllowedToRetrieveManagedPassword WEB01$"
+		default: // any remedy
 		}
 		got := Of(&negotiate.PasswordError{Account: account("svc-web$"), Reader: account("WEB01$"), Err: &gmsa.Error{Stage: stage, Err: cause}})
 		if got.Word != CredentialsMissing || got.Status != http.StatusBadGateway || !strings.Contains(got.Remedy, want) || got.Remedy == "" {

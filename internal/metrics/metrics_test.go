@@ -205,7 +205,9 @@ func TestGauges_SecretAge(t *testing.T) {
 	now := time.Now()
 	all := samples(t, func() []Reading {
 		return []Reading{
-			{Identity: "shared", SecretChanged: now.Add(-time.Hour)}, {Identity: "shared", SecretChanged: now.Add(-2 * time.Hour)}, {Identity: "shared"},
+			{Identity: "shared", SecretChanged: now.Add(-time.Hour)},
+			{Identity: "shared", SecretChanged: now.Add(-2 * time.Hour)},
+			{Identity: "shared"},
 			{Identity: "other"},
 		}
 	})
