@@ -3,6 +3,7 @@ package krb5core_test
 import (
 	"bytes"
 	"errors"
+	"sync"
 	"testing"
 
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
@@ -16,16 +17,27 @@ import (
 
 // meddler is an attacker between client and KDC who recorded an impersonation of bob and now passes alice off as bob.
 type meddler struct {
-	t       *testing.T
+	t   *testing.T
+	upn bool // alice is asked for by her user principal name
+
+	mu      sync.Mutex
 	forUser messages.PAData // of the request for bob
 	ticket  messages.Ticket // of the answer to it
-	upn     bool            // alice is asked for by her user principal name
+}
+
+// recorded is what was noted of the impersonation of bob.
+func (m *meddler) recorded() (forUser messages.PAData, ticket messages.Ticket) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.forUser, m.ticket
 }
 
 // watch notes the request for bob and the answer.
 func (m *meddler) watch(next kdctest.Handler) kdctest.Handler {
 	return func(q *kdctest.Question) kdctest.Answer {
 		a := next(q)
+		m.mu.Lock()
+		defer m.mu.Unlock()
 		if req, err := messages.ParseKDCReq(q.Message); err == nil {
 			value, _ := req.PAData.Find(messages.PA_FOR_USER)
 			m.forUser = messages.PAData{Type: messages.PA_FOR_USER, Value: value}
@@ -46,7 +58,7 @@ func (m *meddler) swapTicket(next kdctest.Handler) kdctest.Handler {
 			m.t.Error(err)
 			return a
 		}
-		rep.Ticket = m.ticket
+		_, rep.Ticket = m.recorded()
 		a.Messages = append([][]byte{rep.Marshal()}, a.Messages...)
 		return a
 	}
@@ -63,7 +75,8 @@ func (m *meddler) swapUser(next kdctest.Handler) kdctest.Handler {
 			return a
 		}
 		proof, _ := req.PAData.Find(messages.PA_TGS_REQ)
-		req.PAData = messages.MethodData{{Type: messages.PA_TGS_REQ, Value: proof}, m.forUser}
+		forUser, _ := m.recorded()
+		req.PAData = messages.MethodData{{Type: messages.PA_TGS_REQ, Value: proof}, forUser}
 		changed := *q
 		changed.Message = req.Marshal()
 		rep, err := messages.ParseKDCRep(next(&changed).Messages[0])
@@ -131,7 +144,7 @@ func TestS4U_SubstitutedUserUnderFAST(t *testing.T) {
 	w.kdcs[0].Use(kdctest.UDP(kdctest.TGS(m.swapTicket)))
 	evidence := must.OK(w.client.TicketForUser(t.Context(), account, tgt, user("alice")))(t)
 	ticket := must.OK(messages.ParseTicket(evidence.Ticket))(t)
-	if bytes.Equal(ticket.EncPart.Cipher, m.ticket.EncPart.Cipher) {
+	if _, bobs := m.recorded(); bytes.Equal(ticket.EncPart.Cipher, bobs.EncPart.Cipher) {
 		t.Error("alice goes by the ticket of bob")
 	}
 }
@@ -170,8 +183,8 @@ func (m *meddler) strip(next kdctest.Handler) kdctest.Handler {
 		proof, _ := req.PAData.Find(messages.PA_TGS_REQ)
 		value, _ := req.PAData.Find(messages.PA_FOR_USER)
 		user := messages.PAData{Type: messages.PA_FOR_USER, Value: value}
-		if m.forUser.Value != nil {
-			user = m.forUser
+		if forUser, _ := m.recorded(); forUser.Value != nil {
+			user = forUser
 		}
 		req.PAData = messages.MethodData{{Type: messages.PA_TGS_REQ, Value: proof}, user}
 		changed := *q

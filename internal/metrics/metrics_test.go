@@ -242,6 +242,7 @@ func TestDescriptions(t *testing.T) {
 	}
 	want := map[string][]string{
 		"caddy_negotiate_requests_total":               {"identity", "result"},
+		"caddy_negotiate_sign_ins_total":               {"identity", "result"},
 		"caddy_negotiate_token_bytes":                  nil,
 		"caddy_negotiate_upstream_rejections_total":    {"identity", "code"},
 		"caddy_kerberos_kdc_exchanges_total":           {"realm", "kdc", "type", "result"},

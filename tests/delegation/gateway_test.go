@@ -95,7 +95,7 @@ func TestImpersonate_SourceCheckedAtLoad(t *testing.T) {
 		"impersonate {user_of_a_map}":                                                             "depends on what clients send",
 		"impersonate {http.request.host}":                                                         "depends on what clients send",
 		"impersonate {http.auth.user.id}{query.user}":                                             "depends on what clients send",
-		"impersonate alice":                                                                       "is not a placeholder",
+		"impersonate alice":                                                                       "is neither a placeholder nor client_ticket",
 		"trust_header X-User":                                                                     "requires impersonate",
 		"allow_users alice":                                                                       "requires impersonate",
 		"user_realm BRANCH.EXAMPLE":                                                               "requires impersonate",
