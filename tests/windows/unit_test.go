@@ -78,7 +78,7 @@ func TestUnitTests(t *testing.T) {
 		out, err := w.RunIn(filepath.Join(root(t), pkg), nil, exe, args...)
 		n, failed := results(out)
 		ran, passed = ran+1, passed+n
-		t.Logf("%s: %d tests passed; left out: %v", pkg, n, leftOut[pkg])
+		t.Logf("%s: %d tests passed; not run: %v", pkg, n, leftOut[pkg])
 		for name, text := range failed {
 			t.Errorf("%s: %s failed\n%s", pkg, name, text)
 		}
