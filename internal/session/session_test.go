@@ -25,33 +25,14 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/pac"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/accept"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/identitytest"
 )
-
-// clock is set by hand.
-type clock struct {
-	mu sync.Mutex
-	at time.Time
-}
-
-func newClock() *clock { return &clock{at: time.Now().Truncate(time.Second)} }
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.at
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.at = c.at.Add(d)
-}
 
 // site is a block with sessions, in one of the processes that share a storage.
 type site struct {
 	*Sessions
 	t     testing.TB
-	clock *clock
+	clock *identitytest.Clock
 	log   *observer.ObservedLogs
 	host  string
 }
@@ -59,25 +40,25 @@ type site struct {
 // world is a storage and what its processes have in common.
 type world struct {
 	t       testing.TB
-	clock   *clock
+	clock   *identitytest.Clock
 	storage certmagic.Storage
 }
 
 func newWorld(t testing.TB) *world {
-	return &world{t, newClock(), &certmagic.FileStorage{Path: t.TempDir()}}
+	return &world{t, identitytest.NewClock(), &certmagic.FileStorage{Path: t.TempDir()}}
 }
 
 // process returns the master keys of a process.
 func (w *world) process(key []byte) *Keys {
 	k := NewKeys(w.storage, key, zap.NewNop())
-	k.now = w.clock.now
+	k.now = w.clock.Now
 	return k
 }
 
 func (w *world) site(keys *Keys, block string, with Settings) *site {
 	core, log := observer.New(zap.InfoLevel)
 	s := with.Open(Config{
-		Logger: zap.New(core), Keys: keys, Acceptor: principal("svc-proxy"), Block: []byte(block), Now: w.clock.now,
+		Logger: zap.New(core), Keys: keys, Acceptor: principal("svc-proxy"), Block: []byte(block), Now: w.clock.Now,
 	})
 	s.tickets = newTickets(ticketMemory)
 	return &site{s, w.t, w.clock, log, "app.example.com"}
@@ -88,9 +69,9 @@ func principal(name ...string) messages.Principal {
 }
 
 func (s *site) user(name string) *signin.User {
-	ticket := &messages.Credential{Client: principal(name), Ticket: []byte("ticket of " + name), EndTime: s.clock.now().Add(10 * time.Hour)}
+	ticket := &messages.Credential{Client: principal(name), Ticket: []byte("ticket of " + name), EndTime: s.clock.Now().Add(10 * time.Hour)}
 	return &signin.User{
-		Principal: ticket.Client, Evidence: ticket, Acceptor: principal("svc-proxy"), SignedIn: s.clock.now(), Ends: ticket.EndTime,
+		Principal: ticket.Client, Evidence: ticket, Acceptor: principal("svc-proxy"), SignedIn: s.clock.Now(), Ends: ticket.EndTime,
 		Account: &accept.Account{
 			SID:    "S-1-5-21-1-2-3-1104",
 			Groups: []pac.SID{"S-1-18-1", "S-1-5-21-1-2-3-513", "S-1-5-21-1-2-3-1200"}, DenyOnly: []pac.SID{"S-1-5-32-544"},
@@ -223,9 +204,9 @@ func TestSession_Ends(t *testing.T) {
 		s := w.site(keys, "block", c.with)
 		u := s.user("alice")
 		cookie := s.begin(u)
-		w.clock.advance(c.ends - time.Second)
+		w.clock.Advance(c.ends - time.Second)
 		s.wantUser(cookie, u)
-		w.clock.advance(time.Second)
+		w.clock.Advance(time.Second)
 		s.wantNone(name, cookie)
 	}
 }
@@ -236,7 +217,7 @@ func TestSession_Idle(t *testing.T) {
 	s := w.site(w.process(nil), "block", Settings{Duration: caddy.Duration(time.Hour), Idle: caddy.Duration(10 * time.Minute)})
 	cookie, set := s.begin(s.user("alice")), 0
 	for i := range 120 {
-		w.clock.advance(30 * time.Second)
+		w.clock.Advance(30 * time.Second)
 		u, again := s.resume(cookie)
 		if (u != nil) != (i < 119) {
 			t.Fatalf("after %s: %v", time.Duration(i+1)*30*time.Second, u)
@@ -388,7 +369,7 @@ func TestKeys_Rotation(t *testing.T) {
 	s := w.site(keys, "block", Settings{Duration: caddy.Duration(maxDuration)})
 	begin := func() (string, cookie.KeyID) {
 		u := s.user("alice")
-		u.Ends = w.clock.now().Add(maxDuration)
+		u.Ends = w.clock.Now().Add(maxDuration)
 		set := s.begin(u)
 		_, value, _ := strings.Cut(set, "=")
 		sealed, ok := cookie.Parse(value)
@@ -398,9 +379,9 @@ func TestKeys_Rotation(t *testing.T) {
 		return set, sealed.Key
 	}
 	first, id := begin()
-	w.clock.advance(rotateAfter - time.Minute)
+	w.clock.Advance(rotateAfter - time.Minute)
 	last, same := begin()
-	w.clock.advance(time.Minute)
+	w.clock.Advance(time.Minute)
 	s.wantNone("after its end", first)
 	next, other := begin()
 	if same != id || other == id {
@@ -413,14 +394,14 @@ func TestKeys_Rotation(t *testing.T) {
 			}
 		}
 	}
-	w.clock.advance(maxDuration - 2*time.Minute)
+	w.clock.Advance(maxDuration - 2*time.Minute)
 	if u, _ := s.resume(last); u == nil {
 		t.Error("a cookie of the key's last minute is not good until its end")
 	}
 	if n := len(w.stored(t)); n != 2 {
 		t.Errorf("%d keys are stored, want 2", n)
 	}
-	w.clock.advance(2 * time.Hour)
+	w.clock.Advance(2 * time.Hour)
 	begin()
 	if n := len(w.stored(t)); n != 2 {
 		t.Errorf("%d keys are stored, want 2: one is new, and one of no use any more", n)
@@ -481,7 +462,7 @@ func TestKeys_Sealed(t *testing.T) {
 	if u, _ := w.site(w.process(key), "block", Settings{}).resume(good); u == nil {
 		t.Error("another process with the KEY does not open the cookie")
 	}
-	planted := &cookie.Key{Made: w.clock.now(), Key: make([]byte, cookie.KeySize)}
+	planted := &cookie.Key{Made: w.clock.Now(), Key: make([]byte, cookie.KeySize)}
 	if err := w.storage.Store(t.Context(), "kerberos/sessions/shared", cookie.AppendKeys(nil, []*cookie.Key{planted})); err != nil {
 		t.Fatal(err)
 	}
@@ -523,7 +504,7 @@ func TestKeys_Unknown(t *testing.T) {
 	if n := counting.count(); n != 1 {
 		t.Errorf("the storage was read %d times, want 1", n)
 	}
-	w.clock.advance(lookPause)
+	w.clock.Advance(lookPause)
 	s.wantNone("of another storage", cookie)
 	if n := counting.count(); n != 2 {
 		t.Errorf("the storage was read %d times, want 2", n)
@@ -576,14 +557,14 @@ func TestKeys_StorageFails(t *testing.T) {
 
 func TestKeys_WrongClock(t *testing.T) {
 	w := newWorld(t)
-	w.clock.advance(365 * 24 * time.Hour)
+	w.clock.Advance(365 * 24 * time.Hour)
 	s := w.site(w.process(nil), "block", Settings{})
 	s.begin(s.user("alice"))
-	w.clock.advance(-365 * 24 * time.Hour)
+	w.clock.Advance(-365 * 24 * time.Hour)
 	s = w.site(w.process(nil), "block", Settings{})
 	u := s.user("alice")
 	s.wantUser(s.begin(u), u)
-	if keys := w.stored(t); len(keys) != 1 || !keys[0].Made.Equal(w.clock.now()) {
+	if keys := w.stored(t); len(keys) != 1 || !keys[0].Made.Equal(w.clock.Now()) {
 		t.Errorf("the key of the future is still there, or no other: %d keys", len(keys))
 	}
 }
