@@ -80,7 +80,7 @@ func (d *managedDomain) identity(t *testing.T) *negotiate.Initiator {
 	return id.Initiator(d.settings)
 }
 
-// login logs in anew.
+// login logs in again.
 func (d *managedDomain) login(i *negotiate.Initiator) error {
 	i.Identity().FlushTickets(negotiate.IsTGT)
 	_, err := i.Login(d.T.Context())

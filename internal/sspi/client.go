@@ -116,7 +116,7 @@ func (c *Client) release(used *credentials) {
 	}
 }
 
-// forget has the next call acquire credentials anew, unless that has happened since.
+// forget has the next call acquire credentials again, unless that has happened since.
 func (c *Client) forget(used *credentials) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

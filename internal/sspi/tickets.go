@@ -186,7 +186,7 @@ const (
 )
 
 // Account returns whose tickets Windows uses now. If they are another account's than they were,
-// the credentials are acquired anew.
+// the credentials are acquired again.
 func (c *Client) Account() (Account, error) {
 	tickets, _ := c.Tickets() // without them the name is looked for elsewhere
 	now, err := c.accountOf(tickets)

@@ -123,7 +123,7 @@ func TestBindings_OwnCertificate(t *testing.T) {
 	e.wantLogged("client not signed in", `"result":"bad_binding"`, `"reason":"bindings_missing"`)
 }
 
-// A connection that began with the certificate before goes on.
+// A connection that began with the certificate before stays in use.
 func TestBindings_Renewal(t *testing.T) {
 	e := newEnv(t, caddytest.Options{})
 	load := func() {
