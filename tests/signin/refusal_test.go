@@ -3,11 +3,13 @@ package signin
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/keytab"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate/accept"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/spnego"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
@@ -263,6 +266,46 @@ func TestReplay(t *testing.T) {
 	e.wantLogged("client not signed in", `"reason":"replay"`, `"user_id":"alice@CORP.EXAMPLE"`)
 	wantUser(t, e.Get("/b", from(newAddress()), e.user("alice").SignIn), "alice")
 }
+
+// When the replay cache of the account's key is full, clients are told when to try again, and nothing is
+// forgotten.
+func TestReplaysFull(t *testing.T) {
+	if os.Getenv(caddytest.LongEnv) != "1" {
+		t.Skip("1.7 million tokens: in long runs only")
+	}
+	e := newEnv(t, caddytest.Options{})
+	e.load(e.auth(spnLine), who)
+	alice := e.user("alice")
+	first := caddytest.Bearing(alice.Token(caddytest.Authenticator{}))
+	wantUser(t, e.get(first), "alice")
+	// Another acceptor of this process, with the same key.
+	acceptor := must.OK(accept.New(accept.Config{Keys: oneKey{must.OK(accept.NewKey(e.key(), 1))(t)}}))(t)
+	var full atomic.Bool
+	for i := 0; !full.Load(); i++ {
+		if i == 100 {
+			t.Fatal("not full after two million tokens")
+		}
+		caddytest.All(t, 20_000, 4, func(int) error {
+			_, err := acceptor.Accept(accept.Request{Token: alice.Token(caddytest.Authenticator{NoMutual: true})})
+			if refused, ok := errors.AsType[*accept.Error](err); ok && refused.Reason == accept.ReplaysFull {
+				full.Store(true)
+				return nil
+			}
+			return err
+		})
+	}
+	if a := e.get(alice.SignIn); a.Status != http.StatusServiceUnavailable || a.Header.Get("Retry-After") != "5" || a.Header.Get("WWW-Authenticate") != "" {
+		t.Errorf("%v, Retry-After %q", a, a.Header.Get("Retry-After"))
+	}
+	e.wantLogged("client not signed in", `"result":"throttled"`, `"reason":"replays_full"`, "set session")
+	wantChallenge(t, e.get(first))
+	e.wantLogged("client not signed in", `"reason":"replay"`)
+}
+
+// oneKey is the key of every service.
+type oneKey []*accept.Key
+
+func (k oneKey) KeysFor(messages.Principal) []*accept.Key { return k }
 
 func TestThrottle(t *testing.T) {
 	e := newEnv(t, caddytest.Options{})
