@@ -31,6 +31,8 @@ type signedVector struct {
 	logonVector
 	UPN       string
 	DNSDomain string `json:"dns_domain"`
+	// Constructed is for an account without a UPN of its own.
+	Constructed bool
 }
 
 type logonVector struct {
@@ -58,7 +60,7 @@ func (v *logonVector) want() *LogonInfo {
 
 func load(t testing.TB) (v foreign) {
 	vectors.Load(t, "ms-pac.json", &v)
-	if len(v.Signed) != 2 || len(v.Unsigned) != 1 || len(v.LogonInfo) != 2 {
+	if len(v.Signed) != 3 || len(v.Unsigned) != 1 || len(v.LogonInfo) != 2 {
 		t.Fatal("vectors are missing")
 	}
 	return v
@@ -87,7 +89,7 @@ func TestVectors_Signed(t *testing.T) {
 		if p.Logon.UserAccountControl.Machine() != v.Machine {
 			t.Errorf("%s: is it a machine's?", v.Name)
 		}
-		if (p.UPN != nil) != (v.UPN != "") || p.UPN != nil && (p.UPN.UPN != v.UPN || p.UPN.DNSDomainName != v.DNSDomain || p.UPN.Constructed) {
+		if (p.UPN != nil) != (v.UPN != "") || p.UPN != nil && (p.UPN.UPN != v.UPN || p.UPN.DNSDomainName != v.DNSDomain || p.UPN.Constructed != v.Constructed) {
 			t.Errorf("%s: UPN %+v", v.Name, p.UPN)
 		}
 	}

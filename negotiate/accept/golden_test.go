@@ -263,6 +263,10 @@ func FuzzAccept(f *testing.F) {
 	for _, other := range captures(f) {
 		f.Add([]byte(other.Tokens[0].Token))
 	}
+	accepted, refused := windowsCaptures(f)
+	for _, other := range append(accepted, refused...) {
+		f.Add(other.token(f))
+	}
 	f.Add(negTokenInit([]byte("NTLMSSP\x00\x01\x00\x00\x00"), nil, spnego.NTLMSSP, spnego.KRB5))
 	f.Add([]byte{0x60, 0x84, 0xff, 0xff, 0xff, 0xff})
 	cfg := c.config(f)
