@@ -1,20 +1,16 @@
 package caddytest
 
 import (
-	"context"
-	"crypto/rand"
 	"encoding/base64"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/caddy-negotiate/caddy-negotiate/krb5core"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/gss"
-	"github.com/caddy-negotiate/caddy-negotiate/krb5core/kdc"
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/messages"
 	"github.com/caddy-negotiate/caddy-negotiate/negotiate/spnego"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
 )
 
 // User is a client with a ticket for a service, who signs in with tokens of it.
@@ -27,85 +23,28 @@ type User struct {
 // The name has the realm: alice@CORP.EXAMPLE.
 func NewUser(t testing.TB, k interface{ Addr() string }, name, password, service string) *User {
 	t.Helper()
-	principal, err := krb5core.ParseUser(name, krb5core.UserForm{})
+	user, err := kdctest.Login(t.Context(), k.Addr(), name, password)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := kdc.ParseServer(k.Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	finder := everywhere{server}
-	sender, err := kdc.NewSender(kdc.Config{Finder: finder})
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := krb5core.NewClient(krb5core.Config{Sender: sender, Finder: finder, ETypes: append(enctype.Strong(), enctype.RC4_HMAC)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	account := krb5core.NewAccount(principal, krb5core.PasswordKeys(func() (string, error) { return password, nil }), nil)
-	tgt, err := client.Login(t.Context(), account, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	spn, err := messages.ParsePrincipal(service, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	spn.Name.NameType = messages.KRB_NT_SRV_HST
-	ticket, err := client.ServiceTicket(t.Context(), account, tgt, spn)
+	ticket, err := user.Ticket(t.Context(), service)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &User{t, ticket}
 }
 
-// everywhere is the KDC of all realms.
-type everywhere struct{ server kdc.Server }
-
-func (e everywhere) KDCs(context.Context, string) ([]kdc.Server, error) {
-	return []kdc.Server{e.server}, nil
-}
-
-// Authenticator is what a token says beside its ticket; fields that are zero have the usual value.
-type Authenticator struct {
-	Offset   time.Duration // of the client's clock
-	Bindings gss.ChannelBindings
-	NoMutual bool
-	Bare     bool // without SPNEGO
-}
+// Authenticator is what a token says beside its ticket.
+type Authenticator = kdctest.Authenticator
 
 // Token makes a token with a new authenticator.
 func (u *User) Token(a Authenticator) []byte {
 	u.t.Helper()
-	now := time.Now().Add(a.Offset)
-	sum := gss.Checksum{Bindings: a.Bindings, Flags: gss.GSS_C_MUTUAL_FLAG}
-	options := messages.AP_OPTS_MUTUAL_REQUIRED
-	if a.NoMutual {
-		sum.Flags, options = 0, 0
-	}
-	subkey, err := enctype.GenerateKey(u.Ticket.Key.EType(), rand.Reader)
+	token, err := a.Token(u.Ticket)
 	if err != nil {
 		u.t.Fatal(err)
 	}
-	plain := messages.Authenticator{
-		CRealm: u.Ticket.Client.Realm, CName: u.Ticket.Client.Name, CTime: now.Truncate(time.Second), CUSec: int32(now.Nanosecond() / 1000),
-		Subkey: subkey, Cksum: &messages.Checksum{Type: gss.CKSUMTYPE_GSS, Value: sum.Append(nil)},
-	}
-	sealed, err := u.Ticket.Key.Encrypt(rand.Reader, enctype.KEY_USAGE_AP_REQ_AUTHENTICATOR, plain.Marshal())
-	if err != nil {
-		u.t.Fatal(err)
-	}
-	req := messages.APReq{
-		APOptions: options, Ticket: messages.Ticket{Raw: u.Ticket.Ticket},
-		Authenticator: messages.EncryptedData{EType: u.Ticket.Key.EType(), Cipher: sealed},
-	}
-	framed := gss.AppendToken(nil, gss.TOK_AP_REQ, req.Marshal())
-	if a.Bare {
-		return framed
-	}
-	return append(spnego.AppendInitPrefix(nil, len(framed)), framed...)
+	return token
 }
 
 // SignIn gives a request a new token.
