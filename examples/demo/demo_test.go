@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,13 +16,15 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/tests/lab"
 )
 
-// startDemo runs the demo like the command and returns Caddy's URL.
-func startDemo(t *testing.T) string {
+// startDemo runs the demo like the command, and returns Caddy's address and what the demo shows.
+func startDemo(t *testing.T, signIn bool) (listen, text string) {
 	t.Helper()
-	listen := caddytest.FreeAddress(t)
+	listen = caddytest.FreeAddress(t)
 	ctx, stop := context.WithCancel(context.Background())
-	ready, ended := make(chan struct{}), make(chan error, 1)
-	go func() { ended <- run(ctx, listen, false, func() { close(ready) }) }()
+	shown, ended := make(chan string, 1), make(chan error, 1)
+	go func() {
+		ended <- run(ctx, options{listen: listen, signIn: signIn}, func(text string) { shown <- text })
+	}()
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
@@ -28,12 +32,12 @@ func startDemo(t *testing.T) string {
 		}
 	})
 	select {
-	case <-ready:
+	case text = <-shown:
 	case err := <-ended:
 		ended <- nil
 		t.Fatal(err)
 	}
-	return "http://" + listen
+	return listen, text
 }
 
 // send sends a request with headers as alternating names and values.
@@ -48,20 +52,28 @@ func send(t *testing.T, method, url, body string, headers ...string) caddytest.A
 }
 
 func TestDemo_Once(t *testing.T) {
-	if err := run(t.Context(), caddytest.FreeAddress(t), true, func() {}); err != nil {
-		t.Fatal(err)
+	for _, signIn := range []bool{false, true} {
+		err := run(t.Context(), options{listen: caddytest.FreeAddress(t), signIn: signIn, once: true}, func(string) {})
+		if err != nil {
+			t.Errorf("-sign-in=%t: %v", signIn, err)
+		}
 	}
 }
 
 func TestDemo_TakenAddress(t *testing.T) {
 	taken := caddytest.Serve(t, &http.Server{Handler: http.NotFoundHandler()})
-	if err := run(t.Context(), taken, true, func() {}); err == nil || !strings.Contains(err.Error(), taken) || !strings.Contains(err.Error(), "-listen 127.0.0.1:") {
+	err := run(t.Context(), options{listen: taken, once: true}, func(string) {})
+	if err == nil || !strings.Contains(err.Error(), taken) || !strings.Contains(err.Error(), "-listen 127.0.0.1:") {
 		t.Errorf("a taken address: %v", err)
 	}
 }
 
 func TestDemo(t *testing.T) {
-	url := startDemo(t)
+	listen, text := startDemo(t, false)
+	url := "http://" + listen
+	if !strings.Contains(text, "curl -i "+url+" ") {
+		t.Errorf("the demo shows\n%s", text)
+	}
 	const seen = "svc-proxy@DEMO.EXAMPLE"
 	if a := send(t, http.MethodGet, url, "", "Accept", "*/*"); a.Body != seen+"\n" {
 		t.Errorf("curl gets %v", a)
@@ -96,7 +108,8 @@ func TestDemo(t *testing.T) {
 
 func TestDemo_Browser(t *testing.T) {
 	b := lab.StartBrowser(t, nil)
-	url := startDemo(t)
+	listen, _ := startDemo(t, false)
+	url := "http://" + listen
 	b.Open(url)
 	b.Want("#principal", "svc-proxy@DEMO.EXAMPLE")
 	b.Want("#requests", "1")
@@ -169,6 +182,76 @@ func TestDemo_Browser(t *testing.T) {
 	b.Want("#kdc", "stopped")
 }
 
+// command is one that the demo shows for a user: its variables, and what follows the program.
+type command struct{ env, args []string }
+
+// commands are those of a program, for alice and for bob.
+func commands(t *testing.T, text, program string) (found [2]command) {
+	t.Helper()
+	n := 0
+	for line := range strings.Lines(text) {
+		before, after, ok := strings.Cut(line, " "+program+" ")
+		if env := strings.Fields(before); ok && len(env) > 0 && n < len(found) {
+			found[n] = command{env, strings.Fields(after)}
+			n++
+		}
+	}
+	if n != len(found) {
+		t.Fatalf("%d commands of %s in\n%s", n, program, text)
+	}
+	return found
+}
+
+var principals = [2]string{"alice@DEMO.EXAMPLE", "bob@DEMO.EXAMPLE"}
+
+func TestDemo_SignInCurl(t *testing.T) {
+	lab.Require(t, lab.Curl)
+	listen, text := startDemo(t, true)
+	for i, c := range commands(t, text, "curl") {
+		curl := exec.CommandContext(t.Context(), "curl", append([]string{"-sS", "--max-time", "20"}, c.args...)...)
+		curl.Env = append(os.Environ(), c.env...)
+		if out, err := curl.CombinedOutput(); err != nil || string(out) != principals[i]+"\n" {
+			t.Errorf("%s gets %q, %v", principals[i], out, err)
+		}
+	}
+	if a := send(t, http.MethodGet, "http://"+listen, ""); a.Status != http.StatusUnauthorized || a.Header.Get("WWW-Authenticate") != "Negotiate" {
+		t.Errorf("without a ticket: %v", a)
+	}
+}
+
+func TestDemo_SignInBrowser(t *testing.T) {
+	lab.Require(t, lab.Chromium)
+	_, text := startDemo(t, true)
+	chromium := commands(t, text, "chromium")
+	var browsers [2]*lab.Browser
+	url := ""
+	for i, c := range chromium {
+		last := len(c.args) - 1
+		url = c.args[last]
+		browsers[i] = lab.StartBrowser(t, c.args[:last], c.env...)
+		browsers[i].Open(url)
+		browsers[i].Want("#principal", principals[i])
+		browsers[i].Want("#requests", "1")
+	}
+	for i, b := range browsers { // by the cookie
+		b.Click("#again")
+		b.Want("#requests", "2")
+		b.Want("#principal", principals[i])
+		b.Want("#without", "401 Unauthorized")
+		b.Shoot("demo-sign-in-" + strconv.Itoa(i))
+	}
+	browsers[0].Click("#switch")
+	browsers[0].Want("#kdc", "stopped")
+	browsers[1].Click("#again")
+	browsers[1].Want("#kdc", "stopped")
+	browsers[1].Want("#principal", principals[1])
+
+	nobody := lab.StartBrowser(t, []string{"--auth-server-allowlist=localhost"}, "KRB5CCNAME=FILE:"+t.TempDir()+"/none")
+	nobody.Open(url)
+	nobody.Open(url) // the first page of a new profile fails in any case
+	nobody.Want(".error-code", "HTTP ERROR 401")
+}
+
 // Of the tickets that requests came with the page shows the latest ones, and how much of their lives is over.
 func TestPage_TicketsLives(t *testing.T) {
 	realm := kdctest.NewRealm(realmName)
@@ -188,6 +271,18 @@ func TestPage_TicketsLives(t *testing.T) {
 	now = now.Add(24 * time.Hour)
 	if v = s.count(&kdctest.Peer{EndTime: now.Add(time.Hour)}); v.Lives[0].Lived != 0 || v.Lives[1].Lived != 100 {
 		t.Errorf("a day later: %+v", v.Lives)
+	}
+}
+
+// Tickets of two users may end in the same second.
+func TestPage_TicketOfEachUser(t *testing.T) {
+	s := &showcase{kdc: kdctest.NewKDC(kdctest.Config{}), now: time.Now}
+	var v view
+	for _, name := range []string{"alice", "bob", "alice"} {
+		v = s.count(&kdctest.Peer{User: name, EndTime: time.Date(2036, 1, 1, 0, 0, 0, 0, time.UTC)})
+	}
+	if len(v.Lives) != 2 || v.ByTicket != 2 || v.Lives[0].User != "bob" || v.Lives[0].Requests != "1 request" {
+		t.Errorf("%d requests with alice's ticket, lives %+v", v.ByTicket, v.Lives)
 	}
 }
 

@@ -1,6 +1,7 @@
 // Command demo shows the plugin on a machine that has only Go: it starts an embedded
 // KDC, a web server that requires Kerberos, and Caddy with examples/Caddyfile as a proxy
-// for that server. The web server has a page for browsers (page.go).
+// for that server. The web server has a page for browsers (page.go). With -sign-in Caddy
+// signs two users in, and the web server sees each of them (signin.go).
 package main
 
 import (
@@ -35,24 +36,31 @@ const (
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:8080", "`address` on which Caddy listens")
-	once := flag.Bool("once", false, "send one request, print the answer, and exit 0 only if the upstream saw the right principal")
+	signIn := flag.Bool("sign-in", false, "sign users in, alice and bob, by the tickets of their browsers; the upstream sees each of them")
+	once := flag.Bool("once", false, "send one request, of each user with -sign-in, print the answer, and exit 0 only if the upstream saw the right principal")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *listen, *once, func() {}); err != nil {
+	if err := run(ctx, options{*listen, *signIn, *once}, func(text string) { fmt.Print(text) }); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 }
 
-// run runs the demo until the context ends, or for one request. It calls ready when all
-// servers are ready.
-func run(ctx context.Context, listen string, once bool, ready func()) error {
-	host, port, err := net.SplitHostPort(listen)
+// options are the flags.
+type options struct {
+	listen       string
+	signIn, once bool
+}
+
+// run runs the demo until the context ends, or for one request of each user. When all servers are ready
+// it shows a text that says what to do.
+func run(ctx context.Context, o options, show func(text string)) error {
+	host, port, err := net.SplitHostPort(o.listen)
 	if err != nil {
-		return fmt.Errorf("-listen %s: %w; write e.g. 127.0.0.1:8080", listen, err)
+		return fmt.Errorf("-listen %s: %w; write e.g. 127.0.0.1:8080", o.listen, err)
 	}
-	if err := free(listen); err != nil {
+	if err := free(o.listen); err != nil {
 		return err
 	}
 	folder, err := os.MkdirTemp("", "caddy-negotiate-demo-")
@@ -61,22 +69,25 @@ func run(ctx context.Context, listen string, once bool, ready func()) error {
 	}
 	defer os.RemoveAll(folder)
 
-	site, err := startSite(folder, "http://"+listen)
-	if err != nil {
+	s := &site{folder: folder, caddy: "http://" + o.listen, text: examples.Caddyfile}
+	if o.signIn {
+		s.caddy, s.text = "http://"+net.JoinHostPort(signInHost, port), signInCaddyfile
+	}
+	if err := s.start(ctx, o.signIn); err != nil {
 		return err
 	}
-	defer site.stop()
+	defer s.stop()
 
 	for name, value := range map[string]string{
 		"XDG_DATA_HOME": folder, "XDG_CONFIG_HOME": folder, // Caddy's files
 		"DEMO_HOST": host, "DEMO_PORT": port,
-		"DEMO_KDC": site.kdc.Addr(), "DEMO_KEYTAB": site.keytab, "DEMO_UPSTREAM": site.upstream.Addr(),
+		"DEMO_KDC": s.kdc.Addr(), "DEMO_KEYTAB": s.keytab(), "DEMO_UPSTREAM": s.upstream.Addr(),
 	} {
 		if err := os.Setenv(name, value); err != nil {
 			return err
 		}
 	}
-	config, err := configOf(folder, once)
+	config, err := s.config(o.once)
 	if err != nil {
 		return err
 	}
@@ -85,68 +96,74 @@ func run(ctx context.Context, listen string, once bool, ready func()) error {
 	}
 	defer func() { _ = caddy.Stop() }()
 
-	if once {
-		return ask(ctx, listen)
+	if o.once {
+		return s.askOnce(ctx)
 	}
-	fmt.Printf(`
+	show(fmt.Sprintf(`
 ----------------------------------------------------------------------
 An embedded KDC for realm %s answers at %s.
 A web server that requires Kerberos runs at %s:
 
   curl -i %s      401: you have no ticket
 
-Caddy with examples/Caddyfile is at http://%s and logs in as %s@%s:
-
-  curl -i http://%s       200: the web server sees who Caddy is
-
-Open that address in a browser, too. Ctrl-C ends everything; nothing stays behind.
+%s
+Ctrl-C ends everything; nothing stays behind.
 ----------------------------------------------------------------------
-`, realmName, site.kdc.Addr(), site.upstream.URL(), site.upstream.URL(), listen, proxyName, realmName, listen)
-	ready()
+`, realmName, s.kdc.Addr(), s.upstream.URL(), s.upstream.URL(), s.instructions()))
 	<-ctx.Done()
 	return nil
 }
 
-// site is a KDC and a web server that requires Kerberos.
+// site is a KDC and a web server that requires Kerberos, behind Caddy.
 type site struct {
+	folder   string // of all files
+	caddy    string // URL
+	text     []byte // Caddy's configuration
 	kdc      *kdctest.KDC
 	upstream *kdctest.Upstream
-	keytab   string
+	users    []user // who sign in; none where Caddy logs in for everyone
 }
 
-// startSite starts them. The page asks for more requests through Caddy.
-func startSite(folder, caddy string) (*site, error) {
+func (s *site) keytab() string { return filepath.Join(s.folder, "svc-proxy.keytab") }
+
+// start starts the KDC and the web server, with users if they are to sign in.
+func (s *site) start(ctx context.Context, signIn bool) error {
 	realm := kdctest.NewRealm(realmName)
 	proxy := realm.AddService(proxyName)
+	if signIn {
+		proxy.Set(mayDelegate()...)
+	}
 	web := realm.AddService(service)
 
 	keys, err := realm.Keytab(proxy)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s := &site{keytab: filepath.Join(folder, "svc-proxy.keytab")}
-	if err := os.WriteFile(s.keytab, keys, 0o600); err != nil {
-		return nil, err
+	if err := os.WriteFile(s.keytab(), keys, 0o600); err != nil {
+		return err
 	}
 	keys, err = realm.Keytab(web)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	acceptor, err := kdctest.NewAcceptor(kdctest.AcceptorConfig{Keytab: keys})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.kdc = kdctest.NewKDC(kdctest.Config{Realms: []*kdctest.Realm{realm}})
-	if err := s.kdc.Start(); err != nil {
-		return nil, err
-	}
-	show := &showcase{kdc: s.kdc, caddy: caddy, now: time.Now}
+	show := &showcase{kdc: s.kdc, caddy: s.caddy, signIn: signIn, now: time.Now}
 	s.upstream = kdctest.NewUpstream(kdctest.UpstreamConfig{Acceptor: acceptor, Handler: show.sameOrigin()})
-	if err := s.upstream.Start(); err != nil {
-		s.kdc.Stop()
-		return nil, err
+	err = s.kdc.Start()
+	if err == nil {
+		err = s.upstream.Start()
 	}
-	return s, nil
+	if err == nil && signIn {
+		err = s.addUsers(ctx, realm)
+	}
+	if err != nil {
+		s.stop()
+	}
+	return err
 }
 
 func (s *site) stop() {
@@ -154,10 +171,22 @@ func (s *site) stop() {
 	s.kdc.Stop() // no effect if the page has stopped it
 }
 
-// configOf adapts examples/Caddyfile so that Caddy leaves no files behind: no admin
+// instructions say what can be done with Caddy.
+func (s *site) instructions() string {
+	if len(s.users) > 0 {
+		return s.signInInstructions()
+	}
+	return fmt.Sprintf(`Caddy with examples/Caddyfile is at %[1]s and logs in as %[2]s@%[3]s:
+
+  curl -i %[1]s       200: the web server sees who Caddy is
+
+Open that address in a browser, too.`, s.caddy, proxyName, realmName)
+}
+
+// config adapts the Caddyfile so that Caddy leaves no files behind: no admin
 // endpoint, no autosaved configuration, storage in the folder.
-func configOf(folder string, quiet bool) (*caddy.Config, error) {
-	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(examples.Caddyfile, map[string]any{"filename": "examples/Caddyfile"})
+func (s *site) config(quiet bool) (*caddy.Config, error) {
+	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(s.text, map[string]any{"filename": "Caddyfile"})
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +196,7 @@ func configOf(folder string, quiet bool) (*caddy.Config, error) {
 	}
 	persist := false
 	config.Admin = &caddy.AdminConfig{Disabled: true, Config: &caddy.ConfigSettings{Persist: &persist}}
-	config.StorageRaw = caddyconfig.JSONModuleObject(map[string]string{"root": filepath.Join(folder, "storage")}, "module", "file_system", nil)
+	config.StorageRaw = caddyconfig.JSONModuleObject(map[string]string{"root": filepath.Join(s.folder, "storage")}, "module", "file_system", nil)
 	level := "WARN" // what is usual would bury the instructions
 	if quiet {
 		level = "ERROR"
@@ -186,13 +215,34 @@ func free(listen string) error {
 	return l.Close()
 }
 
-// ask sends one request through Caddy and checks the principal that the web server saw.
-func ask(ctx context.Context, listen string) error {
+// askOnce sends a request of each user through Caddy, or one without a ticket if there are no users.
+func (s *site) askOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+listen+"/json", nil)
+	if len(s.users) == 0 {
+		return s.ask(ctx, "", proxyName)
+	}
+	for _, u := range s.users {
+		token, err := u.token(ctx)
+		if err != nil {
+			return err
+		}
+		if err := s.ask(ctx, token, u.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ask sends a request through Caddy, with a value of Authorization if it is not empty, and checks the
+// principal that the web server saw.
+func (s *site) ask(ctx context.Context, authorization, want string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.caddy+"/json", nil)
 	if err != nil {
 		return err
+	}
+	if authorization != "" {
+		request.Header.Set("Authorization", authorization)
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
@@ -208,7 +258,7 @@ func ask(ctx context.Context, listen string) error {
 	if err := json.Unmarshal(body, &peer); err != nil {
 		return fmt.Errorf("parsing the upstream's response: %w", err)
 	}
-	if want := proxyName + "@" + realmName; response.StatusCode != http.StatusOK || peer.Principal != want {
+	if want += "@" + realmName; response.StatusCode != http.StatusOK || peer.Principal != want {
 		return fmt.Errorf("the upstream saw %q (%s), not %s", peer.Principal, response.Status, want)
 	}
 	return nil

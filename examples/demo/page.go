@@ -34,9 +34,10 @@ var policy = func() string {
 // showcase is the web server's handler: a page for browsers, text for other clients. All
 // its requests are authenticated.
 type showcase struct {
-	kdc   *kdctest.KDC
-	caddy string // URL
-	now   func() time.Time
+	kdc    *kdctest.KDC
+	caddy  string // URL
+	signIn bool   // users sign in, and come by their own names
+	now    func() time.Time
 
 	mu       sync.Mutex
 	stopped  bool
@@ -47,6 +48,7 @@ type showcase struct {
 
 // ticket is one that requests came with.
 type ticket struct {
+	user        string
 	begun, ends time.Time // when it was first seen, and its end
 	requests    int
 }
@@ -90,6 +92,8 @@ func (r *rate) graph() (path string, most int) {
 // view is the data of the page.
 type view struct {
 	Peer               *kdctest.Peer
+	SignIn             bool
+	Without            string // status of a request without a ticket, where users sign in
 	Requests, ByTicket int
 	KDCUp              bool
 	Logins, Tickets    string
@@ -102,8 +106,8 @@ type view struct {
 
 // life is how the page shows a ticket.
 type life struct {
-	Since, Ends, Requests string
-	Lived                 int // percent
+	User, Since, Ends, Requests string
+	Lived                       int // percent
 }
 
 // ServeHTTP implements http.Handler.
@@ -123,40 +127,48 @@ func (s *showcase) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		http.Redirect(w, r, "/?do=kdc", http.StatusSeeOther)
 	case r.URL.Path == "/burst" && r.Method == http.MethodPost:
-		if err := s.burst(r.Context()); err != nil {
-			http.Error(w, err.Error(), http.StatusBadGateway)
-			return
+		for range burstSize {
+			if _, err := s.request(r.Context()); err != nil {
+				http.Error(w, err.Error(), http.StatusBadGateway)
+				return
+			}
 		}
 		http.Redirect(w, r, "/?do=burst", http.StatusSeeOther)
 	case r.URL.Path == "/favicon.ico":
 		http.NotFound(w, r)
 	case r.URL.Path == "/" && browser:
 		v.Did = r.FormValue("do")
+		if s.signIn {
+			var err error
+			if v.Without, err = s.request(r.Context()); err != nil {
+				v.Without = err.Error()
+			}
+		}
 		writePage(w, v)
 	default:
 		kdctest.WhoHandler(w, r)
 	}
 }
 
-// count counts a request. It identifies a ticket by its end: the next one ends later.
+// count counts a request. It identifies a ticket by its user and its end: the user's next one ends later.
 func (s *showcase) count(peer *kdctest.Peer) view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
 	s.requests++
-	last := len(s.tickets) - 1
-	if last < 0 || !peer.EndTime.Equal(s.tickets[last].ends) {
-		s.tickets = append(s.tickets, ticket{begun: now, ends: peer.EndTime})
+	this := slices.IndexFunc(s.tickets, func(t ticket) bool { return t.user == peer.User && t.ends.Equal(peer.EndTime) })
+	if this < 0 {
+		s.tickets = append(s.tickets, ticket{user: peer.User, begun: now, ends: peer.EndTime})
 		s.tickets = s.tickets[max(0, len(s.tickets)-shownTickets):]
-		last = len(s.tickets) - 1
+		this = len(s.tickets) - 1
 	}
-	s.tickets[last].requests++
+	s.tickets[this].requests++
 	s.rate.pass(now.Unix())
 	s.rate.counts[shownSeconds-1]++
 	graph, most := s.rate.graph()
 	counts := s.kdc.Counts()
 	v := view{
-		Peer: peer, Requests: s.requests, ByTicket: s.tickets[last].requests, KDCUp: !s.stopped, Graph: graph, Most: most,
+		Peer: peer, SignIn: s.signIn, Requests: s.requests, ByTicket: s.tickets[this].requests, KDCUp: !s.stopped, Graph: graph, Most: most,
 		Logins: many(counts.ASRep, "login"), Tickets: many(counts.TGSRep, "service ticket"),
 		Ends: peer.EndTime.Local().Format("15:04:05 on 2 January"), Left: left(peer.EndTime.Sub(now)),
 	}
@@ -169,7 +181,7 @@ func (s *showcase) count(peer *kdctest.Peer) view {
 func (t ticket) life(now time.Time) life {
 	lived := 100 * now.Sub(t.begun) / max(1, t.ends.Sub(t.begun))
 	return life{
-		Since: t.begun.Local().Format(time.TimeOnly), Ends: t.ends.Local().Format(time.TimeOnly),
+		User: t.user, Since: t.begun.Local().Format(time.TimeOnly), Ends: t.ends.Local().Format(time.TimeOnly),
 		Requests: many(t.requests, "request"), Lived: int(min(100, lived)),
 	}
 }
@@ -177,24 +189,19 @@ func (t ticket) life(now time.Time) life {
 // burstSize is how many requests a burst sends.
 const burstSize = 100
 
-// burst sends requests through Caddy, one after the other.
-func (s *showcase) burst(ctx context.Context) error {
-	for range burstSize {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.caddy+"/json", nil)
-		if err != nil {
-			return err
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(io.Discard, response.Body)
-		response.Body.Close()
-		if err != nil {
-			return err
-		}
+// request sends a request without a ticket through Caddy, and returns the answer's status.
+func (s *showcase) request(ctx context.Context) (status string, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.caddy+"/json", nil)
+	if err != nil {
+		return "", err
 	}
-	return nil
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	_, err = io.Copy(io.Discard, response.Body)
+	return response.Status, err
 }
 
 // turn stops or starts the KDC.
