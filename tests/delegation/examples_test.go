@@ -16,10 +16,10 @@ import (
 
 const root = "../.."
 
-// example is a file of examples/delegation with this domain's addresses in it.
+// example is a file of examples with this domain's addresses in it.
 func (e *env) example(name string, more ...string) string {
 	e.T.Helper()
-	text, err := os.ReadFile(root + "/examples/delegation/" + name)
+	text, err := os.ReadFile(root + "/examples/" + name)
 	if err != nil {
 		e.T.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func (e *env) example(name string, more ...string) string {
 
 func TestExample_BasicAuth(t *testing.T) {
 	e := newEnv(t, caddytest.Options{})
-	caddytest.Load(t, e.example("basic_auth.caddyfile", "app.example.com {", "http://"+e.Addr+" {\nbind 127.0.0.1"))
+	caddytest.Load(t, e.example("delegation/basic_auth.caddyfile", "app.example.com {", "http://"+e.Addr+" {\nbind 127.0.0.1"))
 	for _, name := range []string{"alice", "bob", "alice"} {
 		e.Get("/", signedIn(name)).WantUser(t, name+"@"+corpRealm)
 	}
@@ -53,7 +53,7 @@ func TestExample_ForwardAuth(t *testing.T) {
 	for _, name := range []string{"administrator", "svc-backup", "DC1$"} {
 		e.Realm.AddUser(name, "x")
 	}
-	caddytest.Load(t, e.example("forward_auth.caddyfile", "app.example.com {", "http://"+e.Addr+" {\nbind 127.0.0.1",
+	caddytest.Load(t, e.example("delegation/forward_auth.caddyfile", "app.example.com {", "http://"+e.Addr+" {\nbind 127.0.0.1",
 		"gateway.example.com:9091", gateway(t)))
 	e.Get("/", cookie("alice")).WantUser(t, "alice@"+corpRealm)
 	e.Get("/", cookie("CORP:bob")).WantUser(t, "bob@"+corpRealm)
@@ -64,13 +64,16 @@ func TestExample_ForwardAuth(t *testing.T) {
 	}
 }
 
-func TestExample_ClientTicket(t *testing.T) {
+func TestExample_SingleSignOn(t *testing.T) {
 	e := newSignInEnv(t, caddytest.Options{})
-	caddytest.Load(t, e.example("client_ticket.caddyfile", "app.example.com {", "http://"+e.Addr+" {\nbind 127.0.0.1",
+	caddytest.Load(t, e.example("single-sign-on/Caddyfile", "app.example.com {", "http://"+e.Addr+" {\nbind 127.0.0.1",
 		"HTTP/app.example.com", proxySPN, "transport negotiate intranet {", "transport negotiate intranet {\nspn "+webSPN))
 	for _, name := range []string{"alice", "bob"} {
 		cookie := e.begin(e.user(name))
 		e.Get("/", withCookie(cookie)).WantUser(t, name+"@"+corpRealm)
+	}
+	if a := e.Get("/"); a.Status != http.StatusUnauthorized {
+		t.Errorf("without a ticket: %v", a)
 	}
 }
 
@@ -104,7 +107,7 @@ func TestExample_OpenIDConnect(t *testing.T) {
 		}
 		e.Realm.Principal(name).Set(kdctest.Alias(name + "@corp.example"))
 	}
-	caddytest.Load(t, e.example("openid_connect.caddyfile", "app.example.com {", "http://"+e.Addr+" {\nbind 127.0.0.1", "127.0.0.1:4180", oauth2Proxy(t)))
+	caddytest.Load(t, e.example("delegation/openid_connect.caddyfile", "app.example.com {", "http://"+e.Addr+" {\nbind 127.0.0.1", "127.0.0.1:4180", oauth2Proxy(t)))
 	browser := func(name string) func(*http.Request) {
 		return func(r *http.Request) { r.AddCookie(&http.Cookie{Name: "_oauth2_proxy", Value: name}) }
 	}
@@ -139,7 +142,7 @@ func TestExample_ClientCertificates(t *testing.T) {
 	keyFile := e.Write("key.pem", caddytest.KeyPEM(t, server))
 	port := caddytest.Port(e.Addr)
 	// Longer patterns first: the replacer takes the first that fits.
-	caddytest.Load(t, e.example("client_certificates.caddyfile",
+	caddytest.Load(t, e.example("delegation/client_certificates.caddyfile",
 		"app.example.com {\n\ttls {", "https://app.example.com:"+port+" {\nbind 127.0.0.1\ntls "+certFile+" "+keyFile+" {",
 		"/etc/caddy/corp-ca.pem", caFile))
 	trusted := x509.NewCertPool()

@@ -355,7 +355,7 @@ func TestSession_Browser(t *testing.T) {
 		return all, unauthorized
 	}
 	run("")
-	b.Open(url + "/") // a new profile has no list of servers for its first page
+	b.Open(url + "/") // on Linux the first page of a new profile fails: then Chromium loads the Kerberos library
 	all, unauthorized := visit()
 	t.Logf("without session: %d requests, of which %d are 401", all, unauthorized)
 	run(caddytest.Block("session", "sign_off /bye"))
