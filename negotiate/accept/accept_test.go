@@ -288,7 +288,7 @@ var refusals = []struct {
 		}
 	}},
 	{"a million microseconds", accept.BadAuthenticator, func(_ *world, t *token) { t.auth.CUSec = 1_000_000 }},
-	{"negative microseconds", accept.BadAuthenticator, func(_ *world, t *token) { t.auth.CUSec = -1 }},
+	{"minus a million microseconds", accept.BadAuthenticator, func(_ *world, t *token) { t.auth.CUSec = -1_000_000 }},
 	{"another client", accept.Mismatch, func(w *world, t *token) { t.auth.CName = principal(w.tb, "bob").Name }},
 	{"a client of another realm", accept.Mismatch, func(_ *world, t *token) { t.auth.CRealm = "OTHER.EXAMPLE" }},
 	{"clock behind", accept.Skew, func(_ *world, t *token) { t.auth.CTime = now.Add(-5*time.Minute - time.Second) }},

@@ -63,8 +63,10 @@ func (x *exchange) openAuthenticator() *Error {
 	if x.auth, err = messages.ParseAuthenticator(x.plain); err != nil {
 		return because(BadAuthenticator, err)
 	}
+	// RFC 4120, Section 5.2.4, has no microseconds below zero. Kerberos.NET sent them half of the time
+	// until 2022, and MIT's acceptor takes them.
 	const second = 1_000_000
-	if x.auth.CUSec < 0 || x.auth.CUSec >= second {
+	if x.auth.CUSec <= -second || x.auth.CUSec >= second {
 		return refuse(BadAuthenticator)
 	}
 	if !x.auth.CName.Equal(x.ticket.CName) || x.auth.CRealm != x.ticket.CRealm {

@@ -46,7 +46,7 @@ func windowsCaptures(tb testing.TB) (accepted, refused []windowsCapture) {
 	tb.Helper()
 	var v struct{ Cases, Refused []windowsCapture }
 	vectors.Load(tb, "kerberos-net.json", &v)
-	if len(v.Cases) != 14 || len(v.Refused) != 5 {
+	if len(v.Cases) != 17 || len(v.Refused) != 5 {
 		tb.Fatalf("%d tokens, %d to be refused", len(v.Cases), len(v.Refused))
 	}
 	return v.Cases, v.Refused
@@ -173,7 +173,9 @@ func TestAccept_WindowsElsewhere(t *testing.T) {
 					t.Errorf("%s: %v, want %s", what, err, want)
 				}
 			}
-			refused("today", accept.Skew, func(cfg *accept.Config, _ *accept.Request) { cfg.Now = nil })
+			refused("a year later", accept.Skew, func(cfg *accept.Config, _ *accept.Request) {
+				cfg.Now = func() time.Time { return c.Sent.AddDate(1, 0, 0) }
+			})
 			refused("at another service", accept.WrongService, func(cfg *accept.Config, _ *accept.Request) {
 				cfg.Services = []messages.Principal{principal(t, "HTTP/other.example@EXAMPLE")}
 			})
