@@ -85,7 +85,7 @@ func TestBadInputIsRefusedWithPlaceThingAndRemedy(t *testing.T) {
 		{"unknown", good + where + what + "wholly_unknown x", []string{"Caddyfile:11", "wholly_unknown", "known here are", "use_tcp"}},
 		{"twice", good + where + what + "spn HTTP/other", []string{"Caddyfile:11", "spn is set twice", "Caddyfile:10"}},
 		{"too few", good + where + "spn", []string{"Caddyfile:10", "spn takes exactly one value"}},
-		{"too many", good + where + "spn a b", []string{"Caddyfile:10", "spn takes exactly one value"}},
+		{"too many", good + where + "spn a b", []string{"Caddyfile:10", "spn takes exactly one value", "between backticks"}},
 		{"empty", good + where + `spn ""`, []string{"Caddyfile:10", "spn", "empty"}},
 		{"no KDC", good + "kdc", []string{"Caddyfile:9", "kdc takes one value or more"}},
 		{"no type", good + where + what + "encryption_types", []string{"Caddyfile:11", "encryption_types takes one value or more"}},

@@ -56,9 +56,6 @@ func newCheckCommand() *cobra.Command {
 	flags.StringVar(&f.passwordFile, "password-file", "", "File with the password of --user, to sign in at negotiate_auth")
 	flags.BoolVar(&f.json, "json", false, "Write JSON")
 	flags.BoolVar(&f.platform, "platform", false, "Check what Windows itself offers (SSPI), without a configuration")
-	for _, other := range []string{"config", "adapter", "envfile", "identity", "user"} {
-		cmd.MarkFlagsMutuallyExclusive("platform", other)
-	}
 	flags.DurationVar(&f.patience, "patience", 3*time.Second, "How long to wait for a KDC or upstream that does not answer")
 	return cmd
 }
@@ -74,6 +71,11 @@ func (f *checkFlags) run(cmd *cobra.Command) error {
 		return errors.New("--password-file needs --user, whose password it holds")
 	}
 	if f.platform {
+		for _, other := range []string{"config", "adapter", "envfile", "identity", "user"} {
+			if cmd.Flags().Changed(other) {
+				return fmt.Errorf("--platform checks Windows without a configuration: leave out --%s, or --platform", other)
+			}
+		}
 		return f.checkPlatform(ctx, &report{console: consoleOf(cmd), json: f.json, subject: "Windows"})
 	}
 	if err := f.loadEnv(); err != nil {

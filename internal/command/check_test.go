@@ -2,12 +2,14 @@ package command_test
 
 import (
 	"crypto/tls"
+	"encoding/binary"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
 
 	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/net/http2"
@@ -18,6 +20,7 @@ import (
 	"github.com/caddy-negotiate/caddy-negotiate/krb5core/enctype"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/caddytest"
 	"github.com/caddy-negotiate/caddy-negotiate/tests/kdctest"
+	"github.com/caddy-negotiate/caddy-negotiate/tests/must"
 )
 
 func TestCheck_OK(t *testing.T) {
@@ -113,6 +116,13 @@ func mistakes(t *testing.T) map[string]mistake {
 				return l.usual("resolvers " + caddytest.StartDNS(l.T, map[string]string{"web.corp.example": "127.0.0.1"}))
 			},
 		},
+		"upstream's name misspelt": {
+			args:   []string{"--url", "http://wbe.corp.example/"},
+			status: "FAIL", step: "upstream", causes: []diagnosis.Cause{diagnosis.CauseUpstreamUnreachable}, words: []string{"wbe.corp.example is not in the DNS"},
+			prepare: func(l *commandLab) []string {
+				return l.usual("resolvers " + caddytest.StartDNS(l.T, map[string]string{"web.corp.example": "127.0.0.1"}))
+			},
+		},
 		"alias of a host that has the service": {
 			args:   []string{"--spn", "HTTP/www.corp.example"},
 			status: "FAIL", step: "ticket", causes: []diagnosis.Cause{diagnosis.CauseUnknownSPN},
@@ -172,6 +182,21 @@ func TestCheck_KeytabVersion(t *testing.T) {
 	l.wantOK(text, c)
 	if !strings.Contains(text, "version 1; the keytab calls it version 7") {
 		t.Errorf("nothing is said of the versions:\n%s", text)
+	}
+}
+
+// PowerShell's > writes UTF-16, which the adapter reads as UTF-8: its error is of a directive.
+func TestCheck_UTF16(t *testing.T) {
+	l := newCommandLab(t, caddytest.Options{})
+	units := utf16.Encode([]rune("\ufeff" + ":80 {\n\trespond hello\n}\n"))
+	file := l.Write("Caddyfile", must.OK(binary.Append(nil, binary.LittleEndian, units))(t))
+	_, c := l.check(file)
+	l.wantCauses(c, "FAIL", "configuration", diagnosis.CauseConfiguration).mentions(t, "Caddyfile: is UTF-16", "Set-Content -Encoding utf8")
+}
+
+func TestCheck_PlatformWithoutConfiguration(t *testing.T) {
+	if _, err := caddyKerberos(t, "check", "--platform", "--config", "Caddyfile"); err == nil || !strings.Contains(err.Error(), "leave out --config") {
+		t.Error(err)
 	}
 }
 

@@ -83,9 +83,11 @@ func (c *check) unknownService(ctx context.Context, a *checkedAccount, u *use, s
 	defer cancel()
 	canonical, err := u.resolver().LookupCNAME(ctx, host)
 	canonical = strings.TrimSuffix(canonical, ".")
-	lookup, failed := errors.AsType[*net.DNSError](err)
+	if notFound(err) { // Windows asks the DNS only here: the host may be in the hosts file, or known by its short name
+		_, err = u.resolver().LookupHost(ctx, host)
+	}
 	switch {
-	case failed && lookup.IsNotFound:
+	case notFound(err):
 		d.Remedy = host + " is not in the DNS: a typo? Correct the name of the upstream, or spn"
 		return host + " is not in the DNS, and the KDC knows no service of it: " + text, d
 	case err != nil || canonical == "" || strings.EqualFold(canonical, host):
@@ -100,6 +102,12 @@ func (c *check) unknownService(ctx context.Context, a *checkedAccount, u *use, s
 		d.Remedy = fmt.Sprintf("the KDC has a service of that host: set spn %s, or name the upstream %s", own, canonical)
 	}
 	return text, d
+}
+
+// notFound reports whether a lookup has shown that there is no such host.
+func notFound(err error) bool {
+	lookup, failed := errors.AsType[*net.DNSError](err)
+	return failed && lookup.IsNotFound
 }
 
 // resolver looks names up as the transport does.

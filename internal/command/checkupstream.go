@@ -44,7 +44,7 @@ func (c *check) checkUpstream(ctx context.Context, u *use, grant negotiate.Grant
 	c.waiting("requesting %s", p.url)
 	without := p.request(ctx, noToken, 0)
 	if without.err != nil {
-		p.reportUnreachable(without.err)
+		p.reportUnreachable(ctx, without.err)
 		return
 	}
 	c.waiting("requesting %s with a token", p.url)
@@ -53,7 +53,7 @@ func (c *check) checkUpstream(ctx context.Context, u *use, grant negotiate.Grant
 		c.ok(stepBinding, "%s", bindingText(p.bound))
 	}
 	if with.err != nil {
-		p.reportUnreachable(with.err)
+		p.reportUnreachable(ctx, with.err)
 	} else {
 		p.judge(ctx, without, with)
 		p.checkHealth(ctx, kind)
@@ -179,12 +179,11 @@ func (p *upstreamProbe) reportNoNegotiate(result string, r response) {
 }
 
 // reportUnreachable reports why there was no response.
-func (p *upstreamProbe) reportUnreachable(err error) {
+func (p *upstreamProbe) reportUnreachable(ctx context.Context, err error) {
 	text := fmt.Sprintf("%s: %v", p.url, err)
 	reset, isReset := errors.AsType[http2.StreamError](err)
 	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
 	_, notTLS := errors.AsType[tls.RecordHeaderError](err)
-	lookup, noName := errors.AsType[*net.DNSError](err)
 	switch {
 	case untrusted:
 		p.fail(stepUpstream, text, "trust the CA that issued the upstream's certificate: tls_trust_pool file CA.pem in the transport, and tls_server_name if it is for another name",
@@ -193,11 +192,20 @@ func (p *upstreamProbe) reportUnreachable(err error) {
 		p.fail(stepUpstream, text+": the upstream does not authenticate over HTTP/2", "set versions 1.1 in the transport", diagnosis.CauseHTTP2)
 	case notTLS:
 		p.fail(stepUpstream, text, "the upstream does not use TLS on this port: http:// instead of https://?", diagnosis.CauseUpstreamUnreachable)
-	case noName && lookup.IsNotFound:
-		p.fail(stepUpstream, text, fmt.Sprintf("the DNS does not have %s: is the upstream's name right?", lookup.Name), diagnosis.CauseUpstreamUnreachable)
+	case p.unknownHost(ctx):
+		p.fail(stepUpstream, text, p.url.Hostname()+" is not in the DNS: is the upstream's name right?", diagnosis.CauseUpstreamUnreachable)
 	default:
 		p.fail(stepUpstream, text, "is the upstream up, is its address right, is a firewall blocking it?", diagnosis.CauseUpstreamUnreachable)
 	}
+}
+
+// unknownHost looks the upstream's name up again: Caddy's error of a connection that was not made
+// hides its cause.
+func (p *upstreamProbe) unknownHost(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*p.patience)
+	defer cancel()
+	_, err := p.use.resolver().LookupHost(ctx, p.url.Hostname())
+	return notFound(err)
 }
 
 // reportRefusal finds out why a token is refused.

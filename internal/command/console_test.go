@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/caddy-negotiate/caddy-negotiate/internal/adminapi"
+	"github.com/caddy-negotiate/caddy-negotiate/negotiate"
 )
 
 func TestTable_Terminal(t *testing.T) {
@@ -101,4 +102,23 @@ func TestWriteTickets_EightyColumns(t *testing.T) {
 		}
 	}
 	t.Logf("\n%s", &out)
+}
+
+// An identity whose tickets are Windows' logs in never: what shows a failure is the last request.
+func TestIdentities_PlatformWithoutTickets(t *testing.T) {
+	v := adminapi.IdentityView{Name: "HOST", Kind: negotiate.KindPlatform, Ready: true}
+	for _, tc := range []struct {
+		state   string
+		tickets int
+		failed  bool
+	}{{"Windows", 0, false}, {"failed", 0, true}, {"Windows", 1, true}} {
+		v.Tickets, v.Failures = tc.tickets, nil
+		if tc.failed {
+			v.Failures = []adminapi.FailureView{{Time: time.Now(), SPN: "HTTP/web", ProblemView: adminapi.ProblemView{Reason: "the reason", Remedy: "the remedy"}}}
+		}
+		notes := strings.Join(notesOf(v), "\n")
+		if got := stateText(v); got != tc.state || (tc.state == "failed") != strings.Contains(notes, "HTTP/web") {
+			t.Errorf("%+v: %s\n%s", tc, got, notes)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package command
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/caddy-negotiate/caddy-negotiate/internal/secretfile"
 )
 
 // configFlags are the flags that name the configuration.
@@ -42,7 +45,24 @@ func (f *configFlags) load() ([]byte, error) {
 	if err == nil && file == "" {
 		err = errNoConfig
 	}
+	if err != nil {
+		err = explainUTF16(cmp.Or(f.config, "Caddyfile"), err)
+	}
 	return config, err
+}
+
+// explainUTF16 says why a file does not load that an adapter reads as UTF-8 and finds NULs in.
+func explainUTF16(path string, err error) error {
+	file, openErr := os.Open(path)
+	if openErr != nil {
+		return err
+	}
+	defer file.Close()
+	mark := make([]byte, 2)
+	if _, readErr := io.ReadFull(file, mark); readErr != nil || !secretfile.IsUTF16(mark) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", path, secretfile.ErrUTF16)
 }
 
 var errNoConfig = errors.New("no Caddyfile in this directory: name the configuration with --config FILE")

@@ -89,6 +89,8 @@ func stateText(v adminapi.IdentityView) string {
 		return "refused"
 	case !v.Ready:
 		return "not ready"
+	case windowsFailure(v) != nil:
+		return "failed"
 	case v.Kind == negotiate.KindPlatform:
 		return "Windows"
 	case v.TGT == nil:
@@ -96,6 +98,15 @@ func stateText(v adminapi.IdentityView) string {
 	default:
 		return "ok"
 	}
+}
+
+// windowsFailure returns why Windows has no ticket, nil if it has one or was not asked. There is no login
+// that would show it: an identity with platform is ready as long as nothing is requested.
+func windowsFailure(v adminapi.IdentityView) *adminapi.FailureView {
+	if v.Kind != negotiate.KindPlatform || v.Tickets > 0 || len(v.Failures) == 0 {
+		return nil
+	}
+	return &v.Failures[0]
 }
 
 // notesOf describes in full what the table only names, and what has no column.
@@ -109,6 +120,9 @@ func notesOf(v adminapi.IdentityView) []string {
 			relativeTime(*v.Breaker.Until), v.Breaker.Reason, v.Breaker.Remedy))
 	} else if v.Problem != nil {
 		lines = append(lines, fmt.Sprintf("not ready: %s\n  -> %s", v.Problem.Reason, v.Problem.Remedy))
+	}
+	if f := windowsFailure(v); f != nil {
+		lines = append(lines, fmt.Sprintf("Windows had no ticket for %s, %s\n  %s\n  -> %s", f.SPN, relativeTime(f.Time), f.Reason, f.Remedy))
 	}
 	for _, k := range v.KDCs {
 		if k.State == "dead" {

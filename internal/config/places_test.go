@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
 func TestPlaces_Locate(t *testing.T) {
@@ -67,6 +70,24 @@ func TestPlaces_Bounded(t *testing.T) {
 	}
 	if PlacesOf(t.Name(), 0).Block() != "" || PlacesOf(t.Name(), maxNotes).Block() == "" {
 		t.Error("not the oldest were dropped")
+	}
+}
+
+func TestReadString_NumberOfValues(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "Caddyfile")
+	if err := os.WriteFile(file, []byte("keytab {$PLACES_UNSET}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string]string{"keytab": "; {$PLACES_UNSET} is not set", `keytab C:\my caddy\a.keytab`: "between backticks"} {
+		tokens, err := caddyfile.Tokenize([]byte(line), file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, value := caddyfile.NewDispenser(tokens), ""
+		d.Next()
+		if err := ReadString(&value)(d); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", line, err)
+		}
 	}
 }
 

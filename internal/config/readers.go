@@ -65,10 +65,11 @@ func suggest(name string, b Block) string {
 func readValue(set func(name, value string) error) Reader {
 	return func(d *caddyfile.Dispenser) error {
 		name := d.Val()
-		var value string
-		if !d.AllArgs(&value) {
-			return d.Errf("%s takes exactly one value", name)
+		args := d.RemainingArgs()
+		if len(args) != 1 {
+			return d.Errf("%s takes exactly one value%s", name, countHint(len(args), d))
 		}
+		value := args[0]
 		if value == "" {
 			return d.Errf("%s: the value is empty", name)
 		}
@@ -77,6 +78,17 @@ func readValue(set func(name, value string) error) Reader {
 		}
 		return nil
 	}
+}
+
+// countHint says what may be wrong where there is another number of values than one.
+func countHint(n int, d *caddyfile.Dispenser) string {
+	if n > 1 {
+		return "; write one that has spaces between backticks"
+	}
+	if name := unsetVariable(d.File() + ":" + strconv.Itoa(d.Line())); name != "" {
+		return "; {$" + name + "} is not set"
+	}
+	return ""
 }
 
 // ReadString reads one value.

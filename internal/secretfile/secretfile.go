@@ -56,6 +56,14 @@ func Same(a, b fs.FileInfo) bool {
 	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
+// ErrUTF16 is of a file that Windows PowerShell has written, where UTF-8 is needed.
+var ErrUTF16 = errors.New("is UTF-16, as Windows PowerShell's > writes; save it as UTF-8 (Set-Content -Encoding utf8)")
+
+// IsUTF16 reports whether a text begins with the byte order mark of UTF-16.
+func IsUTF16(text []byte) bool {
+	return bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff"))
+}
+
 // maxPassword bounds a file with a password, in bytes.
 const maxPassword = 64 << 10
 
@@ -66,8 +74,8 @@ func ReadPassword(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if bytes.HasPrefix(content, []byte("\xff\xfe")) || bytes.HasPrefix(content, []byte("\xfe\xff")) {
-		return "", fmt.Errorf("%s: is UTF-16, as Windows PowerShell's > writes; save it as UTF-8 (Set-Content -Encoding utf8)", path)
+	if IsUTF16(content) {
+		return "", fmt.Errorf("%s: %w", path, ErrUTF16)
 	}
 	content = bytes.TrimPrefix(content, []byte("\xef\xbb\xbf"))
 	content = bytes.TrimSuffix(content, []byte("\n"))

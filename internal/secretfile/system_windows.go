@@ -76,7 +76,7 @@ func Readable(path string) *Exposure {
 	}
 	return &Exposure{
 		Mode:   strings.Join(readers, ", "),
-		Remedy: `icacls FILE /inheritance:r /grant:r "ACCOUNT:R" "*S-1-5-32-544:F", where ACCOUNT is the one that Caddy runs as`,
+		Remedy: `icacls "` + path + `" /inheritance:r /grant:r "ACCOUNT:R" "*S-1-5-32-544:F", where ACCOUNT is the one that Caddy runs as`,
 	}
 }
 

@@ -49,7 +49,7 @@ func TestReadable_ByTheAccessControlList(t *testing.T) {
 	}
 	user := must.OK(windows.GetCurrentProcessToken().GetTokenUser())(t).User.Sid.String()
 	set("D:P(A;;FA;;;" + user + ")(A;;FR;;;WD)")
-	if e := Readable(file); e == nil || !strings.Contains(e.Mode, "Everyone") || !strings.Contains(e.Remedy, "icacls") {
+	if e := Readable(file); e == nil || !strings.Contains(e.Mode, "Everyone") || !strings.Contains(e.Remedy, `icacls "`+file+`" `) {
 		t.Errorf("%+v", e)
 	}
 	if e := Readable(file + ".absent"); e != nil {

@@ -106,6 +106,10 @@ func (s *site) shown(env []string) {
 	if out, err := s.command([]string{"KRB5CCNAME=FILE:" + filepath.Join(s.Dir, "absent")}, "check", "--platform", "--spn", "HTTP/"+host); err == nil || !strings.Contains(out, "SEC_E_NO_CREDENTIALS") {
 		s.T.Errorf("check --platform without tickets: %v\n%s", err, out)
 	}
+	// The host is in the hosts file and not in the DNS.
+	if out, err := s.command(env, "check", "--platform", "--spn", "HTTP/localhost"); err == nil || strings.Contains(out, "DNS") || !strings.Contains(out, "setspn -Q") {
+		s.T.Errorf("check --platform of a host without the service: %v\n%s", err, out)
+	}
 	answer, err := http.Get("http://" + s.Admin + "/metrics")
 	must.Do(s.T, err)
 	metrics := must.OK(caddytest.Read(answer))(s.T).Body
