@@ -63,7 +63,7 @@ func (s *Sessions) SignOff(w http.ResponseWriter, r *http.Request) bool {
 	}
 	for _, value := range s.take(r) {
 		if c := s.open(r, value); c != nil {
-			s.tickets.drop(c.Ticket)
+			s.tickets.drop(c.Ticket, s.cfg.Now())
 		}
 	}
 	http.SetCookie(w, s.newCookie("", -1))
@@ -194,7 +194,7 @@ func (s *Sessions) touch(w http.ResponseWriter, r *http.Request, c *cookie.Conte
 
 func (s *Sessions) user(c *cookie.Content) *signin.User {
 	return &signin.User{
-		Principal: c.Principal, Account: c.Account, Evidence: s.tickets.get(c.Ticket, s.cfg.Now()),
+		Principal: c.Principal, Account: c.Account, Evidence: s.tickets.get(c.Ticket, c.Begin, s.cfg.Now()),
 		Acceptor: s.cfg.Acceptor, SignedIn: c.Begin, Ends: c.End,
 	}
 }

@@ -284,6 +284,23 @@ func TestSession_SignOff(t *testing.T) {
 	if got == nil || got.Evidence != nil {
 		t.Errorf("afterwards: %v", got)
 	}
+	// So it does when the user has signed in again, by the same ticket.
+	w.clock.Advance(time.Second)
+	again := *u
+	again.SignedIn = w.clock.Now()
+	s.wantUser(s.begin(&again), &again)
+	if got, _ = s.resume(cookie); got == nil || got.Evidence != nil {
+		t.Errorf("after another sign-in the copied cookie has the ticket again")
+	}
+	// A process that does not hold the ticket remembers the sign-off, too.
+	s.tickets = newTickets(ticketMemory)
+	r, recorder = s.request(cookie), httptest.NewRecorder()
+	r.URL.Path = "/bye"
+	s.SignOff(recorder, r)
+	s.tickets.put(u.Evidence)
+	if got, _ = s.resume(cookie); got == nil || got.Evidence != nil {
+		t.Errorf("after a sign-off without the ticket: %v", got)
+	}
 }
 
 // Groups that do not fit into the cookie: none is set, which is said once.
@@ -581,16 +598,16 @@ func TestTickets_Bounded(t *testing.T) {
 		tickets.put(x)
 	}
 	for x, held := range map[*messages.Credential]bool{a: true, b: false, c: true, d: true} {
-		if got := tickets.get(cookie.IDOf(x.Ticket), now); (got == x) != held {
+		if got := tickets.get(cookie.IDOf(x.Ticket), now, now); (got == x) != held {
 			t.Errorf("%s held: %v, want %t", x.Ticket, got, held)
 		}
 	}
-	tickets.drop(cookie.IDOf(a.Ticket))
-	tickets.drop(cookie.IDOf(a.Ticket))
-	if tickets.get(cookie.IDOf(a.Ticket), now) != nil || tickets.get(cookie.IDOf(c.Ticket), later) != nil {
+	tickets.drop(cookie.IDOf(a.Ticket), now)
+	tickets.drop(cookie.IDOf(a.Ticket), now)
+	if tickets.get(cookie.IDOf(a.Ticket), later, now) != nil || tickets.get(cookie.IDOf(c.Ticket), now, later) != nil {
 		t.Error("a ticket is held that was dropped, or has ended")
 	}
-	if tickets.size != ticketExtra+1 || tickets.used.Len() != 1 || len(tickets.byID) != 1 {
+	if tickets.size != 2*ticketExtra+1 || tickets.used.Len() != 2 || len(tickets.byID) != 2 { // d, and that a was dropped
 		t.Errorf("%d bytes, %d in order, %d by name", tickets.size, tickets.used.Len(), len(tickets.byID))
 	}
 	tickets.put(ticket(strings.Repeat("x", 4*ticketExtra), later))

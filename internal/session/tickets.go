@@ -26,59 +26,86 @@ type tickets struct {
 
 	mu   sync.Mutex
 	size int
-	byID map[cookie.TicketID]*list.Element // of *messages.Credential
+	byID map[cookie.TicketID]*list.Element // of *held
 	used list.List                         // the last used first
+}
+
+// held is what is known of a ticket.
+type held struct {
+	id     cookie.TicketID
+	ticket *messages.Credential // nil after a sign-off
+	// Sessions that began by this time have signed off. Clients use one ticket for many sign-ins, and
+	// the next must not give it back to them.
+	off time.Time
 }
 
 func newTickets(most int) *tickets {
 	return &tickets{most: most, byID: make(map[cookie.TicketID]*list.Element)}
 }
 
-func weight(ticket *messages.Credential) int { return len(ticket.Ticket) + ticketExtra }
+func (h *held) weight() int {
+	if h.ticket == nil {
+		return ticketExtra
+	}
+	return len(h.ticket.Ticket) + ticketExtra
+}
 
 // put keeps a ticket, which must not be modified any more.
 func (t *tickets) put(ticket *messages.Credential) {
-	id := cookie.IDOf(ticket.Ticket)
+	t.change(cookie.IDOf(ticket.Ticket), func(h *held) {
+		if h.ticket == nil {
+			h.ticket = ticket
+		}
+	})
+}
+
+// drop drops a ticket, for all sessions that have begun by now.
+func (t *tickets) drop(id cookie.TicketID, now time.Time) {
+	t.change(id, func(h *held) { h.ticket, h.off = nil, now })
+}
+
+// change changes what is held of a ticket, and makes room.
+func (t *tickets) change(id cookie.TicketID, change func(*held)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if e := t.byID[id]; e != nil {
+	e := t.byID[id]
+	if e == nil {
+		e = t.used.PushFront(&held{id: id})
+		t.byID[id] = e
+	} else {
+		t.size -= e.Value.(*held).weight()
 		t.used.MoveToFront(e)
-		return
 	}
-	t.byID[id] = t.used.PushFront(ticket)
-	t.size += weight(ticket)
+	change(e.Value.(*held))
+	t.size += e.Value.(*held).weight()
 	for t.size > t.most {
 		t.remove(t.used.Back())
 	}
 }
 
-// get returns a ticket, nil if it is not held or has ended.
-func (t *tickets) get(id cookie.TicketID, now time.Time) *messages.Credential {
+// get returns the ticket of a session that began at a time; nil if it is not held, has ended, or the
+// session has signed off.
+func (t *tickets) get(id cookie.TicketID, begin, now time.Time) *messages.Credential {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := t.byID[id]
 	if e == nil {
 		return nil
 	}
-	ticket := e.Value.(*messages.Credential)
-	if !now.Before(ticket.EndTime) {
+	h := e.Value.(*held)
+	switch {
+	case h.ticket == nil || !begin.After(h.off):
+		return nil
+	case !now.Before(h.ticket.EndTime):
 		t.remove(e)
 		return nil
 	}
 	t.used.MoveToFront(e)
-	return ticket
-}
-
-func (t *tickets) drop(id cookie.TicketID) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if e := t.byID[id]; e != nil {
-		t.remove(e)
-	}
+	return h.ticket
 }
 
 func (t *tickets) remove(e *list.Element) {
-	ticket := t.used.Remove(e).(*messages.Credential)
-	delete(t.byID, cookie.IDOf(ticket.Ticket))
-	t.size -= weight(ticket)
+	h := t.used.Remove(e).(*held)
+	delete(t.byID, h.id)
+	t.size -= h.weight()
 }
