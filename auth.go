@@ -190,10 +190,12 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		}
 	}
 	if err != nil {
+		a.sessions.Hide(r)
 		return a.refuse(w, r, err)
 	}
 	proof := &answerWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, answer: answer}
 	if err := a.admission.Admit(user.Principal, user.Account); err != nil {
+		a.sessions.Hide(r)
 		a.count(diagnosis.Denied)
 		logging.SignInDenied(a.logger, a.identity.Initiator().Name(), user.Principal, err)
 		proof.add()

@@ -106,6 +106,14 @@ func (s *Sessions) Begin(w http.ResponseWriter, r *http.Request, u *signin.User)
 	}
 }
 
+// Hide takes the cookie from a request whose client is not signed in by it. Its error pages can come
+// from an upstream.
+func (s *Sessions) Hide(r *http.Request) {
+	if s != nil {
+		s.take(r)
+	}
+}
+
 // mostCookies bounds the cookies of one name that are looked at in a request: browsers send one for
 // each path and domain that set it.
 const mostCookies = 4

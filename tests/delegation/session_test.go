@@ -225,6 +225,32 @@ func TestSession_SignOff(t *testing.T) {
 		t.Errorf("impersonated with the copied cookie: %v, %v", a, a.Header)
 	}
 	e.Get("/", withCookie(cookie), alice.SignIn).WantUser(t, "alice@"+corpRealm)
+	if a := e.Get("/", withCookie(cookie)); a.Status != http.StatusUnauthorized {
+		t.Errorf("impersonated with the copied cookie after the user has signed in again: %v", a)
+	}
+}
+
+// An upstream that error pages come from does not get the cookie of a client that is refused.
+func TestSession_ErrorPages(t *testing.T) {
+	e := newSignInEnv(t, caddytest.Options{})
+	cookies := caddytest.Serve(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Header.Get("Cookie"))
+	})})
+	site := func(rule string) {
+		load(&e.Caddy, e.identity(), caddytest.Block(signIn, "spn "+proxySPN, rule, "session"), "respond ok",
+			caddytest.Block("handle_errors", "reverse_proxy "+cookies))
+	}
+	site("")
+	alice := e.user("alice")
+	cookie := withCookie("a=b; " + e.begin(alice))
+	ntlm := func(r *http.Request) { r.Header.Set("Authorization", "NTLM x") }
+	if a := e.Get("/", cookie, ntlm); a.Body != "a=b" {
+		t.Errorf("with NTLM: %v", a)
+	}
+	site("realms ELSEWHERE.EXAMPLE")
+	if a := e.Get("/", cookie, alice.SignIn); a.Body != "a=b" {
+		t.Errorf("denied: %v", a)
+	}
 }
 
 // The form that a user sends after the end of their session, or of their ticket, is not lost: nothing
