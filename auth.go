@@ -207,7 +207,7 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	a.count(result)
 	logging.SignedIn(a.logger, a.identity.Initiator().Name(), user.Principal, user.Ends)
 	signin.SetUser(r.Context(), user)
-	setUserPlaceholders(replacerOf(r), user)
+	setUserPlaceholders(r.Context(), replacerOf(r), user)
 	err = next.ServeHTTP(proof, r)
 	proof.add() // unless the answer is written already
 	return err
@@ -302,21 +302,27 @@ func clientAddress(r *http.Request) netip.Addr {
 	return address
 }
 
-// setUserPlaceholders sets all of them, because another directive may have set some.
-func setUserPlaceholders(repl *caddy.Replacer, u *signin.User) {
-	sid, groups := "", []pac.SID(nil)
+// setUserPlaceholders sets all of them, because another directive may have set some. The groups may
+// be many, and are joined when they are asked for: the replacer takes the first function that knows
+// a name, and a value before functions, so an earlier user's are not to be found.
+func setUserPlaceholders(ctx context.Context, repl *caddy.Replacer, u *signin.User) {
+	sid := ""
 	if u.Account != nil {
-		sid, groups = string(u.Account.SID), u.Account.Groups
+		sid = string(u.Account.SID)
 	}
 	repl.Set("http.auth.user.id", u.Principal.String())
 	repl.Set("http.auth.user.name", u.Principal.Name.String())
 	repl.Set("http.auth.user.realm", u.Principal.Realm)
 	repl.Set("http.auth.user.sid", sid)
+	repl.Delete("http.auth.user.groups")
 	repl.Map(func(key string) (any, bool) {
 		if key != "http.auth.user.groups" {
 			return nil, false
 		}
-		return joinSIDs(groups), true
+		if last := signin.UserOf(ctx); last != nil && last.Account != nil {
+			return joinSIDs(last.Account.Groups), true
+		}
+		return "", true
 	})
 }
 

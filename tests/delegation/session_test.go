@@ -253,6 +253,27 @@ func TestSession_ErrorPages(t *testing.T) {
 	}
 }
 
+// Where two blocks sign users in, the placeholders are all the last one's user's.
+func TestSession_TwoBlocks(t *testing.T) {
+	const who = `respond "{http.auth.user.id} {http.auth.user.groups}"`
+	e := newSignInEnv(t, caddytest.Options{})
+	e.Realm.IssuePACs()
+	e.Realm.AddUser("erin", "x", kdctest.MemberOf(1104))
+	block := func(cookie string) string {
+		return caddytest.Block(signIn, "spn "+proxySPN, caddytest.Block("session", "cookie "+cookie))
+	}
+	begin := func(cookie, name string) string {
+		load(&e.Caddy, e.identity(), block(cookie), who)
+		set, _, _ := strings.Cut(e.Get("/", e.user(name).SignIn).Header.Get("Set-Cookie"), ";")
+		return set
+	}
+	first, last := begin("first", "erin"), begin("last", "bob")
+	load(&e.Caddy, e.identity(), block("first"), caddytest.Block("route", block("last"), who))
+	if a := e.Get("/", withCookie(first+"; "+last)); a.Body != "bob@"+corpRealm+" S-1-5-21-1-2-3-513,S-1-18-2" {
+		t.Errorf("bob is %v", a)
+	}
+}
+
 // The form that a user sends after the end of their session, or of their ticket, is not lost: nothing
 // of it reaches the upstream, and the client sends the whole again with a token.
 func TestSession_FormNotLost(t *testing.T) {
