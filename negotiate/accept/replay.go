@@ -15,13 +15,22 @@ const ReplayMemory = 64 << 20
 
 // process is what acceptors use unless their configuration says otherwise. The process has not
 // started later than this.
-var process = NewReplays(ReplayMemory, time.Now())
+var process = newProcessReplays(time.Now())
+
+func newProcessReplays(start time.Time) *Replays {
+	r := NewReplays(ReplayMemory, start)
+	r.age = func() time.Duration { return time.Since(start) }
+	return r
+}
 
 // Replays remembers the authenticators that were accepted, for each key on its own, until they are
 // too old to be accepted in any case (RFC 4120, Section 3.2.3). It is safe for concurrent use.
 type Replays struct {
 	memory int
 	start  time.Time
+	// age is how long ago the start was, which setting the clock does not change: one that was ahead at
+	// the start would refuse all clients until that time. It is nil if start is fixed.
+	age func() time.Duration
 
 	mu     sync.Mutex
 	caches map[[sha256.Size]byte]*replayCache
@@ -42,10 +51,18 @@ func (r *Replays) of(k *Key) *replayCache {
 	defer r.mu.Unlock()
 	c := r.caches[k.id]
 	if c == nil {
-		c = &replayCache{most: r.memory / replayEntry, since: r.start}
+		c = &replayCache{most: r.memory / replayEntry, started: r.started}
 		r.caches[k.id] = c
 	}
 	return c
+}
+
+// started returns the start by the present clock.
+func (r *Replays) started(now time.Time) time.Time {
+	if r.age == nil {
+		return r.start
+	}
+	return now.Add(-r.age())
 }
 
 // replayEntry is what an entry takes of a map at most, in bytes: the hash and a byte of control, in
@@ -55,7 +72,8 @@ const replayEntry = 40
 // replayCache holds hashes of authenticators by the minute in which they can be forgotten.
 type replayCache struct {
 	mu      sync.Mutex
-	most    int       // entries
+	most    int // entries
+	started func(now time.Time) time.Time
 	since   time.Time // older authenticators may have been seen and forgotten
 	entries int
 	minutes map[int64]map[[replayHash]byte]struct{}
@@ -79,7 +97,7 @@ func (c *replayCache) add(hash [replayHash]byte, made, now time.Time, skew time.
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.forget(now, skew)
-	if made.Before(c.since) {
+	if made.Before(c.since) || made.Before(c.started(now)) {
 		return BeforeStart
 	}
 	// It is acceptable until the skew has passed. The minute after that one has begun is late

@@ -86,6 +86,22 @@ func TestReplays_BeforeStart(t *testing.T) {
 	}
 }
 
+// A clock that was ahead at the start and is set back: the start is as long ago as before.
+func TestReplays_StartOfWrongClock(t *testing.T) {
+	r := NewReplays(ReplayMemory, epoch.Add(time.Hour))
+	r.age = func() time.Duration { return time.Minute }
+	c := r.of(testKey(t, 1))
+	if reason := c.add(numbered(1), epoch.Add(-time.Minute), epoch, skew); reason != 0 {
+		t.Errorf("after the start: %s", reason)
+	}
+	if reason := c.add(numbered(2), epoch.Add(-time.Minute-time.Microsecond), epoch, skew); reason != BeforeStart {
+		t.Errorf("before the start: %v", reason)
+	}
+	if age := newProcessReplays(time.Now().Add(-time.Hour)).age(); age < time.Hour || process.age == nil {
+		t.Errorf("the process started %s ago", age)
+	}
+}
+
 // A full cache evicts nothing. It has space again when entries are too old.
 func TestReplays_Full(t *testing.T) {
 	const most = 100
