@@ -191,8 +191,15 @@ func (d *Double) allocate(b []byte) *byte {
 func (d *Double) release(b *byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, ok := d.buffers[b]; !ok {
+	switch freed := d.buffers[b].(type) {
+	case nil:
 		d.fault("memory was freed that is not allocated")
+	case []byte:
+		copy(freed, bytes.Repeat([]byte{poison}, len(freed)))
+	case *packageInfo:
+		*freed = packageInfo{}
+	case []packageInfo:
+		clear(freed)
 	}
 	delete(d.buffers, b)
 }
