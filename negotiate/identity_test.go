@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -284,7 +285,11 @@ func TestLogin_DisabledAccount(t *testing.T) {
 	w.mustLogin()
 }
 
+// Each login takes no time: datagrams are refused.
 func TestRetryAfter_Outage(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("LEFT OUT: datagrams that are refused (not on this system)")
+	}
 	w := newWorld(t, byPassword("right"))
 	must.Do(t, w.KDC.Interrupt())
 	for _, seconds := range []int{1, 2, 4, 8, 15, 15} {

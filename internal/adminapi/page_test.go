@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +54,9 @@ func TestPage_Ready(t *testing.T) {
 }
 
 func TestPage_KDCDownAndAccountLocked(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("LEFT OUT: datagrams that are refused (not on this system)")
+	}
 	l := newLab(t)
 	l.account.Set(kdctest.With(kdctest.Locked))
 	if err := l.grant(t.Context(), ""); err == nil {

@@ -176,6 +176,7 @@ func TestUDP_SilenceAddsTCP(t *testing.T) {
 }
 
 func TestRefusedUDPIsFollowedByTCPAtOnce(t *testing.T) {
+	wantRefusals(t)
 	kdc := startKDC(t, nil, answeringStream(framed(answer("by tcp"))))
 	s := newTestSender(t, Config{clock: newManualClock()}, kdc.Server)
 	mustSend(t, s, newRequest(), "by tcp", kdc.Server)
