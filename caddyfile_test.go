@@ -41,6 +41,17 @@ func validate(text string) error {
 	return caddy.Validate(config)
 }
 
+// logFolder is a folder for Caddy's log, which stays open: Windows does not delete it then.
+func logFolder(t *testing.T) string {
+	t.Helper()
+	folder, err := os.MkdirTemp("", "log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	return folder
+}
+
 // files are keytabs and others, good and bad, by their names.
 func files(t *testing.T) map[string]string {
 	t.Helper()
@@ -110,11 +121,11 @@ func TestBadInputIsRefusedWithPlaceThingAndRemedy(t *testing.T) {
 		{"user with a placeholder of the request", "user {http.auth.user.id}@CORP.EXAMPLE\n" + where + what + "password x", []string{"Caddyfile:7", "{env.NAME}"}},
 		{"password with a placeholder of the request", who + where + what + "password {http.request.uri}", []string{"Caddyfile:10", "password", "{env.NAME}"}},
 		{"variable that is not set", who + where + what + "password {env.NOT_SET_AT_ALL}", []string{"Caddyfile:10", "password", "NOT_SET_AT_ALL", "is the variable set"}},
-		{"password file missing", who + where + what + "password_file /nonexistent/password", []string{"Caddyfile:10", "/nonexistent/password", "no such file"}},
+		{"password file missing", who + where + what + "password_file /nonexistent/password", []string{"Caddyfile:10", filepath.FromSlash("/nonexistent/password"), "no such file"}},
 		{"password file empty", who + where + what + "password_file " + file["empty-password"], []string{"Caddyfile:10", "empty-password", "must hold the password"}},
 
 		// Keytabs.
-		{"keytab missing", who + where + what + "keytab /nonexistent/x.keytab", []string{"Caddyfile:10", "/nonexistent/x.keytab", "no such file", "visible to the user"}},
+		{"keytab missing", who + where + what + "keytab /nonexistent/x.keytab", []string{"Caddyfile:10", filepath.FromSlash("/nonexistent/x.keytab"), "no such file", "visible to the user"}},
 		{"keytab is a folder", who + where + what + "keytab " + filepath.Dir(file["good.keytab"]), []string{"Caddyfile:10", "is a folder"}},
 		{"keytab cut short", who + where + what + "keytab " + file["cut.keytab"], []string{"Caddyfile:10", "cut.keytab", "byte 6", "copy the file again"}},
 		{"keytab empty", who + where + what + "keytab " + file["empty.keytab"], []string{"Caddyfile:10", "empty.keytab"}},
@@ -171,7 +182,7 @@ func TestBadInput_Identities(t *testing.T) {
 		{"identity beside inline", "", "negotiate intranet {\n\t\tuser x@Y\n\t}", []string{"Caddyfile:12", "user: is set although identity intranet is named", "keep one"}},
 		{"identity that is not defined", "", "negotiate other {\n\t\tspn HTTP/web.corp.example\n\t}", []string{"Caddyfile:11", "identity other is not defined", "kerberos { identity other"}},
 		{"two identities", "", "negotiate a b {\n\t}", []string{"Caddyfile:11", "unexpected b"}},
-		{"identity with a bad keytab", "identity bad {\n keytab /nonexistent\n}", "respond ok", []string{"Caddyfile:8", "identity bad", "/nonexistent", "no such file"}},
+		{"identity with a bad keytab", "identity bad {\n keytab /nonexistent\n}", "respond ok", []string{"Caddyfile:8", "identity bad", filepath.FromSlash("/nonexistent"), "no such file"}},
 		{"identity with nothing", "identity bad {\n}", "respond ok", []string{"Caddyfile:7", "identity bad", "nothing to log in with"}},
 		{"realm with a bad KDC", "realm X {\n kdc ftp://x\n}", "respond ok", []string{"Caddyfile:8", "ftp://x"}},
 		{"realm with a bad domain", "realm X {\n domains *.x\n}", "respond ok", []string{"Caddyfile:8", `"*.x" is not a domain`, ".corp.example"}},

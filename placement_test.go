@@ -12,7 +12,7 @@ import (
 )
 
 func TestPlacement(t *testing.T) {
-	folder := t.TempDir()
+	folder := logFolder(t)
 	password, log := filepath.Join(folder, "password"), filepath.Join(folder, "log")
 	if err := os.WriteFile(password, []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)

@@ -10,7 +10,7 @@ import (
 )
 
 func TestNamelessUpstreams(t *testing.T) {
-	folder := t.TempDir()
+	folder := logFolder(t)
 	password, log := filepath.Join(folder, "password"), filepath.Join(folder, "log")
 	if err := os.WriteFile(password, []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)

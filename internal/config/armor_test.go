@@ -93,7 +93,7 @@ func TestFASTArmor_Resolve(t *testing.T) {
 		"another kind of file": {FASTArmor{CCache: "MEMORY:0"}, "MEMORY"},
 		"whose ccache":         {FASTArmor{CCache: one, Principal: "alice"}, "leave the principal out"},
 	} {
-		creds := &Credentials{User: "svc@CORP.EXAMPLE", Password: "{env.HOME}", KDC: []string{"kdc"}, FASTArmor: &c.armor}
+		creds := &Credentials{User: "svc@CORP.EXAMPLE", Password: "{env.PATH}", KDC: []string{"kdc"}, FASTArmor: &c.armor}
 		r, err := creds.Resolve(testEnv(t))
 		switch {
 		case c.say == "" && (err != nil || r.Armor == nil):

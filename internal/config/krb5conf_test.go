@@ -226,7 +226,7 @@ func TestKrb5Conf_ReadOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		c := &Credentials{User: "alice@CORP.EXAMPLE", Password: "{env.HOME}"}
+		c := &Credentials{User: "alice@CORP.EXAMPLE", Password: "{env.PATH}"}
 		if _, err := c.Resolve(env); err != nil {
 			t.Fatal(err)
 		}

@@ -113,7 +113,7 @@ func TestGMSA_Resolve(t *testing.T) {
 		want string
 	}{
 		"no CA":        {reader(&GMSA{Account: "svc-web$", TLSCA: password}, "dc1.corp.example"), "no certificate in PEM"},
-		"no CA's file": {reader(&GMSA{Account: "svc-web$", TLSCA: password + ".none"}, "dc1.corp.example"), "no such file"},
+		"no CA's file": {reader(&GMSA{Account: "svc-web$", TLSCA: password + ".none"}, "dc1.corp.example"), "password.none"},
 	} {
 		if _, err := x.c.Resolve(env); err == nil || !strings.Contains(err.Error(), x.want) || !strings.HasPrefix(err.Error(), "gmsa: tls_ca:") {
 			t.Errorf("%s: %v", name, err)

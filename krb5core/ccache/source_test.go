@@ -17,13 +17,14 @@ import (
 
 func TestOpen_Names(t *testing.T) {
 	wd := must.OK(os.Getwd())(t)
+	file, folder := must.OK(filepath.Abs("/tmp/krb5cc"))(t), must.OK(filepath.Abs("/tmp/d"))(t)
 	for name, want := range map[string]string{
-		"/tmp/krb5cc":                "/tmp/krb5cc",
-		"FILE:/tmp/krb5cc":           "/tmp/krb5cc",
+		"/tmp/krb5cc":                file,
+		"FILE:/tmp/krb5cc":           file,
 		"file:krb5cc":                filepath.Join(wd, "krb5cc"),
 		"krb5cc:1":                   filepath.Join(wd, "krb5cc:1"),
-		"DIR:/tmp/d":                 "DIR:/tmp/d",
-		"DIR::/tmp/d/tkt1":           "DIR::/tmp/d/tkt1",
+		"DIR:/tmp/d":                 "DIR:" + folder,
+		"DIR::/tmp/d/tkt1":           "DIR::" + filepath.Join(folder, "tkt1"),
 		"KCM:":                       "KCM:",
 		"kcm:1000:5":                 "KCM:1000:5",
 		"DIR:":                       "error: names no folder",
@@ -119,7 +120,7 @@ func TestDir(t *testing.T) {
 		if err != nil {
 			return "error: " + err.Error()
 		}
-		return strings.TrimPrefix(cache.Name, "DIR::"+folder+"/") + " " + cache.DefaultPrincipal.String()
+		return strings.TrimPrefix(cache.Name, "DIR::"+folder+string(filepath.Separator)) + " " + cache.DefaultPrincipal.String()
 	}
 	want := func(owner, text string) {
 		t.Helper()
