@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -58,7 +57,7 @@ func newWine() (*Wine, error) {
 	}
 	w := &Wine{dir: dir}
 	w.env = environment(dir, "WINEPREFIX="+filepath.Join(dir, "prefix"), "WINEDEBUG=-all", "WINEDLLOVERRIDES=mscoree,mshtml=")
-	if _, err := run(w.env, dir, "", wineGlob, "wineboot", "-i"); err != nil {
+	if _, err := run(w.env, dir, "", "sh", command("wineboot", []string{"-i"})...); err != nil {
 		return nil, err
 	}
 	source := filepath.Join(dir, "bcryptprimitives.c")
@@ -85,6 +84,12 @@ func (w *Wine) Path(file string) string {
 	return drive + strings.ReplaceAll(file, "/", `\`)
 }
 
+// command is a shell's, that runs a program for Windows. Its files are for its user alone, as they
+// are in a user's folder on Windows.
+func command(program string, args []string) []string {
+	return append([]string{"-c", `umask 077 && exec "$0" "$@"`, wineGlob, program}, args...)
+}
+
 // Run runs a program, which is a file or a program of Windows itself (sc, icacls), and returns
 // what it prints.
 func (w *Wine) Run(env []string, program string, args ...string) (string, error) {
@@ -93,7 +98,7 @@ func (w *Wine) Run(env []string, program string, args ...string) (string, error)
 
 // RunIn is Run in a folder.
 func (w *Wine) RunIn(dir string, env []string, program string, args ...string) (string, error) {
-	return run(slices.Concat(w.env, env), dir, "", wineGlob, append([]string{program}, args...)...)
+	return run(slices.Concat(w.env, env), dir, "", "sh", command(program, args)...)
 }
 
 // WineProcess is a running program for Windows.
@@ -105,7 +110,7 @@ type WineProcess struct {
 // Start starts a program whose output goes to the file log. It ends with the test.
 func (w *Wine) Start(t testing.TB, log string, env []string, program string, args ...string) *WineProcess {
 	t.Helper()
-	proc, err := start(log, slices.Concat(w.env, env), wineGlob, append([]string{program}, args...)...)
+	proc, err := start(log, slices.Concat(w.env, env), "sh", command(program, args)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,14 +162,12 @@ func (p *WineProcess) Usage(t testing.TB) (memory int64, files int) {
 // Stop ends the program.
 func (p *WineProcess) Stop() { p.proc.stop() }
 
-// WindowsTest builds the tests of a package for Windows. It returns "" if there are none.
+// WindowsTest builds the tests of a package for Windows.
 func WindowsTest(t testing.TB, pkg string) string {
 	t.Helper()
-	path := filepath.Join(testDir(t, "exe"), filepath.Base(pkg)+".test.exe")
-	BuildWindows(t, path, "test", "-c", pkg)
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return ""
-	}
+	dir := testDir(t, "exe")
+	path := filepath.Join(dir, filepath.Base(pkg)+".test.exe")
+	BuildWindows(t, path, "test", "-c", "-overlay="+overlay(t, dir), pkg)
 	return path
 }
 

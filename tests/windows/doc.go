@@ -2,5 +2,6 @@
 // keytab, and with the tickets that Windows has ("platform"), in front of MIT's KDC and Apache.
 //
 // What Wine lacks is tested elsewhere: channel bindings, purging tickets and the names of
-// principals by the double in internal/sspi, datagrams by the same code on other systems.
+// principals by the double in internal/sspi. The unit tests are compiled with a library of Go that
+// Wine's datagrams and deletions satisfy (lab.WindowsTest), Caddy as users have it.
 package windows

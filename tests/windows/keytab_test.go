@@ -51,7 +51,8 @@ func TestKeytab(t *testing.T) {
 }
 
 // The command of docs/windows.md that makes the service: what it registers is run. Wine's service
-// manager does not take Caddy for started, because Caddy does not recognize itself as its child.
+// manager cannot start Caddy: a service of Windows is in session 0, and Wine has all programs in
+// session 1.
 func TestService(t *testing.T) {
 	s := newSite(t, "caddy")
 	s.write("alice.keytab", must.OK(os.ReadFile(s.KDC.Keytab(t, "alice")))(t))
@@ -69,6 +70,10 @@ func TestService(t *testing.T) {
 	found := regexp.MustCompile(`ImagePath\s+REG_(?:EXPAND_)?SZ\s+(.*?)\r?\n`).FindStringSubmatch(registered)
 	if found == nil || found[1] != line[4] {
 		t.Fatalf("registered is %q, want %q", registered, line[4])
+	}
+	// Wine would start it with its own services, and wait a minute for it.
+	if out, err := s.Wine.Run(nil, "sc", "delete", "caddy"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
 	program := strings.Fields(found[1])
 	s.Caddy = s.Wine.Start(t, filepath.Join(s.Dir, "service.log"), nil, program[0], program[1:]...)
