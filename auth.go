@@ -182,10 +182,10 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	if a.sessions.SignOff(w, r) {
 		return nil
 	}
-	result := diagnosis.SignedIn
+	result, late := diagnosis.SignedIn, make(http.Header)
 	user, answer, err := a.signIn(r)
 	if errors.Is(err, errNoToken) {
-		if resumed := a.sessions.Resume(w, r); resumed != nil {
+		if resumed := a.sessions.Resume(late, r); resumed != nil {
 			user, result, err = resumed, diagnosis.BySession, nil
 		}
 	}
@@ -193,7 +193,10 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		a.sessions.Hide(r)
 		return a.refuse(w, r, err)
 	}
-	proof := &answerWriter{ResponseWriterWrapper: &caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, answer: answer}
+	if answer != "" {
+		late.Set("Www-Authenticate", answer)
+	}
+	proof := &answerWriter{&caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, late}
 	if err := a.admission.Admit(user.Principal, user.Account); err != nil {
 		a.sessions.Hide(r)
 		a.count(diagnosis.Denied)
@@ -202,7 +205,7 @@ func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 		return caddyhttp.Error(http.StatusForbidden, errDenied)
 	}
 	if result == diagnosis.SignedIn {
-		a.sessions.Begin(w, r, user)
+		a.sessions.Begin(late, r, user)
 	}
 	a.count(result)
 	logging.SignedIn(a.logger, a.identity.Initiator().Name(), user.Principal, user.Ends)
@@ -337,22 +340,23 @@ func joinSIDs(groups []pac.SID) string {
 	return b.String()
 }
 
-// answerWriter adds the proof that the client's token was verified to the final answer, when other
-// handlers have removed the upstream's challenges from it.
+// answerWriter adds the proof that the client's token was verified, and the cookie of a session, to the
+// final answer, when other handlers have removed the upstream's challenges from it, and one that
+// caches has kept what it keeps.
 type answerWriter struct {
 	*caddyhttp.ResponseWriterWrapper
-	answer string // empty for none
+	late http.Header // nil when it was added
 }
 
-// add adds the proof, once.
+// add adds the fields, once.
 func (w *answerWriter) add() {
-	if w.answer != "" {
-		w.Header().Add("Www-Authenticate", w.answer)
-		w.answer = ""
+	for name, values := range w.late {
+		w.Header()[name] = append(w.Header()[name], values...)
 	}
+	w.late = nil
 }
 
-// WriteHeader adds the proof to a final status, and to 101.
+// WriteHeader adds the fields to a final status, and to 101.
 func (w *answerWriter) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		w.add()
@@ -360,19 +364,19 @@ func (w *answerWriter) WriteHeader(status int) {
 	w.ResponseWriterWrapper.WriteHeader(status)
 }
 
-// Write adds the proof before the answer begins.
+// Write adds the fields before the answer begins.
 func (w *answerWriter) Write(b []byte) (int, error) {
 	w.add()
 	return w.ResponseWriterWrapper.Write(b)
 }
 
-// ReadFrom adds the proof before the answer begins.
+// ReadFrom adds the fields before the answer begins.
 func (w *answerWriter) ReadFrom(r io.Reader) (int64, error) {
 	w.add()
 	return w.ResponseWriterWrapper.ReadFrom(r)
 }
 
-// FlushError adds the proof before the answer begins.
+// FlushError adds the fields before the answer begins.
 func (w *answerWriter) FlushError() error {
 	w.add()
 	return http.NewResponseController(w.ResponseWriter).Flush()

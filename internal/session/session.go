@@ -66,7 +66,7 @@ func (s *Sessions) SignOff(w http.ResponseWriter, r *http.Request) bool {
 			s.tickets.drop(c.Ticket, s.cfg.Now())
 		}
 	}
-	http.SetCookie(w, s.newCookie("", -1))
+	w.Header().Add("Set-Cookie", s.newCookie("", -1))
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
@@ -76,24 +76,24 @@ func (s *Sessions) SignOff(w http.ResponseWriter, r *http.Request) bool {
 
 // Resume returns the user whose session a request belongs to; nil if it has none. It takes the
 // cookie from the request, because an upstream that reads it could sign in by it, and sets another one
-// from time to time where idle sessions end.
-func (s *Sessions) Resume(w http.ResponseWriter, r *http.Request) *signin.User {
+// in the answer's header from time to time where idle sessions end.
+func (s *Sessions) Resume(answer http.Header, r *http.Request) *signin.User {
 	if s == nil {
 		return nil
 	}
 	for _, value := range s.take(r) {
 		if c := s.open(r, value); c != nil {
-			s.touch(w, r, c)
+			s.touch(answer, r, c)
 			return s.user(c)
 		}
 	}
 	return nil
 }
 
-// Begin begins a session: it sets the cookie for a user who has signed in by a token, and keeps their
-// ticket. It takes the cookie of an earlier session, which may be another user's, from the request and
-// from the browser.
-func (s *Sessions) Begin(w http.ResponseWriter, r *http.Request, u *signin.User) {
+// Begin begins a session: it sets the cookie in the answer's header for a user who has signed in by a
+// token, and keeps their ticket. It takes the cookie of an earlier session, which may be another user's,
+// from the request and from the browser.
+func (s *Sessions) Begin(answer http.Header, r *http.Request, u *signin.User) {
 	if s == nil {
 		return
 	}
@@ -101,8 +101,8 @@ func (s *Sessions) Begin(w http.ResponseWriter, r *http.Request, u *signin.User)
 	if u.Evidence != nil {
 		s.tickets.put(u.Evidence)
 	}
-	if !s.set(w, r, s.content(u)) && len(earlier) > 0 {
-		http.SetCookie(w, s.newCookie("", -1))
+	if !s.set(answer, r, s.content(u)) && len(earlier) > 0 {
+		answer.Add("Set-Cookie", s.newCookie("", -1))
 	}
 }
 
@@ -192,11 +192,11 @@ func (s *Sessions) over(c *cookie.Content) bool {
 
 // touch sets the cookie again after a tenth of the time that a session may be idle: it ends after
 // nine tenths of it at the earliest.
-func (s *Sessions) touch(w http.ResponseWriter, r *http.Request, c *cookie.Content) {
+func (s *Sessions) touch(answer http.Header, r *http.Request, c *cookie.Content) {
 	now, idle := s.cfg.Now(), time.Duration(s.settings.Idle)
 	if idle != 0 && now.Sub(c.Seen) >= idle/10 {
 		c.Seen = now
-		s.set(w, r, c)
+		s.set(answer, r, c)
 	}
 }
 
@@ -208,8 +208,9 @@ func (s *Sessions) user(c *cookie.Content) *signin.User {
 }
 
 // set sets the cookie with a content, and reports whether it could. Without one the user signs in by
-// tokens.
-func (s *Sessions) set(w http.ResponseWriter, r *http.Request, c *cookie.Content) bool {
+// tokens. A cache in front that several users share must not keep the answer: it would hand out the
+// session.
+func (s *Sessions) set(answer http.Header, r *http.Request, c *cookie.Content) bool {
 	// What a client that went away has begun is of use for others.
 	key, err := s.cfg.Keys.sealing(context.WithoutCancel(r.Context()))
 	if err != nil {
@@ -218,7 +219,8 @@ func (s *Sessions) set(w http.ResponseWriter, r *http.Request, c *cookie.Content
 	value, err := key.Seal(s.rand, s.settings.cookie(), s.place(r), c)
 	switch {
 	case err == nil:
-		http.SetCookie(w, s.newCookie(value, 0))
+		answer.Add("Set-Cookie", s.newCookie(value, 0))
+		answer.Add("Cache-Control", "private")
 	case errors.Is(err, cookie.ErrTooLong):
 		s.tooLong.Do(func() {
 			s.cfg.Logger.Warn("a user is in too many groups for the cookie of a session, and signs in with each request; further ones are not logged",
@@ -230,8 +232,9 @@ func (s *Sessions) set(w http.ResponseWriter, r *http.Request, c *cookie.Content
 	return err == nil
 }
 
-func (s *Sessions) newCookie(value string, maxAge int) *http.Cookie {
-	return &http.Cookie{Name: s.settings.cookie(), Value: value, Path: "/", MaxAge: maxAge, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+func (s *Sessions) newCookie(value string, maxAge int) string {
+	c := http.Cookie{Name: s.settings.cookie(), Value: value, Path: "/", MaxAge: maxAge, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+	return c.String()
 }
 
 // place is where the cookies of a request are good. Browsers send them to all ports of a host.

@@ -10,9 +10,12 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -227,6 +230,35 @@ func TestSession_SignOff(t *testing.T) {
 	e.Get("/", withCookie(cookie), alice.SignIn).WantUser(t, "alice@"+corpRealm)
 	if a := e.Get("/", withCookie(cookie)); a.Status != http.StatusUnauthorized {
 		t.Errorf("impersonated with the copied cookie after the user has signed in again: %v", a)
+	}
+}
+
+// No cache that users share keeps an answer that has a cookie, whatever the upstream says, and interim
+// answers have none.
+func TestSession_Caches(t *testing.T) {
+	e := newSignInEnv(t, caddytest.Options{})
+	public := caddytest.Serve(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=60")
+		w.WriteHeader(http.StatusEarlyHints)
+		fmt.Fprint(w, "hello")
+	})})
+	load(&e.Caddy, e.identity(), caddytest.Block(signIn, "spn "+proxySPN, "session"), "reverse_proxy "+public)
+	interim := make(http.Header)
+	trace := &httptrace.ClientTrace{Got1xxResponse: func(_ int, header textproto.MIMEHeader) error {
+		interim = http.Header(header)
+		return nil
+	}}
+	request := e.Request(http.MethodGet, "/", e.user("alice").SignIn)
+	a := caddytest.Do(t, request.WithContext(httptrace.WithClientTrace(request.Context(), trace)))
+	if got := a.Header.Values("Cache-Control"); a.Body != "hello" || !slices.Equal(got, []string{"public, max-age=60", "private"}) {
+		t.Errorf("with the cookie: %v, %q", a, got)
+	}
+	if interim.Get("Cache-Control") == "" || interim.Get("Set-Cookie") != "" {
+		t.Errorf("the interim answer: %v", interim)
+	}
+	a = e.Get("/", withCookie(sessionCookie(t, a)))
+	if got := a.Header.Values("Cache-Control"); !slices.Equal(got, []string{"public, max-age=60"}) {
+		t.Errorf("without one: %v, %q", a, got)
 	}
 }
 
