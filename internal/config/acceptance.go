@@ -114,6 +114,11 @@ func (a *Acceptance) parse() (*acceptance, error) {
 	if a.Realms != nil && (len(a.Realms) == 0 || slices.Contains(a.Realms, "")) {
 		return nil, Setting("realms", errors.New("the list admits no one; remove it, or name realms"))
 	}
+	for _, realm := range a.Realms {
+		if strings.ContainsAny(realm, "*{@") {
+			return nil, Setting("realms", fmt.Errorf("%q is not the name of a realm, so it admits no one; write e.g. realms CORP.EXAMPLE", realm))
+		}
+	}
 	var err error
 	p.binding, err = ParseChannelBinding(a.ChannelBinding, a.ChannelBindingCert)
 	return p, err

@@ -624,6 +624,7 @@ func TestSettings_Check(t *testing.T) {
 		"idle":                 {Idle: caddy.Duration(-time.Second)},
 		"sign_off":             {SignOff: "bye"},
 		"path of a page":       {SignOff: "/bye?now"},
+		`"/sign%20off" is not`: {SignOff: "/sign%20off"}, // the path of a request is decoded
 		"name of a cookie":     {Cookie: "a b"},
 		"cookie __Host-intran": {Cookie: "a;b"},
 	} {

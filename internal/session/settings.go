@@ -81,7 +81,7 @@ func checkDuration(name string, d caddy.Duration) error {
 }
 
 func (s *Settings) checkSignOff() error {
-	if s.SignOff != "" && (!strings.HasPrefix(s.SignOff, "/") || strings.ContainsAny(s.SignOff, "?#*{")) {
+	if s.SignOff != "" && (!strings.HasPrefix(s.SignOff, "/") || strings.ContainsAny(s.SignOff, "?#*{%")) {
 		return fmt.Errorf("sign_off: %q is not the path of a page; write e.g. sign_off /sign-off", s.SignOff)
 	}
 	return nil

@@ -24,6 +24,8 @@ func TestConfig_Rejected(t *testing.T) {
 		"malformed spn":                           {[]string{login, "keytab " + only, "spn web"}, "has no host"},
 		"group by name":                           {[]string{login, "keytab " + only, "allow_groups Staff"}, `"Staff" is not a SID`},
 		"denied group by name":                    {[]string{login, "keytab " + only, `deny_groups CORP\Staff`}, "is not a SID"},
+		"realms with an asterisk":                 {[]string{login, "keytab " + only, "realms A *.EXAMPLE"}, `"*.EXAMPLE" is not the name of a realm`},
+		"placeholder in realms":                   {[]string{login, "keytab " + only, "realms {env.REALM}"}, "is not the name of a realm"},
 		"required on plain HTTP":                  {[]string{login, "keytab " + only, "channel_binding required"}, "required works over TLS only"},
 		"certificate that is not there":           {[]string{login, "keytab " + only, "channel_binding cert " + e.Dir + "/none.pem"}, "none.pem"},
 		"binding of another kind":                 {[]string{login, "keytab " + only, "channel_binding on"}, "takes auto, off, required, or cert FILE"},
