@@ -33,7 +33,8 @@ func ListenersOf(ctx caddy.Context) (l Listeners) {
 		if err != nil {
 			continue // Caddy rejects it
 		}
-		plain := len(server.TLSConnPolicies) == 0 || !address.IsUnixNetwork() && int(address.StartPort) == httpPort
+		isHTTP := !address.IsUnixNetwork() && int(address.StartPort) <= httpPort && httpPort <= int(address.EndPort)
+		plain := len(server.TLSConnPolicies) == 0 || isHTTP
 		if !plain {
 			continue
 		}
