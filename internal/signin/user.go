@@ -33,6 +33,9 @@ type User struct {
 // Format keeps %+v, and the placeholders of variables, from showing the ticket.
 func (u *User) Format(s fmt.State, _ rune) { fmt.Fprint(s, u.Principal) }
 
+// MarshalText keeps encoders from showing it: log_append encodes a variable as JSON.
+func (u *User) MarshalText() ([]byte, error) { return []byte(u.Principal.String()), nil }
+
 // userVar is the variable of a request that has the user.
 const userVar = "caddy_negotiate.user"
 

@@ -141,7 +141,7 @@ func TestSession_NotGood(t *testing.T) {
 func TestSession_TicketNotStored(t *testing.T) {
 	e := newSignInEnv(t, caddytest.Options{})
 	caddytest.Load(t, e.Global("DEBUG", e.identity("ticket_store storage"))+
-		caddytest.Site(e.Addr, "log", caddytest.Block(signIn, "spn "+proxySPN, "session"), e.byTicket()))
+		caddytest.Site(e.Addr, "log", "log_append user caddy_negotiate.user", caddytest.Block(signIn, "spn "+proxySPN, "session"), e.byTicket()))
 	alice := e.user("alice")
 	cookie := e.begin(alice)
 	e.Get("/", withCookie(cookie)).WantUser(t, "alice@"+corpRealm)
@@ -150,6 +150,7 @@ func TestSession_TicketNotStored(t *testing.T) {
 	for _, secret := range [][]byte{ticket[len(ticket)-48:], key} {
 		secrets = append(secrets, string(secret), hex.EncodeToString(secret), base64.StdEncoding.EncodeToString(secret), fmt.Sprint(secret))
 	}
+	caddytest.WaitFor(t, "the access log has the user", func() bool { return e.Log.Contains(`"user":"alice@` + corpRealm + `"`) })
 	caddytest.WaitFor(t, "tickets are stored", func() bool {
 		stored, _ := os.ReadDir(e.Storage() + "/kerberos/tickets")
 		return len(stored) > 0
