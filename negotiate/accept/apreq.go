@@ -153,7 +153,7 @@ func (x *exchange) readChecksum() *Error {
 
 // remember refuses an authenticator that came before.
 func (x *exchange) remember() *Error {
-	reason := x.cfg.Replays.of(x.key).add(authenticatorHash(x.ticket.Key, x.plain), x.clientTime(), x.now, x.cfg.MaxSkew)
+	reason := x.cfg.Replays.of(x.key, x.now, x.cfg.MaxSkew).add(authenticatorHash(x.ticket.Key, x.plain), x.clientTime(), x.now, x.cfg.MaxSkew)
 	if reason != 0 {
 		return refuse(reason)
 	}

@@ -45,12 +45,16 @@ func NewReplays(memory int, start time.Time) *Replays {
 }
 
 // of returns the cache of a key. Caches stay, whatever becomes of the key: what was accepted under
-// it must not be forgotten.
-func (r *Replays) of(k *Key) *replayCache {
+// it must not be forgotten. A new one has the others drop what is too old, because nothing comes to
+// that of a key which was replaced.
+func (r *Replays) of(k *Key, now time.Time, skew time.Duration) *replayCache {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := r.caches[k.id]
 	if c == nil {
+		for _, other := range r.caches {
+			other.clean(now, skew)
+		}
 		c = &replayCache{most: r.memory / replayEntry, started: r.started}
 		r.caches[k.id] = c
 	}
@@ -121,6 +125,13 @@ func (c *replayCache) add(hash [replayHash]byte, made, now time.Time, skew time.
 	seen[hash] = struct{}{}
 	c.entries++
 	return 0
+}
+
+// clean forgets in a cache that others use.
+func (c *replayCache) clean(now time.Time, skew time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.forget(now, skew)
 }
 
 // forget drops the minutes that have passed. What was made then is refused from now on, should the

@@ -32,16 +32,16 @@ func testKey(tb testing.TB, fill byte) *Key {
 func TestReplays_BelongToTheKey(t *testing.T) {
 	r := NewReplays(ReplayMemory, time.Time{})
 	key, again, other := testKey(t, 1), testKey(t, 1), testKey(t, 2)
-	if r.of(key) != r.of(again) {
+	if r.of(key, epoch, skew) != r.of(again, epoch, skew) {
 		t.Error("two caches of one key")
 	}
-	if r.of(key) == r.of(other) {
+	if r.of(key, epoch, skew) == r.of(other, epoch, skew) {
 		t.Error("one cache of two keys")
 	}
 }
 
 func TestReplays_UntilTooOld(t *testing.T) {
-	c := NewReplays(ReplayMemory, time.Time{}).of(testKey(t, 1))
+	c := NewReplays(ReplayMemory, time.Time{}).of(testKey(t, 1), epoch, skew)
 	for i, ahead := range []time.Duration{-skew, 0, skew} { // of the client's clock
 		made := epoch.Add(ahead)
 		if reason := c.add(numbered(i), made, epoch, skew); reason != 0 {
@@ -61,7 +61,7 @@ func TestReplays_UntilTooOld(t *testing.T) {
 
 // What was forgotten is refused, if the clock is set back to when it was good.
 func TestReplays_ClockSetBack(t *testing.T) {
-	c := NewReplays(ReplayMemory, time.Time{}).of(testKey(t, 1))
+	c := NewReplays(ReplayMemory, time.Time{}).of(testKey(t, 1), epoch, skew)
 	c.add(numbered(1), epoch, epoch, skew)
 	later := epoch.Add(time.Hour)
 	c.add(numbered(2), later, later, skew)
@@ -74,7 +74,7 @@ func TestReplays_ClockSetBack(t *testing.T) {
 }
 
 func TestReplays_BeforeStart(t *testing.T) {
-	c := NewReplays(ReplayMemory, epoch).of(testKey(t, 1))
+	c := NewReplays(ReplayMemory, epoch).of(testKey(t, 1), epoch, skew)
 	if reason := c.add(numbered(1), epoch.Add(-time.Microsecond), epoch.Add(time.Second), skew); reason != BeforeStart {
 		t.Errorf("%v", reason)
 	}
@@ -90,7 +90,7 @@ func TestReplays_BeforeStart(t *testing.T) {
 func TestReplays_StartOfWrongClock(t *testing.T) {
 	r := NewReplays(ReplayMemory, epoch.Add(time.Hour))
 	r.age = func() time.Duration { return time.Minute }
-	c := r.of(testKey(t, 1))
+	c := r.of(testKey(t, 1), epoch, skew)
 	if reason := c.add(numbered(1), epoch.Add(-time.Minute), epoch, skew); reason != 0 {
 		t.Errorf("after the start: %s", reason)
 	}
@@ -105,7 +105,7 @@ func TestReplays_StartOfWrongClock(t *testing.T) {
 // A full cache evicts nothing. It has space again when entries are too old.
 func TestReplays_Full(t *testing.T) {
 	const most = 100
-	c := NewReplays(most*replayEntry, time.Time{}).of(testKey(t, 1))
+	c := NewReplays(most*replayEntry, time.Time{}).of(testKey(t, 1), epoch, skew)
 	for i := range most {
 		if reason := c.add(numbered(i), epoch, epoch, skew); reason != 0 {
 			t.Fatalf("%d: %s", i, reason)
@@ -130,7 +130,7 @@ func TestReplays_Memory(t *testing.T) {
 	for _, memory := range []int{1 << 20, 3 << 19, 5 << 20} {
 		before := heap()
 		r := NewReplays(memory, time.Time{})
-		c := r.of(testKey(t, 1))
+		c := r.of(testKey(t, 1), epoch, skew)
 		n := 0
 		for ; c.add(numbered(n), epoch.Add(time.Duration(n%5)*time.Minute), epoch, skew) == 0; n++ {
 		}
@@ -151,6 +151,27 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
+// The key is replaced again and again: what its tokens took is given back.
+func TestReplays_ReplacedKeys(t *testing.T) {
+	r := NewReplays(ReplayMemory, time.Time{})
+	now := epoch
+	for i := range 5 {
+		r.of(testKey(t, byte(i)), now, skew).add(numbered(i), now, now, skew)
+		now = now.Add(24 * time.Hour)
+	}
+	entries := 0
+	for _, c := range r.caches {
+		entries += c.entries
+	}
+	if len(r.caches) != 5 || entries != 1 {
+		t.Errorf("%d entries in %d caches", entries, len(r.caches))
+	}
+	// Nothing of it is good again.
+	if reason := r.of(testKey(t, 0), epoch, skew).add(numbered(0), epoch, epoch, skew); reason != BeforeStart {
+		t.Errorf("%v", reason)
+	}
+}
+
 // Equal authenticators at once: exactly one is in.
 func TestReplays_Concurrency(t *testing.T) {
 	r := NewReplays(ReplayMemory, time.Time{})
@@ -162,7 +183,7 @@ func TestReplays_Concurrency(t *testing.T) {
 		for range 16 {
 			all.Go(func() {
 				<-begin
-				if r.of(key).add(numbered(round), epoch, epoch, skew) == 0 {
+				if r.of(key, epoch, skew).add(numbered(round), epoch, epoch, skew) == 0 {
 					in.Add(1)
 				}
 			})
