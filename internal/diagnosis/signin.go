@@ -108,7 +108,8 @@ var signIns = []SignIn{
 	{accept.NoChecksum, http.StatusUnauthorized, BadToken, "the client does not use GSS-API, as RFC 4559 demands"},
 	{accept.BadChecksum, http.StatusUnauthorized, BadToken, remedyBroken},
 	{accept.NoBindings, http.StatusUnauthorized, WrongBindings, "channel_binding required works over TLS only: use https, or channel_binding cert FILE behind a TLS terminator"},
-	{accept.BindingsMissing, http.StatusUnauthorized, WrongBindings, "the client sends no channel bindings: update it, or set channel_binding auto (Firefox and old curl send none)"},
+	{accept.BindingsMissing, http.StatusUnauthorized, WrongBindings, "the client sends no channel bindings: update it, or set channel_binding auto (Firefox and old curl send none); " +
+		"if auto refuses it, its system says that it knows them: set off"},
 	{accept.BindingsWrong, http.StatusUnauthorized, WrongBindings, remedyBindings},
 	{accept.BadPAC, http.StatusUnauthorized, BadToken, "the PAC is not signed with the account's key: is another computer's keytab in use, or was the ticket changed on its way?"},
 	{accept.BadMIC, http.StatusUnauthorized, BadToken, "the client's list of mechanisms was changed on its way: find out by what"},

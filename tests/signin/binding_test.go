@@ -120,7 +120,7 @@ func TestBindings_OwnCertificate(t *testing.T) {
 		want("no SNI, another certificate", e.ask(none, "one.corp.example", e.bound(other)), false)
 	}
 	e.wantLogged("client not signed in", `"result":"bad_binding"`, `"reason":"bindings_wrong"`, "channel_binding cert FILE")
-	e.wantLogged("client not signed in", `"result":"bad_binding"`, `"reason":"bindings_missing"`)
+	e.wantLogged("client not signed in", `"result":"bad_binding"`, `"reason":"bindings_missing"`, "set channel_binding auto", "if auto refuses it", "set off")
 }
 
 // A connection that began with the certificate before stays in use.
