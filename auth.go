@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -70,6 +71,7 @@ type Auth struct {
 	// are not looked at.
 	bindings func(*http.Request) func(gss.ChannelBindings) bool
 	sessions *session.Sessions // nil if there are none
+	second   sync.Once         // for a warning
 }
 
 // CaddyModule returns the Caddy module information.
@@ -271,7 +273,9 @@ func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, err error) error {
 		return caddyhttp.Error(http.StatusTooManyRequests, errThrottled)
 	}
 	d := diagnosis.SignIn{Status: http.StatusUnauthorized, Result: diagnosis.WithoutToken}
-	if !errors.Is(err, errNoToken) {
+	if errors.Is(err, errNoToken) {
+		a.warnOfSecond(r)
+	} else {
 		d = diagnosis.OfSignIn(err)
 		logging.SignInFailed(a.logger, a.identity.Initiator().Name(), clientAddress(r), d, err)
 	}
@@ -285,6 +289,17 @@ func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, err error) error {
 	}
 	w.Header().Add("Www-Authenticate", "Negotiate")
 	return caddyhttp.Error(d.Status, errNotSignedIn)
+}
+
+// warnOfSecond warns if another block has signed the client in: it took the token, which is good once.
+func (a *Auth) warnOfSecond(r *http.Request) {
+	if signin.UserOf(r.Context()) == nil {
+		return
+	}
+	a.second.Do(func() {
+		a.logger.Warn("two negotiate_auth blocks run on one request: the first has used the client's token, so the second answers 401; further ones are not logged",
+			zap.String("path", r.URL.Path), zap.String("remedy", "let their matchers exclude each other: negotiate_auth @admin, negotiate_auth @others"))
+	})
 }
 
 // unavailablePause is when a client should try again whose token could not be judged.

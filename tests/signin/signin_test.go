@@ -117,6 +117,23 @@ func TestMatcher_BasicAuthForOthers(t *testing.T) {
 	}
 }
 
+// A token is good once, so a second block cannot work: the log says what to do.
+func TestSignIn_TwoBlocks(t *testing.T) {
+	e := newEnv(t, caddytest.Options{})
+	e.load(e.auth(spnLine), caddytest.Block("route /admin/*", e.auth(spnLine, "allow_groups *-1104"), who), who)
+	alice := e.user("alice")
+	wantUser(t, e.get(alice.SignIn), "alice")
+	for range 2 {
+		if a := e.Get("/admin/x", from(newAddress()), alice.SignIn); a.Status != http.StatusUnauthorized {
+			t.Errorf("got %v", a)
+		}
+	}
+	e.wantLogged("two negotiate_auth blocks run on one request", "exclude each other")
+	if n := strings.Count(e.Log.String(), "two negotiate_auth blocks"); n != 1 {
+		t.Errorf("warned %d times", n)
+	}
+}
+
 func hash(t *testing.T, password string) string {
 	t.Helper()
 	hashed, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
