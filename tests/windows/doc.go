@@ -3,5 +3,5 @@
 //
 // What Wine lacks is tested elsewhere: channel bindings, purging tickets and the names of
 // principals by the double in internal/sspi. The unit tests are compiled with a library of Go that
-// Wine's datagrams and deletions satisfy (lab.WindowsTest), Caddy as users have it.
+// Wine's datagrams and deletions satisfy (lab.WindowsTest), Caddy with Go's own.
 package windows
