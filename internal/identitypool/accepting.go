@@ -171,7 +171,7 @@ var errNoNewKey = errors.New("no new key")
 
 // get puts the accounts' keys into the ring, and reports whether one of them is new. A client that
 // goes away does not end it.
-func (a *accepting) get(ctx context.Context, r *Ref, accounts []*krb5core.Account, now time.Time) (found bool, err error) {
+func (a *accepting) get(ctx context.Context, r *Ref, accounts []*krb5core.Account, now time.Time) (bool, error) {
 	ctx = context.WithoutCancel(ctx) // the timeout of the block's client bounds it
 	var keys []accept.LongTermKey
 	for _, account := range accounts {
@@ -183,9 +183,10 @@ func (a *accepting) get(ctx context.Context, r *Ref, accounts []*krb5core.Accoun
 			keys = append(keys, accept.LongTermKey(k))
 		}
 	}
-	if len(accounts) > 0 {
+	found := a.ring.Replace(keys, now)
+	if len(accounts) > 0 { // after the keys: who sees the account does not wait for them
 		own := accounts[0].KeyPrincipal()
 		a.own.Store(&own)
 	}
-	return a.ring.Replace(keys, now), nil
+	return found, nil
 }

@@ -3,6 +3,7 @@ package identitypool
 import (
 	"context"
 	"errors"
+	"runtime"
 	"testing"
 	"time"
 
@@ -105,5 +106,29 @@ func TestAccepting_WaitingEndsWithTheRequest(t *testing.T) {
 	cancel()
 	if err := keys.load(ctx, r, false); !errors.Is(err, context.Canceled) {
 		t.Error(err)
+	}
+}
+
+// The account is known when its keys are: the first tokens come at once, and those that do not wait
+// for the keys need them.
+func TestAccepting_KeysBeforeAccount(t *testing.T) {
+	k := startKDC(t)
+	for range 30 {
+		r := open(t, New(), "", account(password, k.Addr()))
+		keys := &r.identity.accepting
+		seen := make(chan int, 1)
+		go func() {
+			for keys.own.Load() == nil {
+				if t.Context().Err() != nil {
+					return
+				}
+				runtime.Gosched()
+			}
+			seen <- len(serviceKeys{keys, true}.KeysFor(*keys.own.Load()))
+		}()
+		must.Do(t, keys.load(t.Context(), r, false))
+		if <-seen == 0 {
+			t.Fatal("the account has no keys")
+		}
 	}
 }
