@@ -425,9 +425,13 @@ func TestSession_Browser(t *testing.T) {
 	b := lab.StartBrowser(t, []string{"--auth-server-allowlist=localhost", "--ignore-certificate-errors"}, "KRB5_CONFIG="+krb5, "KRB5CCNAME=FILE:"+ccache)
 	visit := func() (all, unauthorized int) {
 		t.Helper()
-		since := len(e.Log.String())
-		b.Open(url + "/")
-		b.Want("#who", "alice@"+corpRealm)
+		since := 0
+		// On Linux the first page of a new profile fails: then Chromium loads the Kerberos library.
+		caddytest.WaitFor(t, "the page shows the user", func() bool {
+			since = len(e.Log.String())
+			b.Open(url + "/")
+			return b.Text("#who") == "alice@"+corpRealm
+		})
 		caddytest.WaitFor(t, "the page and its images are served", func() bool {
 			all, unauthorized = e.served(since)
 			return all-unauthorized >= 1+images
@@ -435,7 +439,6 @@ func TestSession_Browser(t *testing.T) {
 		return all, unauthorized
 	}
 	run("")
-	b.Open(url + "/") // on Linux the first page of a new profile fails: then Chromium loads the Kerberos library
 	all, unauthorized := visit()
 	t.Logf("without session: %d requests, of which %d are 401", all, unauthorized)
 	run(caddytest.Block("session", "sign_off /bye"))

@@ -197,17 +197,25 @@ func (b *Browser) Script(js string, value any) {
 // pagePatience bounds the wait for a page.
 const pagePatience = 20 * time.Second
 
+// Text returns the text of the one element that matches a CSS selector; "" if the page has none.
+func (b *Browser) Text(css string) (text string) {
+	path, err := b.find(css)
+	if err == nil {
+		err = b.try(http.MethodGet, path+"/text", nil, &text)
+	}
+	if err != nil {
+		return ""
+	}
+	return text
+}
+
 // Want waits until the element has the text: after a click the previous page may still
 // be shown.
 func (b *Browser) Want(css, text string) {
 	b.t.Helper()
 	got := ""
 	for end := time.Now().Add(pagePatience); time.Now().Before(end); {
-		path, err := b.find(css)
-		if err == nil {
-			err = b.try(http.MethodGet, path+"/text", nil, &got)
-		}
-		if err == nil && got == text {
+		if got = b.Text(css); got == text {
 			return
 		}
 	}
