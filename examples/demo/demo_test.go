@@ -246,10 +246,10 @@ func TestDemo_SignInBrowser(t *testing.T) {
 	browsers[1].Want("#kdc", "stopped")
 	browsers[1].Want("#principal", principals[1])
 
-	nobody := lab.StartBrowser(t, []string{"--auth-server-allowlist=localhost"}, "KRB5CCNAME=FILE:"+t.TempDir()+"/none")
-	nobody.Open(url)
-	nobody.Open(url) // the first page of a new profile fails in any case
-	nobody.Want(".error-code", "HTTP ERROR 401")
+	without := lab.StartBrowser(t, []string{"--auth-server-allowlist=localhost"}, "KRB5CCNAME=FILE:"+t.TempDir()+"/none")
+	without.Open(url)
+	without.Open(url) // the first page of a new profile fails in any case
+	without.Want(".error-code", "HTTP ERROR 401")
 }
 
 // Of the tickets that requests came with the page shows the latest ones, and how much of their lives is over.

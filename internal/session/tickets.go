@@ -64,7 +64,7 @@ func (t *tickets) drop(id cookie.TicketID, now time.Time) {
 	t.change(id, func(h *held) { h.ticket, h.off = nil, now })
 }
 
-// change changes what is held of a ticket, and makes room.
+// change changes what is held of a ticket, and drops what is too much.
 func (t *tickets) change(id cookie.TicketID, change func(*held)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 )
 
 // MaxIterations is the highest number of iterations that [StringToKey] accepts: half a
-// second of work. Anybody who can forge a reply of the KDC may ask for more; no KDC
+// second of work. An attacker who can forge a reply of the KDC may ask for more; no KDC
 // asks for more than 32768 unless its administrator set so. (MIT's client draws the line
 // at 2^24, Heimdal's none.)
 const MaxIterations = 1_000_000

@@ -314,7 +314,7 @@ func TestFAST_Errors(t *testing.T) {
 	}
 }
 
-// Whoever is on the way can make them. Nothing goes out unarmored because of it, and no key is proved.
+// Any host on the way can make them. Nothing goes out unarmored because of it, and no key is proved.
 func TestFAST_UnarmoredErrors(t *testing.T) {
 	for _, code := range []messages.ErrorCode{
 		messages.KDC_ERR_PREAUTH_REQUIRED, messages.KDC_ERR_PREAUTH_FAILED, messages.KDC_ERR_C_PRINCIPAL_UNKNOWN, messages.KDC_ERR_WRONG_REALM,

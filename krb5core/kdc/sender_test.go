@@ -277,7 +277,7 @@ func TestSend_UnprovenThenNext(t *testing.T) {
 	}
 }
 
-// Whoever forges datagrams does not end the search: the KDC's own reply counts, by UDP or TCP.
+// A forged datagram does not end the search: the KDC's own reply counts, by UDP or TCP.
 func TestSend_UnprovenDatagram(t *testing.T) {
 	forged := answer("forged")
 	q := newRequest()

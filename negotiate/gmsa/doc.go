@@ -1,5 +1,5 @@
 // Package gmsa reads the password of a group managed service account from Active Directory ([MS-ADTS]
-// 3.1.1.4.5.39): domain controllers make it and change it, and whoever is allowed reads it over LDAP.
+// 3.1.1.4.5.39): domain controllers make it and change it, and accounts that are allowed read it over LDAP.
 //
 // A reading is one connection to one domain controller: TLS, a SASL bind with mechanism GSS-SPNEGO
 // (RFC 4513, RFC 4178, [MS-ADTS] 5.1.1.1), a search for the account (RFC 4511), and its attribute

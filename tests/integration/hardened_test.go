@@ -53,7 +53,7 @@ func TestFAST_NoFallback(t *testing.T) {
 	}
 }
 
-// Anybody can forge an error without armor: it opens no breaker.
+// Any attacker can forge an error without armor: it opens no breaker.
 func TestFAST_UnarmoredErrors(t *testing.T) {
 	s := newSite(t, caddytest.Options{})
 	armor := s.machine()

@@ -53,7 +53,7 @@ func TestRefusal_BrokenBody(t *testing.T) {
 	}
 }
 
-// Nobody waits for the end of an answer that is withheld: it may have none.
+// No request waits for the end of an answer that is withheld: it may have none.
 func TestMutualAuth_EndlessAnswer(t *testing.T) {
 	s := newSite(t, caddytest.Options{})
 	s.behind(func(w http.ResponseWriter, r *http.Request) {
