@@ -83,6 +83,7 @@ func newSite(t *testing.T, name string) *site {
 	s.Tools = lab.NewTools(t, s.KDC)
 	s.Dir = filepath.Join(s.Wine.DriveC(), name)
 	must.Do(t, os.MkdirAll(s.Dir, 0o755))
+	t.Cleanup(func() { _ = os.RemoveAll(s.Dir) }) // the log, too: the next test of this name waits for what it says
 	return s
 }
 
